@@ -1,0 +1,68 @@
+"""The pages of one attention layer."""
+
+from __future__ import annotations
+
+import torch
+
+from hogwild.cache.rotary import Rotary
+from hogwild.errors import BlockError
+
+__all__ = ["LayerCache"]
+
+
+class LayerCache:
+    """Keys and values of one layer: ``[pages, kv_heads, page_size, head_dim]`` each.
+
+    Created from the first keys and values the layer sees, so that head counts are those of this process
+    (tensor parallelism may split them) and device and dtype are the model's own.
+
+    Args:
+        index: the layer's index in the model, for messages.
+        k, v: [tokens, kv_heads, head_dim] of any number of tokens: only their shape, dtype and device count.
+        pages, page_size: size of the pool.
+        rotary: how this layer's keys are rotated; None for layers without rotary embedding.
+    """
+
+    __slots__ = ("index", "k", "rotary", "v")
+
+    def __init__(
+        self, index: int, k: torch.Tensor, v: torch.Tensor, pages: int, page_size: int, rotary: Rotary | None
+    ) -> None:
+        self.index, self.rotary = index, rotary
+        self.k = k.new_empty(pages, k.shape[1], page_size, k.shape[2])
+        self.v = v.new_empty(pages, v.shape[1], page_size, v.shape[2])
+
+    def check(self, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Raise BlockError unless keys and values of this shape, dtype and device belong in these pages."""
+        for name, new, pages in (("key", k, self.k), ("value", v, self.v)):
+            got = (new.shape[1], new.shape[2], new.dtype, new.device)
+            want = (pages.shape[1], pages.shape[3], pages.dtype, pages.device)
+            if got != want:
+                raise BlockError(
+                    f"{name} of layer {self.index}: expected (heads, head_dim, dtype, device) = {want} as this "
+                    f"pool holds, got {got}; blocks of one model cannot be used with another"
+                )
+
+    def grown(self, pages: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copies of (k, v) with room for `pages` pages; the layer itself is left as it is."""
+        k = self.k.new_empty(pages, *self.k.shape[1:])
+        v = self.v.new_empty(pages, *self.v.shape[1:])
+        k[: self.k.shape[0]] = self.k
+        v[: self.v.shape[0]] = self.v
+        return k, v
+
+    def move(self, src_slots: torch.Tensor, dst_slots: torch.Tensor, shift: int) -> None:
+        """Copy entries between slots ([N] int64), their keys rotated by `shift` positions further."""
+        device = self.k.device
+        shifts = torch.full(src_slots.shape, shift, dtype=torch.int32, device=device)
+        rotary = self.rotary
+        torch.ops.hogwild.move(
+            self.k,
+            self.v,
+            src_slots.to(device),
+            dst_slots.to(device),
+            shifts,
+            None if rotary is None else rotary.inv_freq.to(device),
+            interleaved=False if rotary is None else rotary.interleaved,
+            rotary_start=0 if rotary is None else rotary.start,
+        )

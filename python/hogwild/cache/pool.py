@@ -1,0 +1,134 @@
+"""The paged memory that holds the keys and values of all blocks."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+
+import torch
+
+from hogwild.cache.layer import LayerCache
+from hogwild.cache.rotary import Rotary
+from hogwild.errors import PoolExhausted
+
+__all__ = ["PAGE_SIZE", "Pool"]
+
+PAGE_SIZE = 32  # tokens; a page of 8 heads of 128 in bf16 is 64 KiB, and a short step wastes half a page on average
+_FIRST_PAGES = 64
+
+
+class Pool:
+    """Pages of fixed size, refcounted, shared by all blocks of one model.
+
+    A page id stands for the same page in every layer. Memory of a layer is allocated when its first keys
+    arrive, on their device, with their head count and dtype.
+
+    Args:
+        page_size: tokens per page: 16, 32 or 64.
+        max_tokens: most tokens that all blocks together may hold, rounded up to pages. Given, all of it is
+            allocated at once and never moves; None: the pool doubles when it is full, as memory allows.
+
+    Raises:
+        ValueError: a page size or limit out of range.
+    """
+
+    def __init__(self, page_size: int = PAGE_SIZE, max_tokens: int | None = None) -> None:
+        if page_size not in (16, 32, 64):
+            raise ValueError(f"page_size: expected 16, 32 or 64, got {page_size}")
+        if max_tokens is not None and max_tokens < 1:
+            raise ValueError(f"max_tokens: expected at least 1 or None, got {max_tokens}")
+        self.page_size = page_size
+        self.max_pages = None if max_tokens is None else -(-max_tokens // page_size)
+        self.num_pages = _FIRST_PAGES if self.max_pages is None else self.max_pages
+        self.layers: dict[int, LayerCache] = {}
+        self.model: weakref.ref[torch.nn.Module] | None = None  # set by the first model that writes here
+        self._free = list(range(self.num_pages - 1, -1, -1))
+        self._refs = [0] * self.num_pages
+
+    def __repr__(self) -> str:
+        limit = "growing" if self.max_pages is None else f"{self.max_pages} pages"
+        return f"Pool({self.used_pages} of {self.num_pages} pages of {self.page_size} tokens used, {limit})"
+
+    @property
+    def free_pages(self) -> int:
+        """Pages that no block holds, growth not counted."""
+        return len(self._free)
+
+    @property
+    def used_pages(self) -> int:
+        """Pages that at least one block holds; a page shared by forks counts once."""
+        return self.num_pages - len(self._free)
+
+    def pages_for(self, tokens: int) -> int:
+        """Pages that hold `tokens` tokens."""
+        return -(-tokens // self.page_size)
+
+    def layer(
+        self, index: int, k: torch.Tensor, v: torch.Tensor, rotary: Rotary | None = None
+    ) -> LayerCache:
+        """The pages of layer `index`, allocated now if these keys and values are its first.
+
+        Args:
+            index: the layer's index in the model.
+            k, v: [tokens, kv_heads, head_dim], the new keys and values.
+            rotary: how the layer's keys are rotated (None: not at all).
+
+        Raises:
+            BlockError: they differ from what the layer holds in heads, head_dim, dtype or device.
+        """
+        layer = self.layers.get(index)
+        if layer is None:
+            layer = self.layers[index] = LayerCache(index, k, v, self.num_pages, self.page_size, rotary)
+        else:
+            layer.check(k, v)
+        return layer
+
+    def allocate(self, count: int) -> list[int]:
+        """Take `count` free pages, each with one reference.
+
+        Raises:
+            PoolExhausted: fewer are free and the pool cannot grow; nothing was taken.
+        """
+        if count > len(self._free):
+            self._grow(count)
+        pages = [self._free.pop() for _ in range(count)]
+        for page in pages:
+            self._refs[page] = 1
+        return pages
+
+    def share(self, pages: Iterable[int]) -> None:
+        """Add one reference to each of `pages`."""
+        for page in pages:
+            self._refs[page] += 1
+
+    def release(self, pages: Iterable[int]) -> None:
+        """Drop one reference of each of `pages`; those without any are free again."""
+        for page in pages:
+            self._refs[page] -= 1
+            if self._refs[page] == 0:
+                self._free.append(page)
+
+    def is_shared(self, page: int) -> bool:
+        """Whether more than one block holds `page`, so that it must be copied before it is written to."""
+        return self._refs[page] > 1
+
+    def copy_page(self, src: int, dst: int, tokens: int) -> None:
+        """Copy the first `tokens` entries of page `src` to page `dst`, in every layer, bit by bit."""
+        entries = torch.arange(tokens)
+        for layer in self.layers.values():
+            layer.move(src * self.page_size + entries, dst * self.page_size + entries, shift=0)
+
+    def _grow(self, count: int) -> None:
+        free, old = len(self._free), self.num_pages
+        if self.max_pages is not None:
+            raise PoolExhausted(count, free, self.page_size)
+        new = old
+        while new - old + free < count:
+            new *= 2
+        # all copies exist before any layer is switched over: running out of memory changes nothing
+        grown = {index: layer.grown(new) for index, layer in self.layers.items()}
+        for index, (k, v) in grown.items():
+            self.layers[index].k, self.layers[index].v = k, v
+        self._free[:0] = range(new - 1, old - 1, -1)
+        self._refs.extend([0] * (new - old))
+        self.num_pages = new
