@@ -1,0 +1,71 @@
+"""The engine: packed forwards, sampling, sessions, and the events that come out of them.
+
+Names are imported when they are first used, so that readers of events and traces need no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .events import (
+        AnswerEvent,
+        Event,
+        FinishEvent,
+        InterventionEvent,
+        ModeEvent,
+        StartEvent,
+        StepEvent,
+        TokenEvent,
+    )
+    from .feed import Feed, Result
+    from .protocol import Protocol
+    from .sampling import SamplingParams
+    from .session import Session
+    from .trace import TraceWriter, read_trace
+
+_HOMES = {
+    "Engine": "engine",
+    "Session": "session",
+    "Protocol": "protocol",
+    "Feed": "feed",
+    "Result": "feed",
+    "SamplingParams": "sampling",
+    "TraceWriter": "trace",
+    "read_trace": "trace",
+    "Event": "events",
+    "StartEvent": "events",
+    "TokenEvent": "events",
+    "StepEvent": "events",
+    "InterventionEvent": "events",
+    "ModeEvent": "events",
+    "AnswerEvent": "events",
+    "FinishEvent": "events",
+}
+
+__all__ = [
+    "AnswerEvent",
+    "Engine",
+    "Event",
+    "Feed",
+    "FinishEvent",
+    "InterventionEvent",
+    "ModeEvent",
+    "Protocol",
+    "Result",
+    "SamplingParams",
+    "Session",
+    "StartEvent",
+    "StepEvent",
+    "TokenEvent",
+    "TraceWriter",
+    "read_trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

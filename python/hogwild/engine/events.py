@@ -1,0 +1,172 @@
+"""What happens in a session, as data: the one stream that command line, server, evaluation and traces read.
+
+Every event says after how many forwards of its session it happened and when. Events are frozen dataclasses
+that survive a round trip through JSON, so that a trace of them replays a run (see :mod:`hogwild.engine.trace`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ..errors import UnknownNameError
+
+SOURCES = ("sampled", "inserted")
+FINISH_REASONS = ("answer", "eos", "max_forwards", "cancelled", "error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Base of all events.
+
+    ``forward`` counts the forwards that the session had taken part in (0: before the first); ``time`` is in
+    seconds since the session was opened. Protocols leave both alone: the session fills them in.
+    """
+
+    type: ClassVar[str]
+    forward: int = 0
+    time: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event as a dict of JSON values, ``type`` first."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {"type": self.type, **values}
+
+    def to_json(self) -> str:
+        """The event as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Event:
+        """Undo :meth:`to_dict`.
+
+        Raises:
+            UnknownNameError: ``type`` is not the type of an event.
+            ValueError: ``type`` or a field is missing, or a field is not one of that event.
+        """
+        values = dict(values)
+        if "type" not in values:
+            raise ValueError(f"an event needs a 'type', got only {sorted(values)}")
+        name = values.pop("type")
+        cls = EVENT_TYPES.get(name) if isinstance(name, str) else None
+        if cls is None:
+            raise UnknownNameError("event type", name, EVENT_TYPES)
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        unknown = sorted(values.keys() - fields.keys())
+        missing = sorted(
+            name
+            for name, f in fields.items()
+            if name not in values
+            and f.default is dataclasses.MISSING
+            and f.default_factory is dataclasses.MISSING
+        )
+        if unknown or missing:
+            raise ValueError(f"event {name!r}: unknown fields {unknown}, missing fields {missing}")
+        return cls(**values)
+
+    @staticmethod
+    def from_json(text: str) -> Event:
+        """Undo :meth:`to_json`; errors as :meth:`from_dict`, and ValueError for what is not a JSON object."""
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"an event is a JSON object, got {type(values).__name__}")
+        return Event.from_dict(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartEvent(Event):
+    """A session begins. ``prompt`` is the text of what the workers share before they write anything."""
+
+    type: ClassVar[str] = "start"
+    protocol: str
+    problem: str = ""
+    workers: list[str] = field(default_factory=list)
+    layout: str = ""
+    model: str = ""
+    prompt: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenEvent(Event):
+    """A token of a worker's text: sampled by the worker, or inserted by the protocol (a header, a question).
+
+    ``text`` is what this token adds to the worker's text; empty while a character is still incomplete. The
+    texts of a worker's token events, joined, are the worker's text.
+    """
+
+    type: ClassVar[str] = "token"
+    worker: str
+    token: int
+    text: str = ""
+    source: str = "sampled"
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise UnknownNameError("source of a token", self.source, SOURCES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEvent(Event):
+    """A worker finished its reasoning step ``index`` (from 1), and the step has moved to the shared history."""
+
+    type: ClassVar[str] = "step"
+    worker: str
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterventionEvent(Event):
+    """The protocol put ``text`` into a worker's stream, as the redundancy question (paper, section 3.3)."""
+
+    type: ClassVar[str] = "intervention"
+    worker: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModeEvent(Event):
+    """The protocol changed its mode, for example from thinking to thinking and writing."""
+
+    type: ClassVar[str] = "mode"
+    mode: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerEvent(Event):
+    """A worker gave an answer."""
+
+    type: ClassVar[str] = "answer"
+    worker: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishEvent(Event):
+    """The last event of a session.
+
+    ``reason`` is one of ``FINISH_REASONS``, ``forwards`` counts the session's forwards, ``tokens`` the tokens
+    that its workers sampled, ``seconds`` is the time since it was opened; ``message`` explains an error.
+    """
+
+    type: ClassVar[str] = "finish"
+    reason: str
+    forwards: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    message: str = ""
+
+    def __post_init__(self) -> None:
+        if self.reason not in FINISH_REASONS:
+            raise UnknownNameError("finish reason", self.reason, FINISH_REASONS)
+
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    cls.type: cls
+    for cls in (StartEvent, TokenEvent, StepEvent, InterventionEvent, ModeEvent, AnswerEvent, FinishEvent)
+}

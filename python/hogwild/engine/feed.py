@@ -1,0 +1,47 @@
+"""What a protocol asks of the next forward, and what it gets back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..cache.view import ViewSpec
+
+
+@dataclass(frozen=True)
+class Feed:
+    """New tokens of one worker, to be written to the end of ``view.write_to``.
+
+    Attributes:
+        worker: whose tokens they are; sampling settings and random draws are kept per worker.
+        tokens: token ids, at least one.
+        view: names of the blocks that the tokens attend to, and of the block they are written to.
+        sample: whether the worker samples a token from the logits of the last of ``tokens``.
+    """
+
+    worker: str
+    tokens: tuple[int, ...]
+    view: ViewSpec
+    sample: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", tuple(self.tokens))
+        if not self.tokens:
+            raise ValueError(f"feed of worker {self.worker!r}: tokens is empty, expected at least one token id")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one feed.
+
+    Attributes:
+        worker: the feed's worker.
+        token: the sampled token id; None for a feed that does not sample.
+        logprob: natural log of the token's probability under the distribution it was drawn from; None for a
+            feed that does not sample.
+    """
+
+    worker: str
+    token: int | None = None
+    logprob: float | None = None

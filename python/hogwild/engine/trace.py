@@ -1,0 +1,87 @@
+"""Recorded runs: JSON lines, one event a line, after a first line that names the format."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from types import TracebackType
+
+from ..errors import HogwildError
+from .events import Event
+
+FORMAT = "hogwild-trace"
+VERSION = 1
+
+
+class TraceError(HogwildError, ValueError):
+    """A trace cannot be read; the message names the file, the line and what is wrong with it."""
+
+
+class TraceWriter:
+    """Writes events to a file as they happen, for :func:`read_trace`.
+
+    Each event is flushed, so a run that is killed leaves everything up to that moment. An existing file is
+    replaced. Use it as a context manager::
+
+        with TraceWriter("run.jsonl") as trace:
+            for event in engine.stream(protocol):
+                trace.write(event)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 (closed by close())
+        self._line(json.dumps({"format": FORMAT, "version": VERSION}))
+
+    def write(self, event: Event) -> None:
+        """Append one event."""
+        self._line(event.to_json())
+
+    def close(self) -> None:
+        """Close the file; writing afterwards is a ValueError."""
+        self._file.close()
+
+    def _line(self, text: str) -> None:
+        self._file.write(text + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_trace(path: str | os.PathLike[str]) -> Iterator[Event]:
+    """Yield the events of a recorded run in order.
+
+    Raises (while iterating):
+        TraceError: the file is not a trace, was written by another version of the format, or has a broken
+            line. The events before that line have been yielded by then.
+        OSError: the file cannot be opened.
+    """
+    path = os.fspath(path)
+    with open(path, encoding="utf-8") as file:
+        _check_header(path, file.readline())
+        for number, line in enumerate(file, start=2):
+            try:
+                yield Event.from_json(line)
+            except (ValueError, TypeError) as error:
+                raise TraceError(f"{path}, line {number}: not an event: {error}") from error
+
+
+def _check_header(path: str, line: str) -> None:
+    try:
+        header = json.loads(line)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise TraceError(f"{path}, line 1: not a trace of this program (expected a header of {FORMAT!r})")
+    if header.get("version") != VERSION:
+        raise TraceError(
+            f"{path}, line 1: written in version {header.get('version')!r} of the trace format; "
+            f"this program reads version {VERSION}"
+        )
