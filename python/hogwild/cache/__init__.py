@@ -1,0 +1,36 @@
+"""The shared cache: a pool of pages, blocks, views and layouts, and the plan of a forward over them."""
+
+import hogwild_cuda  # noqa: F401  (registers torch.ops.hogwild)
+from hogwild.cache.block import Block
+from hogwild.cache.layer import LayerCache
+from hogwild.cache.layouts import LAYOUTS, CombinedLayout, ContiguousLayout, InterleavedLayout, Layout, make_layout
+from hogwild.cache.plan import ForwardPlan, Metadata
+from hogwild.cache.pool import PAGE_SIZE, Pool
+from hogwild.cache.reservation import UNKNOWN_TOKEN
+from hogwild.cache.rotary import Rotary
+from hogwild.cache.snapshot import load_blocks, save_blocks
+from hogwild.cache.store import BlockSet, BlockStore
+from hogwild.cache.view import View, ViewSpec
+
+__all__ = [
+    "LAYOUTS",
+    "PAGE_SIZE",
+    "UNKNOWN_TOKEN",
+    "Block",
+    "BlockSet",
+    "BlockStore",
+    "CombinedLayout",
+    "ContiguousLayout",
+    "ForwardPlan",
+    "InterleavedLayout",
+    "LayerCache",
+    "Layout",
+    "Metadata",
+    "Pool",
+    "Rotary",
+    "View",
+    "ViewSpec",
+    "load_blocks",
+    "make_layout",
+    "save_blocks",
+]

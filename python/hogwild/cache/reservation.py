@@ -1,0 +1,75 @@
+"""Room at the end of a block that becomes part of it only when the forward that fills it has succeeded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from hogwild.cache.block import Block
+
+__all__ = ["UNKNOWN_TOKEN", "Reservation", "slots_of"]
+
+UNKNOWN_TOKEN = -1  # stands in `Block.tokens` for a token whose id the writer did not tell
+
+
+class Reservation:
+    """Room for `count` tokens at the end of a block, invisible until `commit`.
+
+    A last page shared with a fork is copied first (copy-on-write).
+
+    Args:
+        block: the block to be appended to.
+        count: number of tokens.
+
+    Raises:
+        PoolExhausted: nothing was taken.
+    """
+
+    __slots__ = ("_drop", "_new", "block", "count", "pages", "slots")
+
+    def __init__(self, block: Block, count: int) -> None:
+        pool, length = block.pool, len(block)
+        self.block, self.count = block, count
+        tail = length % pool.page_size
+        copy_tail = bool(tail) and pool.is_shared(block.pages[-1])
+        extra = pool.pages_for(length + count) - len(block.pages)
+        self._new = pool.allocate(extra + copy_tail)
+        self._drop = block.pages[-1:] if copy_tail else []
+        kept = block.pages[:-1] if copy_tail else block.pages
+        self.pages = kept + self._new  # page list of the block as it will be
+        if copy_tail:
+            try:
+                pool.copy_page(block.pages[-1], self._new[0], tail)
+            except BaseException:
+                self.rollback()
+                raise
+        self.slots = slots_of(self.pages, pool.page_size, length, length + count)
+
+    @staticmethod
+    def pages_needed(block: Block, count: int) -> int:
+        """Free pages that reserving `count` tokens takes."""
+        pool, length = block.pool, len(block)
+        copy_tail = bool(length % pool.page_size) and pool.is_shared(block.pages[-1])
+        return pool.pages_for(length + count) - len(block.pages) + copy_tail
+
+    def commit(self, tokens: Sequence[int] | None = None) -> None:
+        """Make the tokens part of the block. `tokens`: their ids, where known."""
+        self.block.pages[:] = self.pages
+        self.block.tokens.extend([UNKNOWN_TOKEN] * self.count if tokens is None else tokens)
+        self.block.pool.release(self._drop)
+
+    def rollback(self) -> None:
+        """Give the new pages back; the block stays as it was."""
+        self.block.pool.release(self._new)
+
+
+def slots_of(pages: Sequence[int], page_size: int, start: int, stop: int) -> torch.Tensor:
+    """Slots of tokens `start` to `stop` of a block with these pages: [stop - start] int64, on the CPU."""
+    if stop - start == 1:  # decoding: one token a forward
+        return torch.tensor([pages[start // page_size] * page_size + start % page_size])
+    index = torch.arange(start, stop)
+    page = torch.tensor(pages, dtype=torch.int64)[index // page_size] if stop > start else index
+    return page * page_size + index % page_size

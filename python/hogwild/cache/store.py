@@ -1,0 +1,117 @@
+"""The named blocks of one session: as protocols see them, and as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from hogwild.cache.block import Block
+from hogwild.cache.pool import Pool
+from hogwild.cache.view import View, ViewSpec
+from hogwild.errors import BlockError, UnknownNameError
+
+__all__ = ["BlockSet", "BlockStore"]
+
+
+class BlockStore(Protocol):
+    """Block operations by name. Protocols know no more of the cache than this, so a list of ids can stand in."""
+
+    def create(self, name: str) -> None:
+        """Make an empty block. BlockError if the name is taken."""
+
+    def names(self) -> list[str]:
+        """Names of all blocks, in the order of their creation."""
+
+    def length(self, name: str) -> int:
+        """Tokens in the block."""
+
+    def tokens(self, name: str) -> list[int]:
+        """Ids of the block's tokens."""
+
+    def append_from(self, dst: str, src: str, keep_source: bool = False) -> None:
+        """Append all of `src` to `dst`, re-rotated; `src` is cleared unless it is to be kept."""
+
+    def clear(self, name: str) -> None:
+        """Drop the block's tokens."""
+
+    def crop(self, name: str, length: int) -> None:
+        """Keep the block's first `length` tokens."""
+
+    def fork(self, src: str, dst: str) -> None:
+        """Make `dst`, a copy of `src` that shares its pages until one of them is written to."""
+
+    def drop(self, name: str) -> None:
+        """Remove the block and free its pages."""
+
+
+class BlockSet:
+    """The `BlockStore` of a session on a real pool.
+
+    Args:
+        pool: where the blocks' pages come from.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._blocks: dict[str, Block] = {}
+
+    def __getitem__(self, name: str) -> Block:
+        try:
+            return self._blocks[name]
+        except KeyError:
+            raise UnknownNameError("block", name, self._blocks) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._blocks
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def view(self, spec: ViewSpec) -> View:
+        """The view that `spec` names."""
+        return View([self[name] for name in spec.blocks], self[spec.write_to])
+
+    def create(self, name: str) -> None:
+        self._put(name, Block(self.pool, name))
+
+    def names(self) -> list[str]:
+        return list(self._blocks)
+
+    def length(self, name: str) -> int:
+        return len(self[name])
+
+    def tokens(self, name: str) -> list[int]:
+        return list(self[name].tokens)
+
+    def append_from(self, dst: str, src: str, keep_source: bool = False) -> None:
+        self[dst].append_from(self[src], keep_other=keep_source)
+
+    def clear(self, name: str) -> None:
+        self[name].clear()
+
+    def crop(self, name: str, length: int) -> None:
+        self[name].crop(length)
+
+    def fork(self, src: str, dst: str) -> None:
+        self._free_name(dst)
+        self._put(dst, self[src].fork(dst))
+
+    def drop(self, name: str) -> None:
+        self[name].free()
+        del self._blocks[name]
+
+    def free(self) -> None:
+        """Drop all blocks."""
+        for name in list(self._blocks):
+            self.drop(name)
+
+    def _free_name(self, name: str) -> None:
+        if name in self._blocks:
+            raise BlockError(f"name: there is a block {name!r} already")
+
+    def _put(self, name: str, block: Block) -> None:
+        self._free_name(name)
+        self._blocks[name] = block
