@@ -1,8 +1,9 @@
 """Builds `hogwild_cuda._C`; everything that is not the extension stands in pyproject.toml.
 
 Environment variables:
-  FORCE_CUDA            1: build the CUDA sources or fail; 0: build for the CPU only; unset: what is there decides
-  TORCH_CUDA_ARCH_LIST  architectures as PyTorch writes them ("8.0;9.0+PTX"); unset: those of the installed PyTorch
+  FORCE_CUDA            1: build the CUDA sources or fail; 0: CPU only; unset: what is there decides
+  TORCH_CUDA_ARCH_LIST  architectures as PyTorch writes them ("8.0;9.0+PTX"); unset: those of the PyTorch
+                        that is installed
   CUDA_HOME             where the CUDA toolkit is; unset: nvcc on PATH, then /usr/local/cuda
   MAX_JOBS              number of compilers at a time
 """
@@ -25,7 +26,7 @@ MIN_CUDA_ARCH = 80  # cp.async and bf16 mma.sync start here
 
 
 def find_cuda_home() -> Path | None:
-    """The toolkit's folder: one that has the headers as well as nvcc (an nvcc on PATH may be a wrapper script)."""
+    """The toolkit's folder, with the headers as well as nvcc: an nvcc on PATH may be a wrapper script."""
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     on_path = shutil.which("nvcc")
     candidates = [Path(named)] if named else []
@@ -58,7 +59,7 @@ def cuda_decision() -> tuple[Path | None, str | None]:
 
 
 def cuda_arch_list() -> str:
-    """What TORCH_CUDA_ARCH_LIST says, else the architectures of the installed PyTorch that the kernels can use."""
+    """What TORCH_CUDA_ARCH_LIST says, else those of the installed PyTorch that the kernels can use."""
     chosen = os.environ.get("TORCH_CUDA_ARCH_LIST")
     if chosen:
         return chosen
@@ -81,6 +82,13 @@ def first_line_matching(command: list[str], pattern: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return next((line.strip() for line in output.splitlines() if re.search(pattern, line)), None)
+
+
+def git_commit() -> str | None:
+    """The commit of this tree; None in an unpacked source archive, also inside another repository."""
+    if not (ROOT / ".git").exists():
+        return None
+    return first_line_matching(["git", "rev-parse", "HEAD"], r"^[0-9a-f]{40}")
 
 
 def sources(*patterns: str) -> list[str]:
@@ -146,7 +154,7 @@ class build_ext(BuildExtension):
             "nvcc": nvcc,
             "cuda_arch_list": os.environ["TORCH_CUDA_ARCH_LIST"] if with_cuda else None,
             "compiler": first_line_matching([self.compiler.compiler_cxx[0], "--version"], r"\d"),
-            "git_commit": first_line_matching(["git", "rev-parse", "HEAD"], r"^[0-9a-f]{40}"),
+            "git_commit": git_commit(),
         }
 
 

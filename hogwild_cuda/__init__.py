@@ -1,8 +1,8 @@
 """The ops of Hogwild: `torch.ops.hogwild.append`, `attention`, `rotation_table` and `move`.
 
-Importing this package loads the extension and registers the ops for the CPU, for CUDA (where it was built) and
-for fake tensors. `hogwild_cuda.ops` documents every op, `hogwild_cuda.reference` says in plain PyTorch what each
-one means, and `build_info()` says what was built.
+Importing this package loads the extension and registers the ops for the CPU, for CUDA and for fake tensors.
+`hogwild_cuda.ops` documents every op, `hogwild_cuda.reference` says in plain PyTorch what each one means, and
+`build_info()` says what was built.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def _load_extension() -> None:
     library = next(iter(sorted(here.glob("_C*.so"))), None)
     if library is None:
         raise ImportError(
-            f"hogwild_cuda is not built: there is no _C*.so in {here}. In the source tree, run `make build` or "
-            "`pip install --no-build-isolation -e .`"
+            f"hogwild_cuda is not built: there is no _C*.so in {here}. "
+            "In the source tree, run `pip install --no-build-isolation -e .`"
         )
     try:
         torch.ops.load_library(str(library))

@@ -1,8 +1,8 @@
 """PyTorch-op implementations for CUDA of the ops that have no CUDA kernel.
 
-`attention` is served this way for now; so are the other ops where the extension was built without CUDA. The path
-is correct but slow: it launches many kernels for each block, waits for the device to read lengths, and is
-therefore not legal inside CUDA-graph capture. The first call of each op warns.
+`attention` is served this way for now; so are the other ops where the extension was built without CUDA. The
+path is correct but slow: it launches many kernels for each block and waits for the device to read lengths, so
+it is not legal inside CUDA-graph capture. The first call of each op warns.
 """
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
-"""The version of this distribution. Packaging, the command line and the trace format all read it from here."""
+"""The version of this distribution; everything that needs it reads it from here."""
 
 __version__ = "0.1.0"
