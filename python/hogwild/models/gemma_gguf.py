@@ -50,7 +50,9 @@ def field(reader: GGUFReader, key: str) -> Any:
     return values if entry.types[0] == GGUFValueType.ARRAY else values[0]
 
 
-def find_merges(tokens: Sequence[str], scores: Sequence[float], types: Sequence[int]) -> list[tuple[str, str]]:
+def find_merges(
+    tokens: Sequence[str], scores: Sequence[float], types: Sequence[int]
+) -> list[tuple[str, str]]:
     """The byte-pair merges that a scored vocabulary stands for, in the order in which they apply.
 
     Every split of a token into two tokens is a merge, ranked by the score of the whole, highest first, then by
@@ -72,7 +74,13 @@ def find_merges(tokens: Sequence[str], scores: Sequence[float], types: Sequence[
 
 
 def build_tokenizer(
-    tokens: Sequence[str], scores: Sequence[float], types: Sequence[int], bos: int, eos: int, unk: int, pad: int
+    tokens: Sequence[str],
+    scores: Sequence[float],
+    types: Sequence[int],
+    bos: int,
+    eos: int,
+    unk: int,
+    pad: int,
 ) -> PreTrainedTokenizerFast:
     """A byte-pair tokenizer with byte fallback that writes <bos> first by default.
 
