@@ -22,7 +22,9 @@ from hogwild.engine.trace import TraceError, TraceWriter, read_trace
 from hogwild.errors import UnknownNameError
 
 EXAMPLE = [
-    StartEvent(protocol="collaboration", problem="1 + 1", workers=["Alice", "Bob"], settings={"layout": "combined"}),
+    StartEvent(
+        protocol="collaboration", problem="1 + 1", workers=["Alice", "Bob"], settings={"layout": "combined"}
+    ),
     TokenEvent(worker="Alice", token=7, text="é\n\n", source="inserted", forward=1, time=0.25),
     StepEvent(worker="Alice", index=1, text="Two.", forward=3, time=0.5),
     AnswerEvent(worker="Bob", text="2", forward=4, time=0.75),
@@ -68,7 +70,7 @@ def test_events_are_frozen():
 
 
 def test_unknown_type_lists_what_exists():
-    with pytest.raises(UnknownNameError, match="unknown event type 'tokn'.*token"):
+    with pytest.raises(UnknownNameError, match=r"unknown event type 'tokn'.*token"):
         Event.from_dict({"type": "tokn"})
 
 
@@ -134,7 +136,7 @@ def test_broken_line_is_named_after_the_good_ones(tmp_path, broken, message):
 def test_not_a_trace(tmp_path, text):
     path = tmp_path / "notes.txt"
     path.write_text(text)
-    with pytest.raises(TraceError, match="notes.txt, line 1: not a trace"):
+    with pytest.raises(TraceError, match=r"notes\.txt, line 1: not a trace"):
         list(read_trace(path))
 
 

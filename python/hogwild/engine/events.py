@@ -1,7 +1,7 @@
 """What happens in a session, as data: the one stream that command line, server, evaluation and traces read.
 
-Every event says after how many forwards of its session it happened and when. Events are frozen dataclasses
-that survive a round trip through JSON, so that a trace of them replays a run (see :mod:`hogwild.engine.trace`).
+Every event says when it happened, in seconds and in forwards of its session. Events are frozen dataclasses
+that survive a round trip through JSON: a trace of them replays a run (see :mod:`hogwild.engine.trace`).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class TokenEvent(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepEvent(Event):
-    """A worker finished its reasoning step ``index`` (from 1), and the step has moved to the shared history."""
+    """A worker finished its reasoning step ``index`` (from 1); it now stands in the shared history."""
 
     type: ClassVar[str] = "step"
     worker: str

@@ -28,7 +28,9 @@ class Feed:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         if not self.tokens:
-            raise ValueError(f"feed of worker {self.worker!r}: tokens is empty, expected at least one token id")
+            raise ValueError(
+                f"feed of worker {self.worker!r}: tokens is empty, expected at least one token id"
+            )
 
 
 @dataclass(frozen=True)

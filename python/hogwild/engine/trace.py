@@ -31,7 +31,7 @@ class TraceWriter:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 (closed by close())
+        self._file = open(self.path, "w", encoding="utf-8")
         self._line(json.dumps({"format": FORMAT, "version": VERSION}))
 
     def write(self, event: Event) -> None:
