@@ -1,0 +1,79 @@
+// Checks of one argument. Every failure names the op, the argument, what it is and what was expected:
+// TypeError for dtypes, ValueError for everything else.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <limits>
+
+#include "csrc/params.h"
+
+namespace hogwild::api {
+
+class Argument {
+  public:
+    Argument(const char* op, const char* name, const at::Tensor& tensor) : op_(op), name_(name), tensor_(tensor) {
+        TORCH_CHECK_VALUE(tensor.defined(), op, ": ", name, " is missing");
+    }
+
+    // Sizes of -1 are free; `meaning` says what the dimensions are, as in "[T, K, D]".
+    const Argument& shape(at::IntArrayRef sizes, const char* meaning) const {
+        bool equal = tensor_.dim() == static_cast<int64_t>(sizes.size());
+        for (size_t i = 0; equal && i < sizes.size(); ++i) {
+            equal = sizes[i] == -1 || tensor_.size(static_cast<int64_t>(i)) == sizes[i];
+        }
+        TORCH_CHECK_VALUE(equal, describe(), "; expected ", meaning, " = ", sizes, " (-1: any)");
+        for (int64_t size : tensor_.sizes()) {
+            TORCH_CHECK_VALUE(size <= std::numeric_limits<int32_t>::max(), describe(), "; too large");
+        }
+        return *this;
+    }
+
+    const Argument& dtype(at::ScalarType expected) const {
+        TORCH_CHECK_TYPE(tensor_.scalar_type() == expected, describe(), "; expected dtype ", expected);
+        return *this;
+    }
+
+    const Argument& floating_point() const {
+        TORCH_CHECK_TYPE(tensor_.is_floating_point(), describe(), "; expected a floating-point dtype");
+        return *this;
+    }
+
+    const Argument& device(const at::Device& expected) const {
+        TORCH_CHECK_VALUE(tensor_.device() == expected, describe(), "; expected device ", expected,
+                          ", where the caches are");
+        return *this;
+    }
+
+    const Argument& contiguous() const {
+        TORCH_CHECK_VALUE(tensor_.is_contiguous(), describe(), " and strides ", tensor_.strides(),
+                          "; expected a contiguous tensor");
+        return *this;
+    }
+
+    DType element_type() const {
+        switch (tensor_.scalar_type()) {
+            case at::kFloat:
+                return DType::kFloat32;
+            case at::kBFloat16:
+                return DType::kBFloat16;
+            case at::kHalf:
+                return DType::kFloat16;
+            default:
+                TORCH_CHECK_TYPE(false, describe(), "; expected dtype Float, BFloat16 or Half");
+        }
+    }
+
+  private:
+    std::string describe() const {
+        return c10::str(op_, ": ", name_, " is ", tensor_.scalar_type(), " of shape ", tensor_.sizes(), " on ",
+                        tensor_.device());
+    }
+
+    const char* op_;
+    const char* name_;
+    const at::Tensor& tensor_;
+};
+
+}  // namespace hogwild::api
