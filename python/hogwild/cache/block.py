@@ -46,12 +46,12 @@ class Block:
     def __repr__(self) -> str:
         return f"Block({self.name or hex(id(self))}, {len(self)} tokens)"
 
-    def append_from(self, other: Block, keep_other: bool = False) -> None:
+    def append_from(self, other: Block, keep_other: bool = True) -> None:
         """Append all of `other`, its keys rotated to their new positions (paper, sections 3.2 and 3.4).
 
         Args:
             other: another block of the same pool.
-            keep_other: leave `other` as it is; by default it is cleared.
+            keep_other: leave `other` as it is; otherwise it is cleared.
 
         Raises:
             BlockError: `other` is this block or belongs to another pool.

@@ -29,8 +29,8 @@ class LayerCache:
         self, index: int, k: torch.Tensor, v: torch.Tensor, pages: int, page_size: int, rotary: Rotary | None
     ) -> None:
         self.index, self.rotary = index, rotary
-        self.k = k.new_empty(pages, k.shape[1], page_size, k.shape[2])
-        self.v = v.new_empty(pages, v.shape[1], page_size, v.shape[2])
+        self.k = _empty(k, pages, k.shape[1], page_size, k.shape[2])
+        self.v = _empty(v, pages, v.shape[1], page_size, v.shape[2])
 
     def check(self, k: torch.Tensor, v: torch.Tensor) -> None:
         """Raise BlockError unless keys and values of this shape, dtype and device belong in these pages."""
@@ -45,8 +45,8 @@ class LayerCache:
 
     def grown(self, pages: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Copies of (k, v) with room for `pages` pages; the layer itself is left as it is."""
-        k = self.k.new_empty(pages, *self.k.shape[1:])
-        v = self.v.new_empty(pages, *self.v.shape[1:])
+        k = _empty(self.k, pages, *self.k.shape[1:])
+        v = _empty(self.v, pages, *self.v.shape[1:])
         k[: self.k.shape[0]] = self.k
         v[: self.v.shape[0]] = self.v
         return k, v
@@ -66,3 +66,9 @@ class LayerCache:
             interleaved=False if rotary is None else rotary.interleaved,
             rotary_start=0 if rotary is None else rotary.start,
         )
+
+
+def _empty(like: torch.Tensor, *shape: int) -> torch.Tensor:
+    """Uninitialised memory that may be written to in and outside of inference mode alike."""
+    with torch.inference_mode(False):
+        return torch.empty(shape, dtype=like.dtype, device=like.device)

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine import Engine
-    from .events import (
+    from hogwild.engine.engine import Engine
+    from hogwild.engine.events import (
         AnswerEvent,
         Event,
         FinishEvent,
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
         StepEvent,
         TokenEvent,
     )
-    from .feed import Feed, Result
-    from .protocol import Protocol
-    from .sampling import SamplingParams
-    from .session import Session
-    from .trace import TraceWriter, read_trace
+    from hogwild.engine.feed import Feed, Result
+    from hogwild.engine.protocol import Protocol
+    from hogwild.engine.sampling import SamplingParams
+    from hogwild.engine.session import Session
+    from hogwild.engine.trace import TraceWriter, read_trace
 
 _HOMES = {
     "Engine": "engine",

@@ -1,7 +1,7 @@
 """What happens in a session, as data: the one stream that command line, server, evaluation and traces read.
 
 Every event says when it happened, in seconds and in forwards of its session. Events are frozen dataclasses
-that survive a round trip through JSON: a trace of them replays a run (see :mod:`hogwild.engine.trace`).
+that survive a round trip through JSON: a trace of them replays a run (see `hogwild.engine.trace`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..errors import UnknownNameError
+from hogwild.errors import UnknownNameError
 
 SOURCES = ("sampled", "inserted")
 FINISH_REASONS = ("answer", "eos", "max_forwards", "cancelled", "error")
@@ -22,7 +22,7 @@ FINISH_REASONS = ("answer", "eos", "max_forwards", "cancelled", "error")
 class Event:
     """Base of all events.
 
-    ``forward`` counts the forwards that the session had taken part in (0: before the first); ``time`` is in
+    `forward` counts the forwards that the session had taken part in (0: before the first); `time` is in
     seconds since the session was opened. Protocols leave both alone: the session fills them in.
     """
 
@@ -31,7 +31,7 @@ class Event:
     time: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """The event as a dict of JSON values, ``type`` first."""
+        """The event as a dict of JSON values, `type` first."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {"type": self.type, **values}
 
@@ -41,11 +41,11 @@ class Event:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Event:
-        """Undo :meth:`to_dict`.
+        """Undo `to_dict`.
 
         Raises:
-            UnknownNameError: ``type`` is not the type of an event.
-            ValueError: ``type`` or a field is missing, or a field is not one of that event.
+            UnknownNameError: `type` is not the type of an event.
+            ValueError: `type` or a field is missing, or a field is not one of that event.
         """
         values = dict(values)
         if "type" not in values:
@@ -69,7 +69,7 @@ class Event:
 
     @staticmethod
     def from_json(text: str) -> Event:
-        """Undo :meth:`to_json`; errors as :meth:`from_dict`, and ValueError for what is not a JSON object."""
+        """Undo `to_json`; errors as `from_dict`, and ValueError for what is not a JSON object."""
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError(f"an event is a JSON object, got {type(values).__name__}")
@@ -78,7 +78,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class StartEvent(Event):
-    """A session begins. ``prompt`` is the text of what the workers share before they write anything."""
+    """A session begins. `prompt` is the text of what the workers share before they write anything."""
 
     type: ClassVar[str] = "start"
     protocol: str
@@ -95,7 +95,7 @@ class StartEvent(Event):
 class TokenEvent(Event):
     """A token of a worker's text: sampled by the worker, or inserted by the protocol (a header, a question).
 
-    ``text`` is what this token adds to the worker's text; empty while a character is still incomplete. The
+    `text` is what this token adds to the worker's text; empty while a character is still incomplete. The
     texts of a worker's token events, joined, are the worker's text.
     """
 
@@ -112,7 +112,7 @@ class TokenEvent(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepEvent(Event):
-    """A worker finished its reasoning step ``index`` (from 1); it now stands in the shared history."""
+    """A worker finished its reasoning step `index` (from 1); it now stands in the shared history."""
 
     type: ClassVar[str] = "step"
     worker: str
@@ -122,7 +122,7 @@ class StepEvent(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class InterventionEvent(Event):
-    """The protocol put ``text`` into a worker's stream, as the redundancy question (paper, section 3.3)."""
+    """The protocol put `text` into a worker's stream, as the redundancy question (paper, section 3.3)."""
 
     type: ClassVar[str] = "intervention"
     worker: str
@@ -150,8 +150,8 @@ class AnswerEvent(Event):
 class FinishEvent(Event):
     """The last event of a session.
 
-    ``reason`` is one of ``FINISH_REASONS``, ``forwards`` counts the session's forwards, ``tokens`` the tokens
-    that its workers sampled, ``seconds`` is the time since it was opened; ``message`` explains an error.
+    `reason` is one of `FINISH_REASONS`, `forwards` counts the session's forwards, `tokens` the tokens
+    that its workers sampled, `seconds` is the time since it was opened; `message` explains an error.
     """
 
     type: ClassVar[str] = "finish"

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..cache.view import ViewSpec
+    from hogwild.cache.view import ViewSpec
 
 
 @dataclass(frozen=True)
 class Feed:
-    """New tokens of one worker, to be written to the end of ``view.write_to``.
+    """New tokens of one worker, to be written to the end of `view.write_to`.
 
     Attributes:
         worker: whose tokens they are; sampling settings and random draws are kept per worker.
         tokens: token ids, at least one.
         view: names of the blocks that the tokens attend to, and of the block they are written to.
-        sample: whether the worker samples a token from the logits of the last of ``tokens``.
+        sample: whether the worker samples a token from the logits of the last of `tokens`.
     """
 
     worker: str

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from types import TracebackType
 
-from ..errors import HogwildError
-from .events import Event
+from hogwild.errors import HogwildError
+from hogwild.engine.events import Event
 
 FORMAT = "hogwild-trace"
 VERSION = 1
@@ -19,7 +19,7 @@ class TraceError(HogwildError, ValueError):
 
 
 class TraceWriter:
-    """Writes events to a file as they happen, for :func:`read_trace`.
+    """Writes events to a file as they happen, for `read_trace`.
 
     Each event is flushed, so a run that is killed leaves everything up to that moment. An existing file is
     replaced. Use it as a context manager::

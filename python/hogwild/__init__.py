@@ -1,0 +1,31 @@
+"""Hogwild: several instances of one language model over one shared, concurrently updated KV cache.
+
+    import hogwild
+    hogwild.enable(model)                          # a loaded Hugging Face model, see hogwild.shared_cache
+    engine = hogwild.Engine.from_pretrained("demo")
+    result = engine.collaborate("...", workers=2)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from hogwild_cuda.version import __version__
+
+if TYPE_CHECKING:
+    from hogwild.engine import Engine
+    from hogwild.models import disable, enable
+
+__all__ = ["Engine", "__version__", "disable", "enable", "errors", "shared_cache"]
+
+# torch and transformers take seconds to import: only what is used is loaded
+_LAZY = {"Engine": "hogwild.engine", "disable": "hogwild.models", "enable": "hogwild.models"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in ("errors", "shared_cache"):
+        return importlib.import_module(f"hogwild.{name}")
+    raise AttributeError(f"module 'hogwild' has no attribute {name!r}")

@@ -1,0 +1,316 @@
+"""The engine: one packed forward after another over the new tokens of any number of sessions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hogwild.cache import PAGE_SIZE, BlockSet, ForwardPlan, Pool
+from hogwild.engine.events import Event
+from hogwild.engine.interrupts import defer_interrupts
+from hogwild.engine.protocol import Protocol
+from hogwild.engine.rows import Row
+from hogwild.engine.sampler import Sample
+from hogwild.engine.sampling import SamplingParams
+from hogwild.engine.session import Session
+from hogwild.errors import ContextLengthError, HogwildError, NonFiniteLogitsError
+from hogwild.models import binding_of, enable, packed_forward
+from hogwild_cuda.version import __version__
+
+if TYPE_CHECKING:
+    from hogwild.protocols.collaboration import CollaborationProtocol
+    from hogwild.protocols.result import CollaborationResult
+
+_Batch = list[tuple[Session, Row]]
+
+
+class Engine:
+    """Runs protocols on a model.
+
+    Args:
+        model: a loaded Hugging Face causal language model; `hogwild.enable` is called on it.
+        tokenizer: its tokenizer.
+        pool: where keys and values are kept; by default a new one.
+        page_size, max_tokens: of the new pool, see `hogwild.cache.Pool`.
+        max_forward_tokens: prompts longer than this are written in several forwards.
+
+    Raises:
+        UnsupportedModelError: the model cannot share a cache between workers; the message says why.
+        ValueError: an argument out of range, or settings of a new pool next to a `pool`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        pool: Pool | None = None,
+        *,
+        page_size: int | None = None,
+        max_tokens: int | None = None,
+        max_forward_tokens: int = 1024,
+    ) -> None:
+        if pool is not None and (page_size is not None or max_tokens is not None):
+            raise ValueError("page_size and max_tokens are settings of a new pool, but a pool was given")
+        if max_forward_tokens < 1:
+            raise ValueError(f"max_forward_tokens: expected at least 1, got {max_forward_tokens}")
+        self.model, self.tokenizer = enable(model), tokenizer
+        self.pool = Pool(page_size or PAGE_SIZE, max_tokens) if pool is None else pool
+        self.max_forward_tokens = max_forward_tokens
+        self._limit = binding_of(model).max_length
+        self._sessions: list[Session] = []
+        self._opened = 0
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike[str], device: Any = None, dtype: Any = None, **options: Any
+    ) -> Engine:
+        """An engine on a model that is loaded by name.
+
+        Args:
+            name_or_path: `"demo"`, a Hugging Face id, or a local folder; see `hogwild.models.loading.load`.
+            device, dtype: where and in what precision; by default CUDA if there is any, and the checkpoint's own.
+            options: further arguments of `Engine`.
+        """
+        from hogwild.models.loading import load
+
+        model, tokenizer = load(name_or_path, device=device, dtype=dtype)
+        return cls(model, tokenizer, **options)
+
+    # ------------------------------------------------------------------ sessions, one forward at a time
+
+    def open(self, protocol: Protocol, name: str | None = None) -> Session:
+        """A session that runs `protocol` as far as `forward` is called; close it to free its pages."""
+        self._opened += 1
+        session = Session(
+            name or f"session {self._opened}",
+            protocol,
+            BlockSet(self.pool),
+            self.tokenizer,
+            device=self.model.device,
+            max_forward_tokens=self.max_forward_tokens,
+            start={"model": getattr(self.model.config, "name_or_path", ""), "version": __version__},
+        )
+        self._sessions.append(session)
+        return session
+
+    def forward(self, sessions: Sequence[Session] | None = None) -> list[tuple[Session, list[Event]]]:
+        """Run one forward over the new tokens of `sessions` (default: all open ones).
+
+        Returns:
+            The sessions that have something to tell, with their events since the last time. Empty when there
+            was nothing to do: all have finished, or wait.
+
+        A session whose view outgrows the model, whose logits are not finite or whose protocol fails ends with
+        a `FinishEvent` of reason "error" and its `error` set; its blocks are as before this forward, and
+        the others go on. Everything else is raised, and then no block has changed and all sessions can go on
+        by another call: `PoolExhausted` before the forward, whatever the model raises, a Ctrl-C.
+        """
+        self._sessions = [session for session in self._sessions if not session.closed]
+        asked = self._sessions if sessions is None else list(sessions)
+        while batch := self._select(asked):
+            plan = ForwardPlan([(session.blocks.view(row.view), row.tokens) for session, row in batch])
+            if self._fail_too_long(batch, plan):
+                plan.rollback()
+                continue  # plan again for the others
+            try:
+                sampled = self._run(batch, plan)
+            except BaseException:
+                plan.rollback()
+                raise
+            self._complete(batch, plan, sampled)
+            break
+        told = [(session, session.take_events()) for session in asked]
+        return [(session, events) for session, events in told if events]
+
+    def _select(self, sessions: Sequence[Session]) -> _Batch:
+        """Rows of the next forward, a session's next to each other; short ones first: decoding never waits."""
+        ready = []
+        for session in sessions:
+            if session.finished:
+                continue
+            try:
+                rows = session.next_rows()
+                for row in rows:
+                    session.blocks.view(row.view)  # a view that cannot be made is its own session's failure
+            except Exception as error:
+                session.fail(error)
+                continue
+            ready.append((sum(len(row.tokens) for row in rows), session, rows))
+        ready.sort(key=lambda item: item[0])
+        batch: _Batch = []
+        total = 0
+        for size, session, rows in ready:
+            if total < self.max_forward_tokens:
+                batch.extend((session, row) for row in rows)
+                total += size
+        return batch
+
+    def _fail_too_long(self, batch: _Batch, plan: ForwardPlan) -> bool:
+        """End sessions with a view of more tokens than the model has positions; whether there are any."""
+        if self._limit is None or max(plan.view_lengths) <= self._limit:
+            return False
+        for (session, row), length in zip(batch, plan.view_lengths, strict=True):
+            if length > self._limit and session.error is None:
+                what = f"{session.name}: the view of worker {row.worker!r}"
+                session.fail(ContextLengthError(what, length, self._limit))
+        return True
+
+    def _run(self, batch: _Batch, plan: ForwardPlan) -> list[Sample | None]:
+        """The forward and the sampling; None for rows that do not sample, or whose session failed."""
+        wanted = [index for index, (_, row) in enumerate(batch) if row.sample]
+        logits = packed_forward(self.model, plan, [plan.last_rows[index] for index in wanted])
+        sampled: list[Sample | None] = [None] * len(batch)
+        if not wanted:
+            return sampled
+        with torch.inference_mode():
+            # The largest logit is finite unless there is a NaN, a +inf, or nothing but -inf.
+            finite = logits.amax(-1).isfinite().tolist()
+            for index, fine in zip(wanted, finite, strict=True):
+                session, row = batch[index]
+                if not fine and session.error is None:
+                    what = f"{session.name}: the model gave NaN or infinite logits to worker {row.worker!r}"
+                    session.fail(NonFiniteLogitsError(what))
+            likeliest: list[int] | None = None
+            for line, index in enumerate(wanted):
+                session, row = batch[index]
+                if session.finished:
+                    continue
+                if session.sampler(row.worker).is_plain_argmax:
+                    likeliest = logits.argmax(-1).tolist() if likeliest is None else likeliest
+                    sampled[index] = (likeliest[line], None)
+                else:
+                    sampled[index] = session.sample(row, logits[line])
+        return sampled
+
+    def _complete(self, batch: _Batch, plan: ForwardPlan, sampled: list[Sample | None]) -> None:
+        """Commit the rows of the sessions that did not fail, and tell their protocols."""
+        raised: BaseException | None = None
+        with defer_interrupts():
+            plan.commit([index for index, (session, _) in enumerate(batch) if not session.finished])
+            for _, group in groupby(zip(batch, sampled, strict=True), key=lambda item: id(item[0][0])):
+                rows = list(group)
+                session = rows[0][0][0]
+                if session.finished:
+                    continue
+                try:
+                    session.complete([sample for _, sample in rows])
+                except BaseException as error:  # after the others have their results
+                    raised = error
+        if raised is not None:
+            raise raised
+
+    # ------------------------------------------------------------------ whole runs
+
+    def stream(self, protocol: Protocol) -> Iterator[Event]:
+        """Run one protocol to its end, yielding its events as they come.
+
+        The last event is a `FinishEvent`. Closing the generator, or an exception, frees the session's pages.
+
+        Raises:
+            HogwildError, or what the protocol raised: after the `FinishEvent` of reason "error".
+        """
+        with self.open(protocol) as session:
+            for _, event in self._drive([session]):
+                yield event
+            if session.error is not None:
+                raise session.error
+
+    def run(self, protocols: Sequence[Protocol]) -> Iterator[tuple[Protocol, Event]]:
+        """Run several protocols side by side to their ends, in shared forwards.
+
+        Yields each event with its protocol. A session that fails says so in its `FinishEvent`; the others go
+        on. Closing the generator, or an exception, frees the pages of all.
+        """
+        sessions: list[Session] = []
+        try:
+            for protocol in protocols:
+                sessions.append(self.open(protocol))
+            for session, event in self._drive(sessions):
+                yield session.protocol, event
+        finally:
+            for session in sessions:
+                session.close()
+
+    def _drive(self, sessions: list[Session]) -> Iterator[tuple[Session, Event]]:
+        for session in sessions:
+            for event in session.take_events():
+                yield session, event
+        while running := [session for session in sessions if not session.finished]:
+            told = self.forward(running)
+            if not told and all(not session.next_rows() for session in running):
+                names = ", ".join(session.name for session in running)
+                raise HogwildError(f"{names}: the protocol has not finished and has nothing to feed")
+            for session, events in told:
+                if session.finished:
+                    session.close()
+                for event in events:
+                    yield session, event
+
+    # ------------------------------------------------------------------ collaboration
+
+    def collaboration(
+        self,
+        problem: str,
+        workers: int | Sequence[str] = 2,
+        layout: str = "combined",
+        *,
+        max_forwards: int = 256,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        forbidden_tokens: Sequence[int] | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> CollaborationProtocol:
+        """The protocol that `collaborate` runs, for `stream` and `run`.
+
+        Args:
+            problem: what the workers are to solve.
+            workers: how many, or their names.
+            layout: "combined", "contiguous" or "interleaved" (paper, Appendix A).
+            max_forwards: tokens that each worker samples at most.
+            temperature, top_p, top_k, min_p, repetition_penalty, forbidden_tokens: see `SamplingParams`;
+                None takes the setting that the model was published with.
+            seed: of the workers' random draws.
+            options: further arguments of `CollaborationProtocol`.
+        """
+        from hogwild.protocols.collaboration import CollaborationProtocol
+
+        published = getattr(self.model, "generation_config", None)
+        sampling = SamplingParams.from_generation_config(
+            published,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            forbidden_tokens=forbidden_tokens,
+            seed=seed,
+        )
+        ends = getattr(published, "eos_token_id", None)
+        options.setdefault("end_tokens", [ends] if isinstance(ends, int) else list(ends or ()))
+        return CollaborationProtocol(
+            problem, self.tokenizer, workers, layout, max_forwards=max_forwards, sampling=sampling, **options
+        )
+
+    def collaborate(
+        self, problem: str, workers: int | Sequence[str] = 2, layout: str = "combined", **options: Any
+    ) -> CollaborationResult:
+        """Let several workers solve `problem` together over one shared cache (paper, section 3).
+
+        Takes the arguments of `collaboration`.
+
+        Returns:
+            What they wrote, the answer if one was given, and the counts.
+        """
+        from hogwild.protocols.result import CollaborationResult
+
+        return CollaborationResult.from_events(
+            self.stream(self.collaboration(problem, workers, layout, **options))
+        )

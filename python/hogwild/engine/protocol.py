@@ -1,0 +1,78 @@
+"""The contract between the engine and the methods that run on it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hogwild.engine.events import Event
+from hogwild.engine.feed import Feed, Result
+from hogwild.engine.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from hogwild.cache.store import BlockStore
+
+
+class Protocol(ABC):
+    """A pure-Python state machine: which worker feeds which tokens next, and what becomes of what comes back.
+
+    A protocol knows tokens, text and the names of blocks; it never touches tensors. The engine drives it::
+
+        events = protocol.start(store)
+        while not protocol.finished:
+            feeds = protocol.feeds()
+            ...                                # one forward, or several if the feeds are long
+            events = protocol.receive(results)
+
+    so a scripted list of results stands in for the engine in tests. One protocol object runs once.
+
+    Attributes:
+        name: the method's name in events and traces.
+        workers: names of the workers, in ascending order. A worker's index here is part of its random seed.
+        finish_reason: None while the protocol runs, then one of `events.FINISH_REASONS`.
+    """
+
+    name: str
+    workers: Sequence[str]
+    finish_reason: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the protocol has ended; it is not asked for feeds then."""
+        return self.finish_reason is not None
+
+    def sampling(self, worker: str) -> SamplingParams:
+        """Settings of `worker`; asked once, when it first samples. By default greedy."""
+        return SamplingParams()
+
+    @abstractmethod
+    def start(self, store: BlockStore) -> list[Event]:
+        """Create the blocks in `store`, which the protocol keeps, and say what begins.
+
+        The first event is a `StartEvent`; the session adds the model's name and the version to it.
+        """
+
+    @abstractmethod
+    def feeds(self) -> list[Feed]:
+        """What is to be written next, in order.
+
+        Pure: called again before `receive`, it gives the same answer and has changed nothing, so a forward
+        that was interrupted can be repeated.
+
+        All feeds are written before anything is read, layer by layer, as if at the same time: every worker
+        sees the others' new tokens as far as its view shows them. Feeds that together exceed the engine's
+        `max_forward_tokens` are written in several forwards, earlier feeds first.
+
+        At most one feed writes to a block, and each worker samples in at most one feed. An empty list
+        says that the protocol waits for something from outside.
+        """
+
+    @abstractmethod
+    def receive(self, results: Sequence[Result]) -> list[Event]:
+        """Take the results of the last `feeds`, one for each feed in the same order.
+
+        Everything that was fed stands in its block by now. Here, and only here, blocks may be moved, cleared,
+        cropped or forked, and `finish_reason` set; the session then adds the `FinishEvent` itself. An
+        exception ends this session with the reason "error" and leaves the others alone.
+        """

@@ -1,0 +1,90 @@
+"""Cutting the feeds of one session into the rows of one or more forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hogwild.engine.feed import Feed
+from hogwild.errors import BlockError
+
+if TYPE_CHECKING:
+    from hogwild.cache.view import ViewSpec
+
+
+@dataclass(frozen=True)
+class Row:
+    """A feed, or a part of one, in one forward.
+
+    Attributes:
+        feed: index of the feed it is from.
+        worker, view: those of the feed.
+        tokens: the part that this forward writes.
+        sample: whether this part ends a feed that samples.
+    """
+
+    feed: int
+    worker: str
+    tokens: tuple[int, ...]
+    view: ViewSpec
+    sample: bool
+
+
+def check_feeds(feeds: Sequence[Feed]) -> None:
+    """Refuse feeds that cannot share a forward.
+
+    Raises:
+        BlockError: two feeds write to one block.
+        ValueError: a worker samples in two feeds.
+    """
+    writers: dict[str, str] = {}
+    sampling: set[str] = set()
+    for feed in feeds:
+        if not isinstance(feed, Feed):
+            raise TypeError(f"feeds: expected Feed objects, got {type(feed).__name__}")
+        block = feed.view.write_to
+        if block in writers:
+            raise BlockError(
+                f"workers {writers[block]!r} and {feed.worker!r} both write to block {block!r} in one forward"
+            )
+        writers[block] = feed.worker
+        if feed.sample and feed.worker in sampling:
+            raise ValueError(f"worker {feed.worker!r} samples in two feeds of one forward")
+        if feed.sample:
+            sampling.add(feed.worker)
+
+
+def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:
+    """Rows of each forward, in order, with at most about `max_tokens` tokens a forward.
+
+    What fits is one forward. Otherwise the last feeds that fit together stay together, so that workers who
+    write at the same time see each other's new tokens just as they do after a short prompt; the feeds before
+    them are cut every `max_tokens` tokens. The cuts depend on nothing but these feeds: a session is computed
+    in the same pieces alone and in company.
+    """
+    tail, size = len(feeds), 0
+    while tail and size + len(feeds[tail - 1].tokens) <= max_tokens:
+        tail -= 1
+        size += len(feeds[tail].tokens)
+
+    forwards: list[list[Row]] = []
+    room = 0
+    for index, feed in enumerate(feeds[:tail]):
+        done = 0
+        while done < len(feed.tokens):
+            if room == 0:
+                forwards.append([])
+                room = max_tokens
+            part = feed.tokens[done : done + room]
+            done += len(part)
+            room -= len(part)
+            sample = feed.sample and done == len(feed.tokens)
+            forwards[-1].append(Row(index, feed.worker, part, feed.view, sample))
+    if tail < len(feeds):
+        forwards.append([_whole(index, feeds[index]) for index in range(tail, len(feeds))])
+    return forwards
+
+
+def _whole(index: int, feed: Feed) -> Row:
+    return Row(index, feed.worker, feed.tokens, feed.view, feed.sample)

@@ -1,0 +1,138 @@
+"""From logits to a token, for one worker: Hugging Face's processors and the worker's own random numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from transformers import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from hogwild.engine.sampling import SamplingParams
+
+Sample = tuple[int, "float | None"]  # a token id, and the log of its probability where that was asked for
+
+
+def make_processors(params: SamplingParams, device: torch.device | str = "cpu") -> LogitsProcessorList:
+    """Hugging Face's logits processors for `params`, in the order in which `generate` applies them."""
+    processors = LogitsProcessorList()
+    if params.repetition_penalty != 1:
+        processors.append(RepetitionPenaltyLogitsProcessor(float(params.repetition_penalty)))
+    if params.forbidden_tokens:
+        processors.append(SuppressTokensLogitsProcessor(params.forbidden_tokens, device=str(device)))
+    if not params.greedy:
+        if params.temperature != 1:
+            processors.append(TemperatureLogitsWarper(float(params.temperature)))
+        if params.top_k:
+            processors.append(TopKLogitsWarper(params.top_k))
+        if params.top_p < 1:
+            processors.append(TopPLogitsWarper(float(params.top_p)))
+        if params.min_p > 0:
+            processors.append(MinPLogitsWarper(float(params.min_p)))
+    return processors
+
+
+class Sampler:
+    """Draws one worker's tokens.
+
+    Args:
+        params: the worker's settings.
+        index: the worker's index in its session; workers of one seed draw different numbers.
+        device: where the logits are.
+    """
+
+    def __init__(self, params: SamplingParams, index: int = 0, device: torch.device | str = "cpu") -> None:
+        self.params = params
+        processors = make_processors(params, device)
+        # Beyond top-k only its few survivors matter: sorting a vocabulary for top-p would cost more than a layer.
+        cut = next(
+            (i for i, p in enumerate(processors, 1) if isinstance(p, TopKLogitsWarper)), len(processors)
+        )
+        self._wide, self._narrow = (
+            LogitsProcessorList(processors[:cut]),
+            LogitsProcessorList(processors[cut:]),
+        )
+        self._compact = bool(params.top_k) and not params.greedy
+        # One draw per token, made on the CPU whatever the device: the same draws everywhere.
+        self._generator = torch.Generator().manual_seed(_mix(params.seed, index))
+        self._uniform: float | None = None
+        self._text = _GrowingIds(device) if params.repetition_penalty != 1 else None
+
+    @property
+    def is_plain_argmax(self) -> bool:
+        """Whether the token is simply the likeliest one, so that many workers' can be found in one operation."""
+        return self.params.greedy and not self._wide and not self.params.logprobs
+
+    def sample(self, logits: torch.Tensor, fed: Sequence[int] = ()) -> Sample:
+        """Pick the token that follows `fed`. Pure: until `accept`, the same arguments give the same token.
+
+        Args:
+            logits: [vocab], of the last of `fed`.
+            fed: tokens that this forward adds to the worker's text.
+
+        Returns:
+            The token id, and the natural log of its probability under the processed distribution (None unless
+            `params.logprobs`).
+        """
+        ids = _NO_IDS if self._text is None else self._text.followed_by(fed)
+        scores = self._wide(ids, logits[None].float())
+        survivors = None
+        if self._compact:
+            survivors = scores[0].isfinite().nonzero()[:, 0]
+            scores = scores[:, survivors]
+        scores = self._narrow(ids, scores)[0]
+        choice = int(scores.argmax()) if self.params.greedy else self._draw(scores)
+        logprob = float(scores[choice] - scores.logsumexp(0)) if self.params.logprobs else None
+        return (choice if survivors is None else int(survivors[choice])), logprob
+
+    def accept(self, fed: Sequence[int]) -> None:
+        """Go on to the next token; `fed` is what `sample` was given."""
+        self._uniform = None
+        if self._text is not None:
+            self._text.extend(fed)
+
+    def _draw(self, scores: torch.Tensor) -> int:
+        # Inverse of the cumulative distribution in fp64: one random number a token, and the cost of one pass,
+        # where torch.multinomial draws a number for every entry of the vocabulary.
+        if self._uniform is None:
+            self._uniform = torch.rand((), generator=self._generator, dtype=torch.float64).item()
+        cumulative = scores.softmax(-1).double().cumsum(-1)
+        index = torch.searchsorted(cumulative, cumulative[-1:] * self._uniform, right=True)
+        return int(index.clamp(max=scores.numel() - 1))
+
+
+_NO_IDS = torch.zeros(1, 0, dtype=torch.int64)
+
+
+class _GrowingIds:
+    """Token ids [1, n] in a buffer that doubles, so that adding one costs no copy of the others."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        self._buffer = torch.zeros(1, 256, dtype=torch.int64, device=device)
+        self._length = 0
+
+    def followed_by(self, tokens: Sequence[int]) -> torch.Tensor:
+        """The ids and `tokens`, which are not kept."""
+        end = self._length + len(tokens)
+        while end > self._buffer.shape[1]:
+            self._buffer = torch.cat((self._buffer, torch.zeros_like(self._buffer)), dim=1)
+        new = torch.tensor(tokens, dtype=torch.int64, device=self._buffer.device)
+        self._buffer[0, self._length : end] = new
+        return self._buffer[:, :end]
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        self._length = self.followed_by(tokens).shape[1]
+
+
+def _mix(seed: int, index: int) -> int:
+    """A generator seed from which seed 0, worker 1 and seed 1, worker 0 do not coincide."""
+    digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

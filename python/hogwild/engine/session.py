@@ -1,0 +1,178 @@
+"""One protocol at work: its blocks, samplers and text decoders, and where it stands in its feeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from hogwild.cache import BlockSet
+from hogwild.engine.detokenize import Detokenizer
+from hogwild.engine.events import Event, FinishEvent, StartEvent, TokenEvent
+from hogwild.engine.feed import Feed, Result
+from hogwild.engine.protocol import Protocol
+from hogwild.engine.rows import Row, check_feeds, cut_rows
+from hogwild.engine.sampler import Sample, Sampler
+
+
+class Session:
+    """What the engine keeps for one running protocol. Made by `Engine.open`; a context manager that closes it.
+
+    Attributes:
+        name: what errors call it.
+        protocol: the protocol that runs.
+        blocks: its blocks, by name.
+        forwards: forwards that it took part in.
+        tokens: tokens that its workers have sampled.
+        error: what ended it, if an error did; the blocks are then as they were before the failed forward.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        protocol: Protocol,
+        blocks: BlockSet,
+        tokenizer: Any,
+        *,
+        device: torch.device | str = "cpu",
+        max_forward_tokens: int = 1024,
+        start: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name, self.protocol, self.blocks = name, protocol, blocks
+        self.forwards, self.tokens = 0, 0
+        self.error: BaseException | None = None
+        self._tokenizer, self._device, self._max_forward_tokens = tokenizer, device, max_forward_tokens
+        self._samplers: dict[str, Sampler] = {}
+        self._decoders: dict[str, Detokenizer] = {}
+        self._feeds: list[Feed] = []
+        self._results: list[Result] = []
+        self._rows: deque[list[Row]] = deque()  # of the forwards that the current feeds still need
+        self._events: list[Event] = []
+        self._ended = self._closed = False
+        self._opened = time.perf_counter()
+        try:
+            self._emit(
+                dataclasses.replace(event, **(start or {})) if isinstance(event, StartEvent) else event
+                for event in protocol.start(blocks)
+            )
+            self._end_if_finished()
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "finished" if self._ended else "running"
+        return f"Session({self.name!r}, {self.protocol.name}, {state}, {self.forwards} forwards)"
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended: by its protocol, an error, `cancel` or `close`."""
+        return self._ended
+
+    @property
+    def closed(self) -> bool:
+        """Whether its pages have been given back."""
+        return self._closed
+
+    def take_events(self) -> list[Event]:
+        """Events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def cancel(self) -> None:
+        """End it now; nothing happens if it has ended already. Its blocks stay until `close`."""
+        self._end("cancelled")
+
+    def close(self) -> None:
+        """End it, if it runs, and give its pages back. May be called again."""
+        if not self._closed:
+            self._closed = True
+            self._end("cancelled")
+            self.blocks.free()
+
+    def next_rows(self) -> list[Row]:
+        """Rows of the next forward; empty while the protocol waits. The same until `complete` or `fail`."""
+        if not self._rows:
+            feeds = list(self.protocol.feeds())
+            check_feeds(feeds)
+            self._feeds = feeds
+            self._results = [Result(feed.worker) for feed in feeds]
+            self._rows = deque(cut_rows(feeds, self._max_forward_tokens))
+        return self._rows[0] if self._rows else []
+
+    def sampler(self, worker: str) -> Sampler:
+        """The worker's sampler, made when it first samples."""
+        if worker not in self._samplers:
+            index = list(self.protocol.workers).index(worker)
+            self._samplers[worker] = Sampler(self.protocol.sampling(worker), index, self._device)
+        return self._samplers[worker]
+
+    def sample(self, row: Row, logits: torch.Tensor) -> Sample:
+        """Token and log-probability that the worker of `row` picks from `logits` [vocab]; see `Sampler.sample`."""
+        return self.sampler(row.worker).sample(logits, self._feeds[row.feed].tokens)
+
+    def complete(self, sampled: Sequence[Sample | None]) -> None:
+        """Take note that the forward of `next_rows` is committed.
+
+        Args:
+            sampled: token and log-probability per row; None for rows that do not sample.
+
+        Whatever the protocol raises ends the session; what is not an ordinary exception is also passed on.
+        """
+        rows = self._rows.popleft()
+        self.forwards += 1
+        for row, sample in zip(rows, sampled, strict=True):
+            if row.sample and sample is not None:
+                self.tokens += 1
+                self._results[row.feed] = Result(row.worker, *sample)
+                self.sampler(row.worker).accept(self._feeds[row.feed].tokens)
+        if self._rows:
+            return
+        try:
+            self._emit(self.protocol.receive(self._results))
+            self._end_if_finished()
+        except BaseException as error:
+            self.fail(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def fail(self, error: BaseException) -> None:
+        """End it because of `error`."""
+        self.error = error
+        self._end("error", f"{type(error).__name__}: {error}")
+
+    def _emit(self, events: Any) -> None:
+        """Queue events, with the time and the text that protocols leave to the session."""
+        now = time.perf_counter() - self._opened
+        for event in events:
+            stamp: dict[str, Any] = {"forward": self.forwards, "time": now}
+            if isinstance(event, TokenEvent):
+                if event.worker not in self._decoders:
+                    self._decoders[event.worker] = Detokenizer(self._tokenizer)
+                stamp["text"] = self._decoders[event.worker].push(event.token)
+            self._events.append(dataclasses.replace(event, **stamp))
+
+    def _end_if_finished(self) -> None:
+        if self.protocol.finish_reason is not None:
+            self._end(self.protocol.finish_reason)
+
+    def _end(self, reason: str, message: str = "") -> None:
+        if self._ended:
+            return
+        seconds = time.perf_counter() - self._opened
+        finish = FinishEvent(
+            reason=reason, forwards=self.forwards, tokens=self.tokens, seconds=seconds, message=message
+        )
+        self._emit([finish])
+        self._ended = True
+        self._rows.clear()

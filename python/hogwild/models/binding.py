@@ -1,0 +1,221 @@
+"""Making a loaded Hugging Face model use the shared cache, without changing its modules."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from hogwild.cache import ForwardPlan, Rotary
+from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
+from hogwild.models.attention import IMPLEMENTATION, AttentionCall, attending
+from hogwild.models.probe import probe
+from hogwild.models.rope import FrozenRope, find_frozen, frequencies, frozen
+
+__all__ = ["Binding", "text_config"]
+
+_HYBRID = {"linear_attention", "mamba", "recurrent", "conv", "chunked_attention"}
+
+
+class Binding:
+    """What Hogwild knows about one model, and the switch that makes a forward use the shared cache.
+
+    Args:
+        model: a causal language model of transformers, its weights loaded.
+        max_length: longest view that is wanted; default: the model's own number of positions, and for longrope
+            the end of its short range.
+
+    Raises:
+        UnsupportedModelError: the model cannot share a cache; the message says why.
+        ValueError: `max_length` is not within the model's positions.
+    """
+
+    def __init__(self, model: PreTrainedModel, max_length: int | None = None) -> None:
+        self._model = weakref.ref(model)
+        self.config = text_config(model)
+        _refuse(model, self.config)
+        positions = getattr(self.config, "max_position_embeddings", None)
+        if max_length is not None and not 1 <= max_length <= (positions or max_length):
+            raise ValueError(f"max_length: expected 1 to {positions} (the model's positions), got {max_length}")
+        self._frozen: list[FrozenRope] = find_frozen(model, self.config, max_length)
+        limits = [positions, max_length, *(rope.limit for rope in self._frozen)]
+        self.max_length: int | None = min((n for n in limits if n is not None), default=None)
+        self._open: tuple[torch.nn.Module, ExitStack, ForwardPlan] | None = None
+        self._inv_freqs = frequencies(model)
+        self._inv_freq_dtypes = [inv_freq.dtype for inv_freq in self._inv_freqs]
+        with self._switched_on():
+            self.rotary: list[Rotary | None] = probe(model, self.config, self._inv_freqs, self.max_length)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        model = self._model()
+        if model is None:
+            raise RuntimeError("the model of this binding was deleted")
+        return model
+
+    @contextmanager
+    def running(self, plan: ForwardPlan) -> Iterator[None]:
+        """Let the forward in this context write and read what `plan` says. The caller commits or rolls back.
+
+        Raises:
+            BlockError: the plan's blocks belong to another model.
+            ContextLengthError: a view would be longer than the model's positions.
+            UnsupportedModelError: an attention layer was not called exactly once.
+        """
+        self.abandon()
+        self._check(plan)
+        run = _Run(plan, self.rotary)
+        with self._switched_on(), attending(run):
+            yield
+        if missing := sorted(set(range(len(self.rotary))) - run.layers):
+            raise UnsupportedModelError(f"attention layers {missing} did not use the shared cache in this forward")
+
+    def begin(self, module: torch.nn.Module, plan: ForwardPlan) -> None:
+        """Enter `running` for a forward whose end comes in another call (hooks around `module`)."""
+        stack = ExitStack()
+        stack.enter_context(self.running(plan))
+        self._open = (module, stack, plan)
+
+    def end(self, module: torch.nn.Module, success: bool) -> None:
+        """End what `begin` began for `module`: commit on success, else roll back. Harmless without a beginning."""
+        if self._open is None or self._open[0] is not module:
+            return
+        (_, stack, plan), self._open = self._open, None
+        try:
+            stack.close()
+            if success:
+                plan.commit()
+        finally:
+            plan.rollback()
+
+    def abandon(self, module: torch.nn.Module | None = None) -> None:
+        """Undo a forward that was begun (for `module`, or for any) and never ended: Ctrl-C passes hooks by."""
+        if self._open is not None and module in (None, self._open[0]):
+            (_, stack, plan), self._open = self._open, None
+            plan.rollback()
+            with suppress(HogwildError):  # it did not use all layers
+                stack.close()
+
+    def _check(self, plan: ForwardPlan) -> None:
+        model, owner = self.model, plan.pool.model
+        if owner is None:
+            plan.pool.model = self._model
+        elif owner() is not model:
+            raise BlockError(
+                f"the blocks of this forward hold keys of another model ({type(owner()).__name__}) than "
+                f"{type(model).__name__}: a pool belongs to the model that wrote to it first"
+            )
+        longest = max(plan.view_lengths)
+        if self.max_length is not None and longest > self.max_length:
+            row = plan.view_lengths.index(longest)
+            self._refuse_length(f"the view of row {row}", longest)
+        if [inv_freq.dtype for inv_freq in self._inv_freqs] != self._inv_freq_dtypes:
+            raise UnsupportedModelError("the model was cast to another dtype after enable(); call enable(model) again")
+
+    def _refuse_length(self, what: str, length: int) -> None:
+        for rope in self._frozen:
+            if length <= rope.limit:
+                continue
+            if rope.kind == "dynamic":
+                raise UnsupportedModelError(
+                    f"{what} would hold {length} tokens: dynamic RoPE changes its frequencies past {rope.limit}, "
+                    "and keys that are in the cache cannot follow"
+                )
+            raise ContextLengthError(
+                f"{what}, with the short frequencies of longrope (enable(model, max_length=...) chooses the long ones),",
+                length,
+                rope.limit,
+            )
+        raise ContextLengthError(what, length, self.max_length or 0)
+
+    @contextmanager
+    def _switched_on(self) -> Iterator[None]:
+        """Route attention to us, with frequencies held still. Everything is put back, so plain calls stay plain."""
+        before = self.config._attn_implementation
+        with frozen(self._frozen):
+            self.config._attn_implementation = IMPLEMENTATION
+            try:
+                yield
+            finally:
+                self.config._attn_implementation = before
+
+
+class _Run:
+    """The `Attend` of one forward: stores the new keys and values, then attends over the views."""
+
+    def __init__(self, plan: ForwardPlan, rotary: list[Rotary | None]) -> None:
+        self.plan, self.rotary = plan, rotary
+        self.layers: set[int] = set()
+
+    def __call__(self, call: AttentionCall) -> torch.Tensor:
+        plan, device = self.plan, call.q.device
+        if call.layer in self.layers:
+            raise UnsupportedModelError(f"attention layer {call.layer} was called twice in one forward")
+        if call.q.shape[0] != plan.num_tokens:
+            raise BlockError(f"layer {call.layer} got {call.q.shape[0]} tokens, the forward has {plan.num_tokens}")
+        rotary = self.rotary[call.layer]
+        pages = plan.pool.layer(call.layer, call.k, call.v, rotary)
+        meta = plan.metadata(device)
+        torch.ops.hogwild.append(call.k, call.v, pages.k, pages.v, meta.slots)
+        out, _ = torch.ops.hogwild.attention(
+            call.q,
+            pages.k,
+            pages.v,
+            meta.block_table,
+            meta.block_lens,
+            meta.group_tokens,
+            meta.group_blocks,
+            meta.query_pos,
+            meta.rotary_pos,
+            meta.own_block,
+            None if rotary is None else plan.rotation(rotary, device),
+            scale=call.scale,
+            window=call.window,
+            softcap=call.softcap,
+            sinks=call.sinks,
+            interleaved=rotary is not None and rotary.interleaved,
+            rotary_start=0 if rotary is None else rotary.start,
+        )
+        self.layers.add(call.layer)
+        return out
+
+
+def text_config(model: PreTrainedModel) -> PreTrainedConfig:
+    """The configuration of the model's text decoder."""
+    return model.config.get_text_config(decoder=True)
+
+
+def _refuse(model: PreTrainedModel, config: PreTrainedConfig) -> None:
+    """What can be told without a forward."""
+    name = type(model).__name__
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(f"model: expected a transformers PreTrainedModel, got {name}")
+    if getattr(config, "is_encoder_decoder", False):
+        raise UnsupportedModelError(f"{name} is an encoder-decoder model: only decoders share a cache of this kind")
+    if model.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise UnsupportedModelError(f"{name} is in {model.dtype}: expected float32, bfloat16 or float16")
+    other = set(getattr(config, "layer_types", None) or ()) & _HYBRID
+    if other:
+        raise UnsupportedModelError(
+            f"{name} has layers of type {', '.join(sorted(other))}: their state depends on the order of tokens "
+            "and cannot be arranged in blocks"
+        )
+    for module in model.modules():
+        if getattr(module, "is_causal", None) is False and hasattr(module, "layer_idx"):
+            raise UnsupportedModelError(f"{name} attends in both directions ({type(module).__name__})")
+    scaled = _scales_by_position(config)
+    if scaled:
+        raise UnsupportedModelError(
+            f"{name} scales queries by their absolute position ({scaled}): blocks store keys at block-local positions"
+        )
+
+
+def _scales_by_position(config: PreTrainedConfig) -> str:
+    """The setting by which a model scales queries by absolute position, which shows only at far positions."""
+    if getattr(config, "attn_temperature_tuning", False):
+        return "attn_temperature_tuning"
+    parameters = getattr(config, "rope_parameters", None) or {}
+    return "llama_4_scaling_beta" if parameters.get("llama_4_scaling_beta") else ""

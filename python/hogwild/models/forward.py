@@ -1,0 +1,49 @@
+"""One packed forward of an enabled model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from hogwild.cache import ForwardPlan
+from hogwild.models.enable import binding_of
+
+__all__ = ["packed_forward"]
+
+
+def packed_forward(
+    model: PreTrainedModel, plan: ForwardPlan, rows: Sequence[int] | None = None
+) -> torch.Tensor:
+    """Run the tokens of `plan` through an enabled model, all in one batch of one sequence.
+
+    Keys and values are written to the pages that the plan reserved. Committing the plan, or rolling it back
+    when something fails, is left to the caller.
+
+    Args:
+        model: enabled by `hogwild.enable`.
+        plan: made of token ids, without padding.
+        rows: packed indices of the tokens whose logits are wanted; default: each row's last token.
+
+    Returns:
+        [len(rows), vocab] logits in the model's dtype, on its device.
+
+    Raises:
+        BlockError, ContextLengthError, UnsupportedModelError: see `Binding.running`.
+    """
+    binding = binding_of(model)
+    device = model.get_input_embeddings().weight.device
+    if device.type == "meta":  # weights offloaded by accelerate, which moves the inputs itself
+        device = torch.device("cpu")
+    keep = torch.tensor(plan.last_rows if rows is None else list(rows), device=device)
+    with torch.inference_mode(), binding.running(plan):
+        output = model(
+            input_ids=plan.input_ids.to(device),
+            position_ids=plan.position_ids.to(device),
+            attention_mask=None,
+            past_key_values=None,
+            use_cache=False,
+            logits_to_keep=keep,
+        )
+    return output.logits[0]

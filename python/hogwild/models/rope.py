@@ -1,0 +1,123 @@
+"""Rotary embeddings whose frequencies depend on the length of the input, held still for a shared cache.
+
+Keys of a block are written once and read at many positions, so a model's frequencies must not change between
+forwards. "dynamic" RoPE changes them past a limit and "longrope" at a switch; transformers would moreover judge
+the length by block-local positions. During our forwards both are frozen: dynamic to its frequencies below the
+limit, longrope to the short or the long ones, chosen by the longest view that is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from hogwild.errors import UnsupportedModelError
+
+__all__ = ["FrozenRope", "find_frozen", "frozen", "frequencies"]
+
+_FROZEN = "frozen"
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenRope:
+    """One set of frequencies to hold still.
+
+    Attributes:
+        module: the rotary embedding.
+        layer_type: which of its sets, for modules with one per layer type; else None.
+        inv_freq: [R/2] float32, the frequencies to use.
+        kind: "dynamic" or "longrope".
+        limit: longest view for which these frequencies are right.
+    """
+
+    module: torch.nn.Module
+    layer_type: str | None
+    inv_freq: torch.Tensor
+    kind: str
+    limit: int
+
+    @property
+    def buffer(self) -> torch.Tensor:
+        """The module's own frequencies, overwritten while frozen."""
+        return getattr(self.module, "inv_freq" if self.layer_type is None else f"{self.layer_type}_inv_freq")
+
+
+def frequencies(model: torch.nn.Module) -> list[torch.Tensor]:
+    """All distinct frequency buffers of the model, in use and of any layer type."""
+    found = {}
+    for name, buffer in model.named_buffers():
+        last = name.rpartition(".")[2]
+        if last.endswith("inv_freq") and "original" not in last and "long_inv_freq" not in last:
+            found[id(buffer)] = buffer
+    return list(found.values())
+
+
+def find_frozen(model: torch.nn.Module, config: PreTrainedConfig, max_length: int | None) -> list[FrozenRope]:
+    """The rotary embeddings of `model` that must be frozen, and their frequencies for views up to `max_length`.
+
+    Raises:
+        UnsupportedModelError: no choice is right for views of `max_length` tokens.
+    """
+    result = []
+    for module in model.modules():
+        kinds = getattr(module, "rope_type", None)
+        if kinds is None:
+            continue
+        for layer_type, kind in kinds.items() if isinstance(kinds, dict) else [(None, kinds)]:
+            if "dynamic" in kind:
+                result.append(_dynamic(module, layer_type, max_length))
+            elif kind == "longrope":
+                result.append(_longrope(module, layer_type, config, max_length))
+    return result
+
+
+def _dynamic(module: torch.nn.Module, layer_type: str | None, max_length: int | None) -> FrozenRope:
+    limit = int(module.original_max_seq_len)
+    if max_length is not None and max_length > limit:
+        raise UnsupportedModelError(
+            f"max_length={max_length}: dynamic RoPE changes its frequencies past {limit} tokens, and keys that "
+            f"are in the cache cannot follow; use max_length={limit} or a model with yarn or linear scaling"
+        )
+    return FrozenRope(module, layer_type, _original(module, layer_type), "dynamic", limit)
+
+
+def _longrope(
+    module: torch.nn.Module, layer_type: str | None, config: PreTrainedConfig, max_length: int | None
+) -> FrozenRope:
+    own = getattr(module, "config", config)
+    parameters = own.rope_parameters if layer_type is None else own.rope_parameters[layer_type]
+    switch = int(parameters["original_max_position_embeddings"])
+    if max_length is None or max_length <= switch:
+        return FrozenRope(module, layer_type, _original(module, layer_type), "longrope", switch)
+    extra = {} if layer_type is None else {"layer_type": layer_type}
+    device = _original(module, layer_type).device
+    long, _ = ROPE_INIT_FUNCTIONS["longrope"](own, device, seq_len=switch + 1, **extra)
+    limit = int(getattr(own, "max_position_embeddings", max_length))
+    return FrozenRope(module, layer_type, long.float(), "longrope", limit)
+
+
+def _original(module: torch.nn.Module, layer_type: str | None) -> torch.Tensor:
+    name = "original_inv_freq" if layer_type is None else f"{layer_type}_original_inv_freq"
+    return getattr(module, name).detach().float().clone()
+
+
+@contextmanager
+def frozen(ropes: Sequence[FrozenRope]) -> Iterator[None]:
+    """Hold the frequencies still within this context."""
+    saved = []
+    try:
+        for rope in ropes:
+            saved.append((rope, rope.buffer.clone(), rope.module.rope_type))
+            kinds = rope.module.rope_type
+            rope.module.rope_type = kinds | {rope.layer_type: _FROZEN} if isinstance(kinds, dict) else _FROZEN
+            rope.buffer.copy_(rope.inv_freq)
+        yield
+    finally:
+        for rope, inv_freq, kinds in reversed(saved):
+            rope.module.rope_type = kinds
+            rope.buffer.copy_(inv_freq)

@@ -1,0 +1,160 @@
+"""Shared caches as the seed notebooks use them: blocks and managers that go into ``model(**kwargs)``.
+
+After ``hogwild.enable(model)``, a block can be prefilled by passing it as ``past_key_values``, and a manager
+arranges blocks into one view per worker:
+
+    common, alice, bob = (CacheBlock(config=model.config) for _ in range(3))
+    model(**tokenizer(prompt, return_tensors="pt"), past_key_values=common)
+    manager = SharedCacheManager([[common, bob, alice], [common, alice, bob]])
+    logits = model(**manager.get_input_kwargs(next_tokens)).logits[:, -1]
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from hogwild.cache import Block, Pool, View
+from hogwild.errors import BlockError
+from hogwild.models import CacheArgument
+from hogwild.models.cache_argument import token_counts
+
+__all__ = ["CacheBlock", "SharedCacheManager"]
+
+_POOLS: dict[int, Pool] = {}  # by id of the model's text configuration, gone with it
+
+
+class CacheBlock(CacheArgument, Block):
+    """A block of the shared cache, empty at first.
+
+    As `past_key_values` of an enabled model it takes one row of tokens, which are appended to it.
+
+    Args:
+        config: the model's configuration; blocks of one model share a pool that grows as needed.
+        pool: take pages from this pool instead.
+        name: for messages.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self, config: PreTrainedConfig | None = None, *, pool: Pool | None = None, name: str = ""
+    ) -> None:
+        if (config is None) == (pool is None):
+            raise TypeError("config: expected exactly one of config and pool")
+        super().__init__(_pool_of(config) if pool is None else pool, name)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"CacheBlock has no attribute {name!r}; if the model asked for it, call hogwild.enable(model) first"
+        )
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens in the block, in every layer alike."""
+        return len(self)
+
+    def views(self) -> Sequence[View]:
+        return [View([self])]
+
+
+class SharedCacheManager:
+    """Arranges blocks into one view per worker.
+
+    Args:
+        cache_structure: for each worker its blocks, in the order in which it sees them.
+        write_to: for each worker the block that its tokens are written to; default: its last one.
+
+    Raises:
+        BlockError: no workers, an empty view, a write target outside of its view, blocks of two models.
+    """
+
+    def __init__(
+        self,
+        cache_structure: Sequence[Sequence[CacheBlock]],
+        write_to: Sequence[CacheBlock] | None = None,
+    ) -> None:
+        self.cache_structure = [list(blocks) for blocks in cache_structure]
+        if not self.cache_structure:
+            raise BlockError("cache_structure: expected the blocks of at least one worker, got none")
+        self.write_to = self._targets(write_to, range(len(self.cache_structure)))
+        self._views(self.write_to, range(len(self.cache_structure)))
+
+    def get_input_kwargs(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        write_to: Sequence[CacheBlock] | None = None,
+        active_worker_indices: Sequence[int] | None = None,
+    ) -> dict[str, Any]:
+        """Keyword arguments for one call of the model; each call appends the new tokens to their blocks.
+
+        Args:
+            input_ids: [workers, n] int64, the new tokens of each active worker.
+            attention_mask: [workers, n], 0 where a shorter row is padded on its left; None: no padding.
+            write_to: for each active worker the block to write to, for this call.
+            active_worker_indices: the workers that the rows stand for; default: all.
+
+        Raises:
+            BlockError: workers that do not exist or twice, targets outside of their views, two rows with one target.
+            ValueError: shapes that do not fit, or padding that is not on the left.
+        """
+        workers = range(len(self.cache_structure))
+        active = list(workers if active_worker_indices is None else active_worker_indices)
+        if not active or len(set(active)) != len(active) or not set(active) <= set(workers):
+            raise BlockError(
+                f"active_worker_indices: expected different workers from 0 to {len(workers) - 1}, got {active}"
+            )
+        targets = [self.write_to[i] for i in active] if write_to is None else self._targets(write_to, active)
+        if len({id(target) for target in targets}) != len(targets):
+            raise BlockError("write_to: two workers would write to one block in one forward")
+        views = _Views(self._views(targets, active))
+        token_counts("input_ids", input_ids, attention_mask, len(active))
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "past_key_values": views,
+            "use_cache": True,
+        }
+
+    def _targets(self, write_to: Sequence[CacheBlock] | None, active: Sequence[int]) -> list[CacheBlock]:
+        if write_to is None:
+            for index in active:
+                if not self.cache_structure[index]:
+                    raise BlockError(f"cache_structure[{index}]: a view needs at least one block, got none")
+            return [self.cache_structure[index][-1] for index in active]
+        if len(write_to) != len(active):
+            raise BlockError(f"write_to: expected a block for each of {len(active)} workers, got {len(write_to)}")
+        return list(write_to)
+
+    def _views(self, targets: Sequence[CacheBlock], active: Sequence[int]) -> list[View]:
+        return [View(self.cache_structure[i], target) for i, target in zip(active, targets, strict=True)]
+
+
+class _Views(CacheArgument):
+    """A manager's views, as `past_key_values`."""
+
+    __slots__ = ("_list",)
+
+    def __init__(self, views: list[View]) -> None:
+        self._list = views
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"no attribute {name!r}; if the model asked for it, call hogwild.enable(model) first")
+
+    def views(self) -> Sequence[View]:
+        return self._list
+
+
+def _pool_of(config: PreTrainedConfig | None) -> Pool:
+    if not isinstance(config, PreTrainedConfig):
+        raise TypeError(f"config: expected a model's configuration, got {type(config).__name__}")
+    text = config.get_text_config(decoder=True)
+    pool = _POOLS.get(id(text))
+    if pool is None:
+        pool = _POOLS[id(text)] = Pool()
+        weakref.finalize(text, _POOLS.pop, id(text), None).atexit = False
+    return pool
