@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hogwild.engine.engine import Engine
+    from hogwild.engine.core import EngineCore
     from hogwild.engine.events import (
         AnswerEvent,
         Event,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hogwild.engine.trace import TraceWriter, read_trace
 
 _HOMES = {
-    "Engine": "engine",
+    "EngineCore": "core",
     "Session": "session",
     "Protocol": "protocol",
     "Feed": "feed",
@@ -47,7 +47,7 @@ _HOMES = {
 
 __all__ = [
     "AnswerEvent",
-    "Engine",
+    "EngineCore",
     "Event",
     "Feed",
     "FinishEvent",

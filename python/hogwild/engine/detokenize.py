@@ -13,8 +13,8 @@ INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 class Detokenizer:
     """Turns one worker's tokens into text as they come; special tokens have no text.
 
-    A character that is spread over several tokens comes out with the last of them, and a token is decoded next
-    to its neighbours, so that spaces at the edges of tokens are right with every kind of tokenizer.
+    A character that is spread over several tokens comes out with the last of them, and a token is decoded
+    next to its neighbours, so that spaces at the edges of tokens are right with every kind of tokenizer.
 
     Args:
         tokenizer: a Hugging Face tokenizer. Those of the `tokenizers` library decode in native code; others

@@ -52,7 +52,7 @@ class Sampler:
     def __init__(self, params: SamplingParams, index: int = 0, device: torch.device | str = "cpu") -> None:
         self.params = params
         processors = make_processors(params, device)
-        # Beyond top-k only its few survivors matter: sorting a vocabulary for top-p would cost more than a layer.
+        # Beyond top-k only its few survivors matter: sorting a vocabulary for top-p costs milliseconds.
         cut = next(
             (i for i, p in enumerate(processors, 1) if isinstance(p, TopKLogitsWarper)), len(processors)
         )
@@ -68,7 +68,7 @@ class Sampler:
 
     @property
     def is_plain_argmax(self) -> bool:
-        """Whether the token is simply the likeliest one, so that many workers' can be found in one operation."""
+        """Whether the token is simply the likeliest one, so that one operation finds many workers'."""
         return self.params.greedy and not self._wide and not self.params.logprobs
 
     def sample(self, logits: torch.Tensor, fed: Sequence[int] = ()) -> Sample:

@@ -1,4 +1,4 @@
-"""How a worker picks its tokens: settings only, so that protocols and command lines need no torch for them."""
+"""How a worker picks its tokens: settings only, which need no torch."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from hogwild.engine.sampler import Sample, Sampler
 
 
 class Session:
-    """What the engine keeps for one running protocol. Made by `Engine.open`; a context manager that closes it.
+    """A running protocol and what the engine keeps for it. `EngineCore.open` makes one; leaving it closes it.
 
     Attributes:
         name: what errors call it.
@@ -118,7 +118,7 @@ class Session:
         return self._samplers[worker]
 
     def sample(self, row: Row, logits: torch.Tensor) -> Sample:
-        """Token and log-probability that the worker of `row` picks from `logits` [vocab]; see `Sampler.sample`."""
+        """What the worker of `row` picks from `logits` [vocab]; see `Sampler.sample`."""
         return self.sampler(row.worker).sample(logits, self._feeds[row.feed].tokens)
 
     def complete(self, sampled: Sequence[Sample | None]) -> None:

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from types import TracebackType
 
-from hogwild.errors import HogwildError
 from hogwild.engine.events import Event
+from hogwild.errors import HogwildError
 
 FORMAT = "hogwild-trace"
 VERSION = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,21 +15,17 @@ from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row
 from hogwild.engine.sampler import Sample
-from hogwild.engine.sampling import SamplingParams
 from hogwild.engine.session import Session
 from hogwild.errors import ContextLengthError, HogwildError, NonFiniteLogitsError
 from hogwild.models import binding_of, enable, packed_forward
 from hogwild_cuda.version import __version__
 
-if TYPE_CHECKING:
-    from hogwild.protocols.collaboration import CollaborationProtocol
-    from hogwild.protocols.result import CollaborationResult
-
+_E = TypeVar("_E", bound="EngineCore")
 _Batch = list[tuple[Session, Row]]
 
 
-class Engine:
-    """Runs protocols on a model.
+class EngineCore:
+    """Runs protocols on a model. `hogwild.Engine` adds a method for each protocol of ours to it.
 
     Args:
         model: a loaded Hugging Face causal language model; `hogwild.enable` is called on it.
@@ -66,14 +62,14 @@ class Engine:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | os.PathLike[str], device: Any = None, dtype: Any = None, **options: Any
-    ) -> Engine:
+        cls: type[_E], name_or_path: str | os.PathLike[str], device: Any = None, dtype: Any = None, **options: Any
+    ) -> _E:
         """An engine on a model that is loaded by name.
 
         Args:
             name_or_path: `"demo"`, a Hugging Face id, or a local folder; see `hogwild.models.loading.load`.
-            device, dtype: where and in what precision; by default CUDA if there is any, and the checkpoint's own.
-            options: further arguments of `Engine`.
+            device, dtype: by default CUDA if there is any, in the checkpoint's own dtype.
+            options: further arguments of the engine.
         """
         from hogwild.models.loading import load
 
@@ -127,7 +123,7 @@ class Engine:
         return [(session, events) for session, events in told if events]
 
     def _select(self, sessions: Sequence[Session]) -> _Batch:
-        """Rows of the next forward, a session's next to each other; short ones first: decoding never waits."""
+        """Rows of the next forward, a session's side by side; short ones first: decoding never waits."""
         ready = []
         for session in sessions:
             if session.finished:
@@ -141,7 +137,8 @@ class Engine:
                 continue
             ready.append((sum(len(row.tokens) for row in rows), session, rows))
         ready.sort(key=lambda item: item[0])
-        batch: _Batch = []
+        batch: _E = TypeVar("_E", bound="EngineCore")
+_Batch = []
         total = 0
         for size, session, rows in ready:
             if total < self.max_forward_tokens:
@@ -249,68 +246,3 @@ class Engine:
                     session.close()
                 for event in events:
                     yield session, event
-
-    # ------------------------------------------------------------------ collaboration
-
-    def collaboration(
-        self,
-        problem: str,
-        workers: int | Sequence[str] = 2,
-        layout: str = "combined",
-        *,
-        max_forwards: int = 256,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        min_p: float | None = None,
-        repetition_penalty: float | None = None,
-        forbidden_tokens: Sequence[int] | None = None,
-        seed: int = 0,
-        **options: Any,
-    ) -> CollaborationProtocol:
-        """The protocol that `collaborate` runs, for `stream` and `run`.
-
-        Args:
-            problem: what the workers are to solve.
-            workers: how many, or their names.
-            layout: "combined", "contiguous" or "interleaved" (paper, Appendix A).
-            max_forwards: tokens that each worker samples at most.
-            temperature, top_p, top_k, min_p, repetition_penalty, forbidden_tokens: see `SamplingParams`;
-                None takes the setting that the model was published with.
-            seed: of the workers' random draws.
-            options: further arguments of `CollaborationProtocol`.
-        """
-        from hogwild.protocols.collaboration import CollaborationProtocol
-
-        published = getattr(self.model, "generation_config", None)
-        sampling = SamplingParams.from_generation_config(
-            published,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            forbidden_tokens=forbidden_tokens,
-            seed=seed,
-        )
-        ends = getattr(published, "eos_token_id", None)
-        options.setdefault("end_tokens", [ends] if isinstance(ends, int) else list(ends or ()))
-        return CollaborationProtocol(
-            problem, self.tokenizer, workers, layout, max_forwards=max_forwards, sampling=sampling, **options
-        )
-
-    def collaborate(
-        self, problem: str, workers: int | Sequence[str] = 2, layout: str = "combined", **options: Any
-    ) -> CollaborationResult:
-        """Let several workers solve `problem` together over one shared cache (paper, section 3).
-
-        Takes the arguments of `collaboration`.
-
-        Returns:
-            What they wrote, the answer if one was given, and the counts.
-        """
-        from hogwild.protocols.result import CollaborationResult
-
-        return CollaborationResult.from_events(
-            self.stream(self.collaboration(problem, workers, layout, **options))
-        )
