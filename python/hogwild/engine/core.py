@@ -62,7 +62,11 @@ class EngineCore:
 
     @classmethod
     def from_pretrained(
-        cls: type[_E], name_or_path: str | os.PathLike[str], device: Any = None, dtype: Any = None, **options: Any
+        cls: type[_E],
+        name_or_path: str | os.PathLike[str],
+        device: Any = None,
+        dtype: Any = None,
+        **options: Any,
     ) -> _E:
         """An engine on a model that is loaded by name.
 
@@ -137,8 +141,7 @@ class EngineCore:
                 continue
             ready.append((sum(len(row.tokens) for row in rows), session, rows))
         ready.sort(key=lambda item: item[0])
-        batch: _E = TypeVar("_E", bound="EngineCore")
-_Batch = []
+        batch: _Batch = []
         total = 0
         for size, session, rows in ready:
             if total < self.max_forward_tokens:
