@@ -1,0 +1,1 @@
+"""The command line: every command reads the engine's one stream of events."""
