@@ -9,13 +9,15 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-from hogwild_cuda.version import __version__
-
 if TYPE_CHECKING:
+    from hogwild import errors, shared_cache
     from hogwild.engine import Engine
     from hogwild.models import disable, enable
+
+    __version__: str
 
 __all__ = ["Engine", "__version__", "disable", "enable", "errors", "shared_cache"]
 
@@ -26,6 +28,8 @@ _LAZY = {"Engine": "hogwild.engine", "disable": "hogwild.models", "enable": "hog
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
+    if name == "__version__":
+        return importlib.metadata.version("hogwild")
     if name in ("errors", "shared_cache"):
         return importlib.import_module(f"hogwild.{name}")
     raise AttributeError(f"module 'hogwild' has no attribute {name!r}")
