@@ -1,0 +1,12 @@
+// Checks of what the elements of arguments say: the CPU implementations make them, as reading is free there.
+#pragma once
+
+#include "csrc/params.h"
+
+namespace hogwild::api {
+
+void check_values(const AppendParams& params);
+void check_values(const AttentionParams& params);
+void check_values(const MoveParams& params);
+
+}  // namespace hogwild::api

@@ -1,0 +1,180 @@
+"""`torch.ops.hogwild`, documented and typed, and their fake implementations.
+
+Sizes: ``T`` packed tokens, ``G`` groups (sessions), ``B`` blocks, ``F`` at least the largest number of blocks in a
+group, ``H`` query heads, ``K`` kv heads, ``D`` and ``Dv`` head dims of keys and values, ``P`` pages of ``S`` tokens,
+``R`` rotary dims. Queries, keys, values and pages are of one dtype: fp32, bf16 or fp16. All tensors of a call are on
+one device. Wrong dtypes raise TypeError and everything else that is wrong ValueError, naming the argument, before
+anything is written; what the elements of integer tensors say is checked on the CPU only.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
+    """Write new keys and values into pages.
+
+    Args:
+      k, v: [T, K, D] and [T, K, Dv] new keys, rotated to their index in the block, and values; any strides.
+      k_cache, v_cache: [P, K, S, D] and [P, K, S, Dv] pages of one layer; written.
+      slots: [T] int64, ``page * S + offset`` of each token; negative: it is not written. No slot twice.
+    """
+    torch.ops.hogwild.append(k, v, k_cache, v_cache, slots)
+
+
+def rotation_table(query_pos: Tensor, rotary_pos: Tensor, inv_freq: Tensor) -> Tensor:
+    """cos and sin of the rotation that each block adds to each query.
+
+    It is the same for all layers with the same frequencies, and right at offsets of a million: angles are
+    formed in fp64.
+
+    Args:
+      query_pos: [T, F] int32 position of a token in each block's frame; negative where the block is not seen.
+      rotary_pos: [T] int32 position that the model has rotated the query to.
+      inv_freq: [R/2] fp32 frequencies, in radians per token.
+
+    Returns:
+      [T, F, 2, R/2] fp32: cos row and sin row of ``query_pos - rotary_pos``; 1 and 0 where the block is not seen.
+    """
+    return torch.ops.hogwild.rotation_table(query_pos, rotary_pos, inv_freq)
+
+
+def attention(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    block_table: Tensor,
+    block_lens: Tensor,
+    group_tokens: Tensor,
+    group_blocks: Tensor,
+    query_pos: Tensor,
+    rotary_pos: Tensor,
+    own_block: Tensor,
+    rotation: Tensor | None,
+    *,
+    scale: float,
+    window: int = 0,
+    softcap: float = 0.0,
+    sinks: Tensor | None = None,
+    interleaved: bool = False,
+    rotary_start: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Attention of packed tokens of any number of groups over the blocks of their groups.
+
+    A token sees key ``j`` of its group's ``f``-th block iff ``0 <= j <= query_pos[t, f]``,
+    ``j < block_lens[f]``, in the block it is written to also ``j <= rotary_pos[t]``, and under a window also
+    ``query_pos[t, f] - j < window``. Keys are read once for all tokens of a group. Values that are not finite may
+    spread to other tokens of their group, never to other groups.
+
+    Args:
+      q: [T, H, D] queries, rotated by the model to ``rotary_pos``; any strides. H is a multiple of K.
+      k_cache, v_cache: [P, K, S, D] and [P, K, S, Dv] pages of one layer.
+      block_table: [B, max_pages] int32 pages of each block; entries beyond its length are never read.
+      block_lens: [B] int32 tokens of each block, those written in this forward included.
+      group_tokens: [G+1] int32 ascending; group g holds tokens ``group_tokens[g]`` to ``group_tokens[g+1] - 1``.
+        Tokens outside every group are padding.
+      group_blocks: [G+1] int32 ascending; the same for blocks.
+      query_pos: [T, F] int32 position of the token in the frame of its group's f-th block; -1: not seen.
+        Columns beyond the group's blocks are ignored.
+      rotary_pos: [T] int32 the token's index in the block that it is written to.
+      own_block: [T] int32 that block's index in the group, or -1.
+      rotation: what `rotation_table` returned, or None if nothing is to be rotated.
+      scale: what scores are multiplied by.
+      window: number of tokens that are seen, the token itself included; 0: all.
+      softcap: scores become ``tanh(score / softcap) * softcap``; 0: they stay.
+      sinks: [H] a score for each head that joins the softmax's denominator and has no value.
+      interleaved: dims (2i, 2i+1) are rotated together instead of (i, i + R/2).
+      rotary_start: the first rotated dim of a head.
+
+    Returns:
+      out [T, H, Dv] of q's dtype, 0 for a token that sees no key, and lse [T, H] fp32, the natural logarithm of
+      the softmax's denominator (sinks included), -inf where nothing is in it.
+    """
+    return torch.ops.hogwild.attention(
+        q,
+        k_cache,
+        v_cache,
+        block_table,
+        block_lens,
+        group_tokens,
+        group_blocks,
+        query_pos,
+        rotary_pos,
+        own_block,
+        rotation,
+        scale=scale,
+        window=window,
+        softcap=softcap,
+        sinks=sinks,
+        interleaved=interleaved,
+        rotary_start=rotary_start,
+    )
+
+
+def move(
+    k_cache: Tensor,
+    v_cache: Tensor,
+    src_slots: Tensor,
+    dst_slots: Tensor,
+    shift: Tensor,
+    inv_freq: Tensor | None,
+    *,
+    interleaved: bool = False,
+    rotary_start: int = 0,
+) -> None:
+    """Copy entries from slot to slot and rotate their keys by the difference in position.
+
+    Args:
+      k_cache, v_cache: [P, K, S, D] and [P, K, S, Dv] pages of one layer; written.
+      src_slots, dst_slots: [N] int64 ``page * S + offset``; an entry with a negative slot is skipped. No slot is
+        both a source and a destination, and none is a destination twice.
+      shift: [N] int32 what is added to each key's position; 0 copies its bits.
+      inv_freq: [R/2] fp32 frequencies, in radians per token, or None if nothing is to be rotated.
+      interleaved, rotary_start: as for `attention`.
+    """
+    torch.ops.hogwild.move(
+        k_cache,
+        v_cache,
+        src_slots,
+        dst_slots,
+        shift,
+        inv_freq,
+        interleaved=interleaved,
+        rotary_start=rotary_start,
+    )
+
+
+@torch.library.register_fake("hogwild::append")
+def _append_fake(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
+    pass
+
+
+@torch.library.register_fake("hogwild::rotation_table")
+def _rotation_table_fake(query_pos: Tensor, rotary_pos: Tensor, inv_freq: Tensor) -> Tensor:
+    num_tokens, num_columns = query_pos.shape
+    return inv_freq.new_empty(num_tokens, num_columns, 2, inv_freq.shape[0])
+
+
+@torch.library.register_fake("hogwild::attention")
+def _attention_fake(q: Tensor, k_cache: Tensor, v_cache: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
+    num_tokens, num_heads, _ = q.shape
+    out = q.new_empty(num_tokens, num_heads, v_cache.shape[3])
+    lse = q.new_empty(num_tokens, num_heads, dtype=torch.float32)
+    return out, lse
+
+
+@torch.library.register_fake("hogwild::move")
+def _move_fake(
+    k_cache: Tensor,
+    v_cache: Tensor,
+    src_slots: Tensor,
+    dst_slots: Tensor,
+    shift: Tensor,
+    inv_freq: Tensor | None,
+    *,
+    interleaved: bool = False,
+    rotary_start: int = 0,
+) -> None:
+    pass
