@@ -49,9 +49,8 @@ def draw(state: RunState, width: int, height: int) -> RenderableType:
     colours = worker_colours(state)
     for i, row in enumerate(rows):
         in_row = shown[i * grid.columns : (i + 1) * grid.columns]
-        drawn = [_pane(p, colours[p.worker], width // grid.columns, grid.row_height) for p in in_row]
-        drawn += [Text()] * (grid.columns - len(drawn))
-        row.split_row(*map(Layout, drawn))
+        pane_width = width // len(in_row)
+        row.split_row(*(Layout(_pane(p, colours[p.worker], pane_width, grid.row_height)) for p in in_row))
     return root
 
 
@@ -126,8 +125,10 @@ class _Shared:
 
 def _about(state: RunState) -> list[str]:
     start = state.start
-    names = (start.model, start.protocol, start.layout, state.mode) if start is not None else (state.mode,)
-    return [printable(name) for name in names if name]
+    if start is None:
+        return []
+    model = start.model.rstrip("/").rpartition("/")[2]  # of a folder or a hub's id, the last part says enough
+    return [printable(name) for name in (model, start.protocol, start.layout, state.mode) if name]
 
 
 def _pane(pane: Pane, colour: str, width: int, height: int) -> RenderableType:

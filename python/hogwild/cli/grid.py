@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-READABLE_WIDTH, LEAST_WIDTH = 20, 12  # columns: narrower panes only if there is no other way
 _CELL_ASPECT = 2.2  # a terminal's character cell is about this much higher than wide
+_GOOD_WIDTH, _USELESS_WIDTH = 30, 4  # columns: more than the first gains little, the second shows nothing
+_GOOD_HEIGHT = 6  # lines, the title's included
 
 
 class Grid(NamedTuple):
@@ -17,23 +18,24 @@ class Grid(NamedTuple):
 
 
 def choose_grid(panes: int, width: int, height: int) -> Grid:
-    """The grid whose panes are nearest to readable in an area of `width` by `height` cells.
+    """The grid whose panes are easiest to read in an area of `width` by `height` cells.
 
-    Panes that do not fit even at one line each are for the caller to leave out: rows * row_height <= height
-    always holds, and columns * rows may be less than `panes`.
+    `rows * row_height <= height` always holds; where not even one line a pane fits, `columns * rows` is less
+    than `panes`, and the caller leaves some out.
     """
+    panes, height = max(1, panes), max(1, height)
 
-    def quality(columns: int) -> tuple[bool, bool, bool, float, int]:
-        pane_width, pane_height = width // columns, height // -(-panes // columns)
-        return (
-            pane_height >= 1,
-            pane_width >= LEAST_WIDTH,
-            pane_width >= READABLE_WIDTH,
-            min(pane_width / _CELL_ASPECT, pane_height),
-            -abs(columns * -(-panes // columns) - panes),  # fewer empty places
-        )
+    def quality(columns: int) -> tuple[float, float]:
+        pane_width, pane_height = width // columns, height // _rows(panes, columns)
+        wide_enough = min(1.0, max(0, pane_width - _USELESS_WIDTH) / (_GOOD_WIDTH - _USELESS_WIDTH))
+        high_enough = min(1.0, pane_height / _GOOD_HEIGHT)
+        filled = panes / (_rows(panes, columns) * columns)
+        return wide_enough * high_enough * filled**0.5, min(pane_width / _CELL_ASPECT, pane_height)
 
-    height = max(1, height)
-    columns = max(range(1, max(1, panes) + 1), key=quality)
-    rows = min(-(-panes // columns), height)
-    return Grid(columns, rows, height // max(1, rows))
+    columns = max(range(1, panes + 1), key=quality)
+    rows = min(_rows(panes, columns), height)
+    return Grid(columns, rows, height // rows)
+
+
+def _rows(panes: int, columns: int) -> int:
+    return -(-panes // columns)

@@ -1,0 +1,172 @@
+"""The commands. Each one imports what it needs when it runs, so that `hogwild --help` answers at once."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="hogwild",
+    help="Language-model workers that think together over one shared cache.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hogwild {importlib.metadata.version('hogwild')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog='Example: hogwild solve "What is 37 + 48?" --workers 3 --max-forwards 100')
+def solve(
+    problem: Annotated[str, typer.Argument(metavar="PROBLEM", help='The problem; "-" reads it from stdin.')],
+    model: Annotated[
+        str, typer.Option(help='"demo", a Hugging Face id, or a local folder.', rich_help_panel="Model")
+    ] = "demo",
+    device: Annotated[
+        str | None,
+        typer.Option(help="Such as cpu, cuda:0, auto. Default: CUDA if any.", rich_help_panel="Model"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16, float16. Default: the checkpoint's own.", rich_help_panel="Model"
+        ),
+    ] = None,
+    workers: Annotated[str, typer.Option(help="How many, or their names: Alice,Bob.")] = "2",
+    layout: Annotated[
+        str, typer.Option(help="How the workers see each other: combined, contiguous or interleaved.")
+    ] = "combined",
+    max_forwards: Annotated[int, typer.Option(help="Stop after this many forwards of the model.")] = 256,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="0 is greedy. Default: the model's own settings.", rich_help_panel="Sampling"),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Keep the likeliest tokens up to this mass.", rich_help_panel="Sampling"),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Keep this many tokens; 0 keeps all.", rich_help_panel="Sampling")
+    ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep tokens at least this fraction as likely as the likeliest.", rich_help_panel="Sampling"
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="The same seed gives the same run.", rich_help_panel="Sampling")
+    ] = 0,
+    trace: Annotated[Path | None, typer.Option(help="Record the run in this file, for replay.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Let several workers solve a problem together, and watch them."""
+    from hogwild.cli import solve as command
+
+    return command.solve(
+        command.SolveRequest(
+            problem=command.read_problem(problem),
+            model=model,
+            workers=command.parse_workers(workers),
+            layout=layout,
+            max_forwards=max_forwards,
+            sampling={
+                "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p, "seed": seed
+            },
+            device=device,
+            dtype=dtype,
+            trace=trace,
+            as_json=as_json,
+        )
+    )  # fmt: skip
+
+
+@app.command(epilog="Example: hogwild replay run.jsonl --speed 4")
+def replay(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A file written by hogwild solve --trace.")],
+    speed: Annotated[
+        float | None, typer.Option(help="Times faster than it happened. Default: 1 on a terminal.")
+    ] = None,
+    instant: Annotated[bool, typer.Option("--instant", help="Show the end at once.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Show a recorded run."""
+    from hogwild.cli import replay as command
+
+    return command.replay(trace, speed=speed, instant=instant, as_json=as_json)
+
+
+@app.command(epilog="Example: hogwild info --json")
+def info(as_json: Json = False, debug: Debug = False) -> int:
+    """Say what is installed, what was built, and why something is missing."""
+    import json
+
+    from rich.console import Console
+
+    from hogwild.cli import info as command
+
+    facts = command.collect()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        command.show(facts, Console())
+    return 0
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line; the exit code: 0, 1 a run that failed, 2 a bad request, 130 Ctrl-C."""
+    from hogwild.errors import HogwildError
+
+    try:
+        return int(app(args=list(arguments), prog_name="hogwild", standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Who reads our output has stopped. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        if hasattr(error, "format_message"):  # typer's usage errors, whose classes are not public
+            return _complain(error.format_message().replace("\n", " "), 2)
+        if isinstance(error, (HogwildError, ValueError)):
+            return _complain(str(error), 2)
+        if type(error).__name__ == "RunFailed":
+            return _complain(str(error), 1)
+        return _complain(f"{type(error).__name__}: {error} (--debug shows the traceback)", 1)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"hogwild: error: {message}", file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    """The entry point of the command `hogwild`."""
+    sys.exit(run(sys.argv[1:]))

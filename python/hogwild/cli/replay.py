@@ -1,0 +1,52 @@
+"""`hogwild replay`: a recorded run, shown again at its own pace."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+from hogwild.cli.readers import make_reader, on_terminal
+from hogwild.engine.events import Event
+from hogwild.engine.trace import TraceError, read_trace
+
+
+def load_events(path: Path) -> list[Event]:
+    """All events of a trace.
+
+    Raises:
+        TraceError: the file is not a trace, or has a broken line; the message names the line.
+        ValueError: the file cannot be read.
+    """
+    try:
+        events = list(read_trace(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"cannot read the trace {path}: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    if not events:
+        raise TraceError(f"{path}: the trace holds no events")
+    return events
+
+
+def replay(path: Path, speed: float | None = None, instant: bool = False, as_json: bool = False) -> int:
+    """Shows the trace; the exit code.
+
+    Args:
+        path: a file that `hogwild solve --trace` wrote.
+        speed: how many times faster than it happened; by default 1 on a terminal, and at once elsewhere.
+        instant: show the end at once.
+        as_json: write the events as JSON lines.
+    """
+    if speed is not None and not (math.isfinite(speed) and speed > 0):
+        raise ValueError(f"--speed: expected a number above 0, got {speed}")
+    events = load_events(path)
+    if speed is None and (as_json or not on_terminal()):
+        instant = True
+    began = time.monotonic()
+    with make_reader(as_json) as reader:
+        for event in events:
+            if not instant:
+                time.sleep(max(0.0, began + event.time / (speed or 1.0) - time.monotonic()))
+            reader.read(event)
+    return 0
