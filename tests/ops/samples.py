@@ -93,7 +93,8 @@ def attention_case(shape: Shape) -> AttentionCase:
     rows += [([], 0, -1)] * shape.padding
     group_of_token += [-1] * shape.padding
 
-    columns = max([len(query_pos) for query_pos, _, _ in rows], default=0) + rng.randint(0, 2)
+    blocks_of_group = [last - first for first, last in zip(group_blocks, group_blocks[1:], strict=False)]
+    columns = max(blocks_of_group) + rng.randint(0, 2)
     query_pos = torch.tensor([row + [-1] * (columns - len(row)) for row, _, _ in rows], dtype=torch.int32)
     query_pos = query_pos.reshape(len(rows), columns)
     rotary_pos = torch.tensor([rotary for _, rotary, _ in rows], dtype=torch.int32)
