@@ -1,0 +1,79 @@
+# `make` lists what there is to do. Nothing outside this folder is changed, but for the demo model's copy in the
+# user's cache folder.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# A PyTorch that is already installed for PYTHON is used if it fits. Otherwise this one is installed: a fixed
+# release, because a range brings the newest build with several gigabytes of CUDA libraries wherever pip can find
+# it. For a small download on a machine without a GPU, install PyTorch's CPU build for PYTHON beforehand.
+TORCH  ?= torch==2.13.0
+
+PROBLEM ?= What is 14 * 12 + 5? Split the work, check each other and give one number.
+
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
+LINTERS := $(VENV)/.linters
+SOURCES := pyproject.toml setup.py scripts/environment.sh $(shell find csrc -type f)
+C_FILES  = $(shell git ls-files '*.cpp' '*.h' '*.inl' '*.cu' '*.cuh')
+
+export PYTHON VENV TORCH
+
+.PHONY: help demo test lint bench gpu gpu-build gpu-test gpu-bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): $(SOURCES)
+	@scripts/environment.sh demo,test
+	@touch $@
+
+$(LINTERS): $(READY) pyproject.toml
+	@scripts/environment.sh dev
+	@touch $@
+
+demo: $(READY)  ## two workers of a small real model write at the same time over one cache (PROBLEM="..." for yours)
+	@$(BIN)/hogwild solve "$(PROBLEM)" --model demo --workers 2
+
+test: $(READY)  ## run the tests (PYTEST_ARGS="..." for some of them)
+	HOGWILD_TEST_REQUIRE=demo $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(LINTERS)  ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	$(BIN)/mypy
+
+bench: $(READY)  ## measure on this machine's CPU; results go to bench/results
+	$(BIN)/python bench/attention_cpu.py --json bench/results/cpu-attention.json
+	$(BIN)/python bench/decode_cpu.py --json bench/results/cpu-decode.json
+
+# --- on a machine with a GPU --------------------------------------------------------------------------------------
+# With what PYTHON has installed, without an environment and without a network: PyTorch with CUDA, transformers,
+# setuptools, ninja, pytest, hypothesis, and for the native programs nvcc and CMake.
+
+IN_TREE   = PYTHONPATH=$(CURDIR):$(CURDIR)/python
+GPU_ARCH ?= $(shell $(PYTHON) -c 'import torch; print(";".join(sorted({"%d.%d" % torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())})))')
+GPU_NAME ?= $(shell $(PYTHON) -c 'import torch; print("-".join(torch.cuda.get_device_name().lower().replace("nvidia", "").split()))')
+COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+NATIVE    = build/native
+
+gpu: gpu-test gpu-bench  ## on a GPU machine: build with what is installed, test, and measure into bench/results
+
+gpu-build:
+	@$(PYTHON) -c 'import torch; assert torch.cuda.is_available()' || { echo "error: $(PYTHON) needs a PyTorch that sees a CUDA device" >&2; exit 1; }
+	FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST="$(GPU_ARCH)" $(PYTHON) setup.py --quiet build_ext --inplace
+	cmake -S . -B $(NATIVE) -DHOGWILD_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="$(subst .,,$(GPU_ARCH))"
+	cmake --build $(NATIVE) --parallel
+
+gpu-test: gpu-build  ## the part of `make gpu` that tests
+	ctest --test-dir $(NATIVE) --output-on-failure
+	$(IN_TREE) HOGWILD_TEST_REQUIRE=cuda $(PYTHON) -m pytest -m cuda $(PYTEST_ARGS)
+
+gpu-bench: gpu-build  ## the part of `make gpu` that measures
+	mkdir -p bench/results
+	set -e; for program in $(NATIVE)/hogwild_bench_*; do \
+	    $$program --commit $(COMMIT) --json bench/results/$(GPU_NAME)-$${program##*_}.json; \
+	done
+
+clean:  ## remove builds (the environment stays)
+	rm -rf build dist hogwild_cuda/_C*.so hogwild_cuda/_build.json $(READY) $(LINTERS)
