@@ -81,35 +81,56 @@ HOGWILD_INLINE RowLimits load_limits(const AttentionParams& params, const RowTil
     return limits;
 }
 
+// Keys that lie side by side in a page.
+template <typename T>
+struct KeyRun {
+    const T* k;  // [count][D]
+    const T* v;  // [count][Dv]
+    int count;
+};
+
+// The run that starts at key `begin` of a block: up to `end`, the page's end, or kTileKeys.
+template <typename T>
+HOGWILD_INLINE KeyRun<T> key_run(const AttentionParams& params, int kv_head, int block, int begin, int end) {
+    const Cache& cache = params.cache;
+    const int64_t page = params.block_table[int64_t{block} * params.max_pages + begin / cache.page_size];
+    const int offset = begin % cache.page_size;
+    const int64_t entry = (page * cache.num_kv_heads + kv_head) * cache.page_size + offset;
+    int count = end - begin < kTileKeys ? end - begin : kTileKeys;
+    if (count > cache.page_size - offset) count = cache.page_size - offset;
+    return {static_cast<const T*>(cache.k) + entry * cache.head_dim,
+            static_cast<const T*>(cache.v) + entry * cache.value_dim, count};
+}
+
+template <typename T>
+HOGWILD_INLINE Upcoming upcoming(const T* rows, int count, int dim) {
+    return {reinterpret_cast<const char*>(rows), static_cast<int64_t>(sizeof(T)) * count * dim};
+}
+
 // Keys [begin, end) of the span's block.
 template <typename T>
 static void accumulate_keys(const AttentionParams& params, const RowTile& tile, int kv_head, const Span& span,
                             int begin, int end, const Scratch& scratch, Accumulator& accumulator) {
-    const Cache& cache = params.cache;
+    const int head_dim = params.cache.head_dim, value_dim = params.cache.value_dim;
     const RowLimits limits = load_limits(params, tile, span, scratch);
-    for (int key = begin, count; key < end; key += count) {
-        const int64_t page = params.block_table[int64_t{span.block} * params.max_pages + key / cache.page_size];
-        const int offset = key % cache.page_size;
-        count = cache.page_size - offset < end - key ? cache.page_size - offset : end - key;
-        if (count > kTileKeys) count = kTileKeys;
-        const int64_t entry = (page * cache.num_kv_heads + kv_head) * cache.page_size + offset;
-        const T* k = static_cast<const T*>(cache.k) + entry * cache.head_dim;
-        const T* v = static_cast<const T*>(cache.v) + entry * cache.value_dim;
+    KeyRun<T> run = key_run<T>(params, kv_head, span.block, begin, end);
+    for (int key = begin; key < end;) {
+        const int next_key = key + run.count;
+        const KeyRun<T> next =
+            next_key < end ? key_run<T>(params, kv_head, span.block, next_key, end) : KeyRun<T>{run.k, run.v, 0};
 
-        const float* keys = widen_all(k, int64_t{count} * cache.head_dim, scratch.keys);
-        multiply<false>(keys, {cache.head_dim, 1}, scratch.query, count, cache.head_dim, tile.num_rows,
-                        tile.row_stride, scratch.scores, nullptr);
-        const bool masked = key < limits.max_first || key + count - 1 > limits.min_last;
-        if (masked) {
-            softmax_tile<true>(scratch.scores, key, count, tile.num_rows, tile.row_stride, params.softcap, limits,
-                               accumulator, scratch.correction);
-        } else {
-            softmax_tile<false>(scratch.scores, key, count, tile.num_rows, tile.row_stride, params.softcap,
-                                limits, accumulator, scratch.correction);
-        }
-        const float* values = widen_all(v, int64_t{count} * cache.value_dim, scratch.keys);
-        multiply<true>(values, {1, cache.value_dim}, scratch.scores, cache.value_dim, count, tile.num_rows,
-                       tile.row_stride, accumulator.values, scratch.correction);
+        const float* keys = widen_all(run.k, int64_t{run.count} * head_dim, scratch.keys);
+        multiply<false>(keys, {head_dim, 1}, scratch.query, run.count, head_dim, tile.num_rows, tile.row_stride,
+                        scratch.scores, nullptr, upcoming(run.v, run.count, value_dim));
+        const bool masked = key < limits.max_first || next_key - 1 > limits.min_last;
+        const auto softmax = masked ? softmax_tile<true> : softmax_tile<false>;
+        softmax(scratch.scores, key, run.count, tile.num_rows, tile.row_stride, params.softcap, limits, accumulator,
+                scratch.correction);
+        const float* values = widen_all(run.v, int64_t{run.count} * value_dim, scratch.keys);
+        multiply<true>(values, {1, value_dim}, scratch.scores, value_dim, run.count, tile.num_rows, tile.row_stride,
+                       accumulator.values, scratch.correction, upcoming(next.k, next.count, head_dim));
+        key = next_key;
+        run = next;
     }
 }
 
