@@ -54,14 +54,13 @@ def make_run(
                 other = crew[(i + 1) % len(crew)]
                 sentence = sentences[(index[worker] + i) % len(sentences)].format(other=other)
                 words[worker] = [word + " " for word in sentence.split(" ")]
-                tag = f"{worker} [{index[worker]}]: "
+                tag = f"\n\n**{worker} [{index[worker]}]:** "
                 events.append(TokenEvent(worker=worker, token=2, text=tag, source="inserted", **now))
             events.append(TokenEvent(worker=worker, token=100 + tokens, text=words[worker].pop(0), **now))
             tokens += 1
             if not words[worker]:
                 text = sentences[(index[worker] + i) % len(sentences)].format(other=crew[(i + 1) % len(crew)])
-                step = f"{worker} [{index[worker]}]: {text}"
-                events.append(StepEvent(worker=worker, index=index[worker], text=step, **now))
+                events.append(StepEvent(worker=worker, index=index[worker], text=text, **now))
                 index[worker] += 1
     if finish is not None:
         seconds = forwards * seconds_per_forward

@@ -39,18 +39,20 @@ def draw(state: RunState, width: int, height: int) -> RenderableType:
     body = max(2, height - 1)
     history_height, grid = _divide(state, len(panes), width, body)
     shown = panes[: grid.columns * grid.rows]
-    root = Layout()
-    rows = [Layout(name=f"row{i}", size=grid.row_height) for i in range(grid.rows)]
-    root.split_column(
-        Layout(_history(state), name="history", size=history_height),
-        *rows,
-        Layout(footer(state, hidden=len(panes) - len(shown)), name="footer", size=1),
-    )
     colours = worker_colours(state)
-    for i, row in enumerate(rows):
-        in_row = shown[i * grid.columns : (i + 1) * grid.columns]
-        pane_width = width // len(in_row)
-        row.split_row(*(Layout(_pane(p, colours[p.worker], pane_width, grid.row_height)) for p in in_row))
+    rows = []
+    for first in range(0, grid.columns * grid.rows, grid.columns):
+        row = Layout(Text(" "), size=grid.row_height)
+        if in_row := shown[first : first + grid.columns]:
+            pane_width = width // len(in_row)
+            row.split_row(*(Layout(_pane(p, colours[p.worker], pane_width, grid.row_height)) for p in in_row))
+        rows.append(row)
+    root = Layout()
+    root.split_column(
+        Layout(_history(state), size=history_height),
+        *rows,
+        Layout(footer(state, hidden=len(panes) - len(shown)), size=1),
+    )
     return root
 
 
@@ -76,12 +78,13 @@ def worker_colours(state: RunState) -> dict[str, str]:
 
 
 def entry_runs(entry: Entry, colour: str) -> list[tuple[str, str]]:
-    """A finished step as (text, style) runs: its tag in the worker's colour, then its text."""
-    text = entry.text.strip("\n")
-    if entry.index == 0:
-        return [(f"{entry.worker} answers: ", f"bold {colour}"), (text, "bold")]
-    tag = f"{entry.worker} [{entry.index}]:"
-    return [(tag, f"bold {colour}"), (" " + text.removeprefix(tag).lstrip(), "")]
+    """What a worker finished, as (text, style) runs: its tag in the worker's colour, then its text."""
+    return [(f"{entry.tag}: ", f"bold {colour}"), (entry.text.strip(), "" if entry.index else "bold")]
+
+
+def pane_runs(pane: Pane) -> list[tuple[str, str]]:
+    """What a worker is writing, as (text, style) runs: its own words plain, what was inserted set off."""
+    return [(text, INSERTED if inserted else "") for text, inserted in pane.body]
 
 
 def _history(state: RunState) -> RenderableType:
@@ -133,7 +136,7 @@ def _about(state: RunState) -> list[str]:
 
 def _pane(pane: Pane, colour: str, width: int, height: int) -> RenderableType:
     title = Text.assemble((printable(pane.worker), f"bold {colour}"), (_pane_figures(pane, width), "dim"))
-    text = Tail([(run, INSERTED if inserted else "") for run, inserted in pane.runs])
+    text = Tail(pane_runs(pane))
     if height < _BOXED_HEIGHT:
         return _LowPane(pane, colour, title, text)
     return Panel(text, box=box.ROUNDED, title=title, title_align="left", border_style=colour, padding=(0, 1))
@@ -192,11 +195,9 @@ def footer(state: RunState, hidden: int = 0) -> RenderableType:
 
 def figures(state: RunState) -> str:
     """The run in figures, as one line of text."""
-    limit = state.start.settings.get("max_forwards") if state.start is not None else None
-    forwards = f"{state.forward}/{limit}" if limit else f"{state.forward}"
     seconds = state.finish.seconds if state.finish is not None else state.time
     return (
-        f"{forwards} forwards · {_count(state.tokens, 'token')} · "
+        f"{state.forwards} forwards · {_count(state.tokens, 'token')} · "
         f"{state.tokens_per_second:.1f} tokens/s · {seconds:.1f} s"
     )
 

@@ -24,10 +24,8 @@ class PlainReader:
     def read(self, event: Event) -> None:
         """Takes one event."""
         self.state.apply(event)
-        if isinstance(event, StepEvent):
-            self._lines(f"{event.worker} [{event.index}]", event.text)
-        elif isinstance(event, AnswerEvent):
-            self._lines(f"{event.worker} answers", event.text)
+        if isinstance(event, (StepEvent, AnswerEvent)):
+            self._lines(self.state.history[-1].tag, event.text)
         elif isinstance(event, FinishEvent):
             for pane in self.state.panes.values():
                 self._unfinished(pane)
@@ -36,12 +34,11 @@ class PlainReader:
             self.log.flush()
 
     def _unfinished(self, pane: Pane) -> None:
-        if pane.text.strip():
-            self._lines(f"{pane.worker} (unfinished)", pane.text)
+        if pane.text:
+            self._lines(f"{pane.tag}, unfinished", pane.text)
 
     def _lines(self, tag: str, text: str) -> None:
-        text = text.strip("\n").removeprefix(f"{tag}:").lstrip()
-        for line in printable(text).split("\n"):
+        for line in printable(text.strip()).split("\n"):
             self.out.write(f"{printable(tag)}: {line}".rstrip() + "\n")
         self.out.flush()
 

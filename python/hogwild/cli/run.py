@@ -10,7 +10,7 @@ from hogwild.engine.events import Event
 from hogwild.errors import HogwildError
 
 if TYPE_CHECKING:
-    from hogwild.engine import Engine, Protocol, Session
+    from hogwild.engine import EngineCore, Protocol, Session
 
 
 class RunFailed(Exception):
@@ -18,7 +18,7 @@ class RunFailed(Exception):
 
 
 def run_protocol(
-    engine: Engine, protocol: Protocol, show: Callable[[Event], None], record: Callable[[Event], None]
+    engine: EngineCore, protocol: Protocol, show: Callable[[Event], None], record: Callable[[Event], None]
 ) -> None:
     """Runs `protocol` to its end; each event is recorded, then shown.
 
@@ -46,7 +46,7 @@ def run_protocol(
             raise RunFailed(f"after {session.forwards} forwards: {_say(session.error)}") from session.error
 
 
-def _advance(engine: Engine, session: Session, interrupt: InterruptRequest) -> list[Event]:
+def _advance(engine: EngineCore, session: Session, interrupt: InterruptRequest) -> list[Event]:
     """One forward, or the end of the session; the events of either."""
     events: list[Event] = []
     if interrupt.requested:

@@ -16,7 +16,7 @@ from hogwild.cli.run import run_protocol
 from hogwild.engine.events import Event, FinishEvent
 
 if TYPE_CHECKING:
-    from hogwild.engine import Engine
+    from hogwild.protocols import Engine
 
 INTERRUPTED = 130
 
@@ -111,8 +111,8 @@ def solve(request: SolveRequest) -> int:
 
 
 def _make_engine(request: SolveRequest, preparation: Preparation) -> Engine:
-    from hogwild.engine import Engine
     from hogwild.models.loading import load
+    from hogwild.protocols import Engine
 
     preparation.stage(f"loading {request.model}")
     model, tokenizer = load(request.model, request.device, request.dtype, preparation.stage)

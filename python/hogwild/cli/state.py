@@ -30,9 +30,19 @@ class Pane:
     interventions: int = 0
 
     @property
+    def body(self) -> list[tuple[str, bool]]:
+        """The runs without the header that the protocol began the text with: the worker's own words on."""
+        return self.runs[1:] if self.runs and self.runs[0][1] else self.runs
+
+    @property
     def text(self) -> str:
-        """The unfinished text."""
-        return "".join(text for text, _ in self.runs)
+        """The unfinished text, as one string, without its header."""
+        return "".join(text for text, _ in self.body).strip()
+
+    @property
+    def tag(self) -> str:
+        """The worker and the step that is unfinished, as in the headers of steps."""
+        return f"{self.worker} [{self.steps + 1}]"
 
     def append(self, text: str, inserted: bool) -> None:
         """Adds to the last run, or starts one."""
@@ -49,6 +59,11 @@ class Entry:
     worker: str
     index: int
     text: str
+
+    @property
+    def tag(self) -> str:
+        """Who, and which step."""
+        return f"{self.worker} [{self.index}]" if self.index else f"{self.worker} answers"
 
 
 @dataclass
@@ -77,6 +92,14 @@ class RunState:
     def tokens(self) -> int:
         """Tokens sampled by all workers."""
         return sum(pane.tokens for pane in self.panes.values())
+
+    @property
+    def forwards(self) -> str:
+        """How many forwards; while the run goes on, of how many (those of the prompt not counted)."""
+        limit = self.start.settings.get("max_forwards") if self.start is not None else None
+        if self.finish is not None or limit is None:
+            return str(self.forward)
+        return f"{max((pane.tokens for pane in self.panes.values()), default=0)}/{limit}"
 
     @property
     def tokens_per_second(self) -> float:

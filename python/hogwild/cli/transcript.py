@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from hogwild.cli.display import INSERTED, entry_runs, figures, finished_because, worker_colours
+from hogwild.cli.display import entry_runs, figures, finished_because, worker_colours
 from hogwild.cli.state import RunState
 from hogwild.cli.text import printable
 
@@ -19,10 +19,8 @@ def transcript(state: RunState) -> RenderableType:
     for entry in state.history:
         blocks.append(_text(entry_runs(entry, colours.get(entry.worker, ""))))
     for pane in state.panes.values():
-        if pane.text.strip():
-            runs = [(run, INSERTED if inserted else "") for run, inserted in pane.runs]
-            tag = (f"{pane.worker}, unfinished: ", f"{colours[pane.worker]}")
-            blocks.append(_text([tag, *runs]))
+        if pane.text:
+            blocks.append(_text([(f"{pane.tag}, unfinished: ", colours[pane.worker]), (pane.text, "")]))
     blocks.append(Text(f"{figures(state)} · {finished_because(state)}", "dim"))
     spaced = [part for block in blocks for part in (block, Text())]
     return Group(*spaced[:-1])
