@@ -89,7 +89,6 @@ class EngineCore:
             name or f"session {self._opened}",
             protocol,
             BlockSet(self.pool),
-            self.tokenizer,
             device=self.model.device,
             max_forward_tokens=self.max_forward_tokens,
             start={"model": getattr(self.model.config, "name_or_path", ""), "version": __version__},

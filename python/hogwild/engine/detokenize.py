@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from tokenizers.decoders import DecodeStream
@@ -29,10 +28,6 @@ class Detokenizer:
     def push(self, token: int) -> str:
         """Text that `token` completes; empty while a character is incomplete."""
         return self._stream.push(token)
-
-    def push_all(self, tokens: Iterable[int]) -> str:
-        """Text that `tokens` complete."""
-        return "".join(self._stream.push(token) for token in tokens)
 
 
 class _NativeStream:

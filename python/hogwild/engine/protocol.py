@@ -50,7 +50,8 @@ class Protocol(ABC):
     def start(self, store: BlockStore) -> list[Event]:
         """Create the blocks in `store`, which the protocol keeps, and say what begins.
 
-        The first event is a `StartEvent`; the session adds the model's name and the version to it.
+        The first event is a `StartEvent`; the session adds the model's name and the version to it. In all
+        events the protocol leaves `forward` and `time` alone: the session fills them in.
         """
 
     @abstractmethod

@@ -84,6 +84,10 @@ class SamplingParams:
         """These settings with some changed."""
         return dataclasses.replace(self, **changes)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**dataclasses.asdict(self), "forbidden_tokens": list(self.forbidden_tokens)}
+
     def _number(self, name: str, allowed: Any, expected: str) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):

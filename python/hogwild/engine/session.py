@@ -1,18 +1,16 @@
-"""One protocol at work: its blocks, samplers and text decoders, and where it stands in its feeds."""
+"""One protocol at work: its blocks, its samplers, and where it stands in its feeds."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
 from hogwild.cache import BlockSet
-from hogwild.engine.detokenize import Detokenizer
-from hogwild.engine.events import Event, FinishEvent, StartEvent, TokenEvent
+from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows
@@ -36,7 +34,6 @@ class Session:
         name: str,
         protocol: Protocol,
         blocks: BlockSet,
-        tokenizer: Any,
         *,
         device: torch.device | str = "cpu",
         max_forward_tokens: int = 1024,
@@ -45,9 +42,8 @@ class Session:
         self.name, self.protocol, self.blocks = name, protocol, blocks
         self.forwards, self.tokens = 0, 0
         self.error: BaseException | None = None
-        self._tokenizer, self._device, self._max_forward_tokens = tokenizer, device, max_forward_tokens
+        self._device, self._max_forward_tokens = device, max_forward_tokens
         self._samplers: dict[str, Sampler] = {}
-        self._decoders: dict[str, Detokenizer] = {}
         self._feeds: list[Feed] = []
         self._results: list[Result] = []
         self._rows: deque[list[Row]] = deque()  # of the forwards that the current feeds still need
@@ -151,16 +147,10 @@ class Session:
         self.error = error
         self._end("error", f"{type(error).__name__}: {error}")
 
-    def _emit(self, events: Any) -> None:
-        """Queue events, with the time and the text that protocols leave to the session."""
+    def _emit(self, events: Iterable[Event]) -> None:
+        """Queue events, with the count of forwards and the time, which protocols leave to the session."""
         now = time.perf_counter() - self._opened
-        for event in events:
-            stamp: dict[str, Any] = {"forward": self.forwards, "time": now}
-            if isinstance(event, TokenEvent):
-                if event.worker not in self._decoders:
-                    self._decoders[event.worker] = Detokenizer(self._tokenizer)
-                stamp["text"] = self._decoders[event.worker].push(event.token)
-            self._events.append(dataclasses.replace(event, **stamp))
+        self._events.extend(dataclasses.replace(event, forward=self.forwards, time=now) for event in events)
 
     def _end_if_finished(self) -> None:
         if self.protocol.finish_reason is not None:
