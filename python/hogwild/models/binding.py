@@ -34,6 +34,8 @@ class Binding:
     """
 
     def __init__(self, model: PreTrainedModel, max_length: int | None = None) -> None:
+        if not isinstance(model, PreTrainedModel):
+            raise TypeError(f"model: expected a transformers PreTrainedModel, got {type(model).__name__}")
         self._model = weakref.ref(model)
         self.config = text_config(model)
         _refuse(model, self.config)
@@ -44,10 +46,11 @@ class Binding:
         limits = [positions, max_length, *(rope.limit for rope in self._frozen)]
         self.max_length: int | None = min((n for n in limits if n is not None), default=None)
         self._open: tuple[torch.nn.Module, ExitStack, ForwardPlan] | None = None
-        self._inv_freqs = frequencies(model)
-        self._inv_freq_dtypes = [inv_freq.dtype for inv_freq in self._inv_freqs]
         with self._switched_on():
-            self.rotary: list[Rotary | None] = probe(model, self.config, self._inv_freqs, self.max_length)
+            self._frequencies = frequencies(model)
+            inv_freqs = self._inv_freqs()
+            self._dtypes = [inv_freq.dtype for inv_freq in inv_freqs]
+            self.rotary: list[Rotary | None] = probe(model, self.config, inv_freqs, self.max_length)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -81,15 +84,15 @@ class Binding:
 
     def end(self, module: torch.nn.Module, success: bool) -> None:
         """End what `begin` began for `module`: commit on success, else roll back. Harmless without a beginning."""
-        if self._open is None or self._open[0] is not module:
-            return
-        (_, stack, plan), self._open = self._open, None
-        try:
-            stack.close()
-            if success:
+        if not success:
+            self.abandon(module)
+        elif self._open is not None and self._open[0] is module:
+            (_, stack, plan), self._open = self._open, None
+            try:
+                stack.close()
                 plan.commit()
-        finally:
-            plan.rollback()
+            finally:
+                plan.rollback()
 
     def abandon(self, module: torch.nn.Module | None = None) -> None:
         """Undo a forward that was begun (for `module`, or for any) and never ended: Ctrl-C passes hooks by."""
@@ -112,8 +115,11 @@ class Binding:
         if self.max_length is not None and longest > self.max_length:
             row = plan.view_lengths.index(longest)
             self._refuse_length(f"the view of row {row}", longest)
-        if [inv_freq.dtype for inv_freq in self._inv_freqs] != self._inv_freq_dtypes:
-            raise UnsupportedModelError("the model was cast to another dtype after enable(); call enable(model) again")
+        if [inv_freq.dtype for inv_freq in self._inv_freqs()] != self._dtypes:
+            raise UnsupportedModelError("the model's rotary frequencies changed after enable(): call enable(model) again")
+
+    def _inv_freqs(self) -> list[torch.Tensor]:
+        return [getattr(module, name) for module, name in self._frequencies]
 
     def _refuse_length(self, what: str, length: int) -> None:
         for rope in self._frozen:
@@ -191,8 +197,6 @@ def text_config(model: PreTrainedModel) -> PreTrainedConfig:
 def _refuse(model: PreTrainedModel, config: PreTrainedConfig) -> None:
     """What can be told without a forward."""
     name = type(model).__name__
-    if not isinstance(model, PreTrainedModel):
-        raise TypeError(f"model: expected a transformers PreTrainedModel, got {name}")
     if getattr(config, "is_encoder_decoder", False):
         raise UnsupportedModelError(f"{name} is an encoder-decoder model: only decoders share a cache of this kind")
     if model.dtype not in (torch.float32, torch.bfloat16, torch.float16):

@@ -47,14 +47,14 @@ class FrozenRope:
         return getattr(self.module, "inv_freq" if self.layer_type is None else f"{self.layer_type}_inv_freq")
 
 
-def frequencies(model: torch.nn.Module) -> list[torch.Tensor]:
-    """All distinct frequency buffers of the model, in use and of any layer type."""
-    found = {}
-    for name, buffer in model.named_buffers():
-        last = name.rpartition(".")[2]
-        if last.endswith("inv_freq") and "original" not in last and "long_inv_freq" not in last:
-            found[id(buffer)] = buffer
-    return list(found.values())
+def frequencies(model: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
+    """Where the model keeps frequencies that are in use, of any layer type: (module, name of the buffer)."""
+    return [
+        (module, name)
+        for module in model.modules()
+        for name in module._buffers
+        if name.endswith("inv_freq") and "original" not in name and "long_inv_freq" not in name
+    ]
 
 
 def find_frozen(model: torch.nn.Module, config: PreTrainedConfig, max_length: int | None) -> list[FrozenRope]:
