@@ -1,0 +1,157 @@
+"""The package says the truth about itself: version, build record, dependencies, commands, benchmarks."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import hogwild_cuda
+from hogwild_cuda.version import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_version_stands_in_one_file() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+)?", __version__)
+    files = [ROOT / "setup.py", ROOT / "pyproject.toml", ROOT / "CMakeLists.txt"]
+    files += [*(ROOT / "python").rglob("*.py"), *(ROOT / "hogwild_cuda").glob("*.py")]
+    repeats = [str(f) for f in files if f'"{__version__}"' in f.read_text() and f.name != "version.py"]
+    assert repeats == []
+
+
+def test_the_version_is_that_of_the_distribution_and_the_changelog() -> None:
+    assert hogwild_cuda.__version__ == __version__
+    assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    try:
+        installed = importlib.metadata.version("hogwild")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("run from the source tree, not installed")
+    assert installed == __version__
+
+
+def test_build_info_is_what_was_built() -> None:
+    info = hogwild_cuda.build_info()
+    assert info.version == __version__
+    assert info.torch_running == torch.__version__
+    # An extension of another PyTorch would not have loaded, or worse.
+    assert info.torch_built == torch.__version__
+    assert info.compiler and info.cpu_capability
+    assert info.cuda == (info.why_no_cuda is None)
+    assert info.cuda == (info.nvcc is not None) == (info.cuda_arch_list is not None)
+    assert torch.version.cuda is not None or not info.cuda
+    assert dataclasses.asdict(info)["version"] == __version__
+
+
+def test_the_ops_are_there_after_import() -> None:
+    for op in ("append", "attention", "rotation_table", "move"):
+        assert callable(getattr(torch.ops.hogwild, op))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({}, "not built"),
+        ({"_C.abi3.so": b"not a library"}, "was built against PyTorch 0.0"),
+    ],
+)
+def test_a_missing_or_foreign_extension_is_named(source: dict, message: str, tmp_path: Path) -> None:
+    package = tmp_path / "hogwild_cuda"
+    package.mkdir()
+    for file in (ROOT / "hogwild_cuda").glob("*.py"):
+        (package / file.name).write_text(file.read_text())
+    for name, content in source.items():
+        (package / name).write_bytes(content)
+    fields = {f.name: None for f in dataclasses.fields(hogwild_cuda.BuildInfo)}
+    for at_run_time in ("version", "torch_built", "torch_running", "cpu_capability", "editable"):
+        del fields[at_run_time]
+    (package / "_build.json").write_text(json.dumps({**fields, "torch": "0.0"}))
+    command = [sys.executable, "-c", "import hogwild_cuda"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "ImportError" in result.stderr and message in result.stderr
+
+
+def test_what_is_imported_is_declared() -> None:
+    declared = (ROOT / "pyproject.toml").read_text().split("[project.scripts]")[0]
+    names = set(re.findall(r'^    "([A-Za-z0-9_.-]+)', declared, re.MULTILINE))
+    declared_modules = {name.replace("-", "_") for name in names}
+    imported: dict[str, str] = {}
+    for file in [*(ROOT / "python").rglob("*.py"), *(ROOT / "hogwild_cuda").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            else:
+                modules = (
+                    [node.module]
+                    if isinstance(node, ast.ImportFrom) and node.module and not node.level
+                    else []
+                )
+            imported.update({module.partition(".")[0]: str(file.relative_to(ROOT)) for module in modules})
+    ours = {"hogwild", "hogwild_cuda"}
+    undeclared = {
+        m: f for m, f in imported.items() if m not in {*sys.stdlib_module_names, *ours, *declared_modules}
+    }
+    assert undeclared == {}
+
+
+def _documented_commands() -> list[str]:
+    texts = [(ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")]
+    blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", "\n".join(texts), re.DOTALL)
+    return [
+        line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines() if line.strip()
+    ]
+
+
+def test_documented_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = {m for line in _documented_commands() for m in re.findall(r"(?:^|\s)make ([a-z-]+)", line)}
+    assert used and used <= targets
+
+
+def test_documented_hogwild_commands_and_options_exist() -> None:
+    from typer.testing import CliRunner
+
+    from hogwild.cli.app import app
+
+    used = [line.split() for line in _documented_commands() if line.startswith("hogwild ")]
+    assert used
+    for words in used:
+        result = CliRunner().invoke(app, [words[1], "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+        assert result.exit_code == 0, words
+        for option in (w.partition("=")[0] for w in words if w.startswith("--")):
+            assert option in result.output, (words, option)
+
+
+def test_stale_readme_tables_are_seen(tmp_path: Path) -> None:
+    row = {"case": "move", "tokens": 64, "us": 5.0, "read_us": 4.0, "baselines": {"copy": 10.0}}
+    result = {
+        "benchmark": "b",
+        "device": "d",
+        "date": "2026-01-01",
+        "commit": "c" * 40,
+        "versions": {},
+        "method": "m",
+    }
+    (tmp_path / "d-b.json").write_text(json.dumps({**result, "rows": [row, {**row, "tokens": 128}]}))
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- bench: d-b -->\nold\n<!-- end -->\nafter\n")
+    script = [sys.executable, str(ROOT / "scripts" / "readme_tables.py"), "--readme", str(readme)]
+    script += ["--results", str(tmp_path)]
+
+    def status(*arguments: str) -> int:
+        return subprocess.run([*script, *arguments], capture_output=True, check=False).returncode
+
+    assert status("--check") == 1
+    assert status() == 0 and status("--check") == 0
+    assert "| 64 | 5 | 4 (1.25x) | 10 (0.50x) |" in readme.read_text()
+    (tmp_path / "d-b.json").write_text(json.dumps({**result, "rows": []}))
+    assert status("--check") == 1
