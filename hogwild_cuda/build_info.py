@@ -56,4 +56,4 @@ def _is_editable() -> bool:
         origin = importlib.metadata.distribution("hogwild").read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:
         return False
-    return bool(origin) and json.loads(origin).get("dir_info", {}).get("editable", False)
+    return json.loads(origin or "{}").get("dir_info", {}).get("editable", False)

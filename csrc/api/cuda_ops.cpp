@@ -14,7 +14,7 @@
 namespace hogwild::api {
 namespace {
 
-void append(const at::Tensor& k, const at::Tensor& v, at::Tensor& k_cache, at::Tensor& v_cache,
+void append(const at::Tensor& k, const at::Tensor& v, at::Tensor k_cache, at::Tensor v_cache,
             const at::Tensor& slots) {
     KeepAlive keep_alive;
     const AppendParams params = append_params(k, v, k_cache, v_cache, slots, keep_alive);
@@ -32,7 +32,7 @@ at::Tensor rotation_table(const at::Tensor& query_pos, const at::Tensor& rotary_
     return table;
 }
 
-void move(at::Tensor& k_cache, at::Tensor& v_cache, const at::Tensor& src_slots, const at::Tensor& dst_slots,
+void move(at::Tensor k_cache, at::Tensor v_cache, const at::Tensor& src_slots, const at::Tensor& dst_slots,
           const at::Tensor& shift, const OptionalTensor& inv_freq, bool interleaved, int64_t rotary_start) {
     const MoveParams params =
         move_params(k_cache, v_cache, src_slots, dst_slots, shift, inv_freq, interleaved, rotary_start);
