@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
 app = typer.Typer(
     name="hogwild",
@@ -87,7 +88,7 @@ def solve(
     """Let several workers solve a problem together, and watch them."""
     from hogwild.cli import solve as command
 
-    return command.solve(
+    reason = command.solve(
         command.SolveRequest(
             problem=command.read_problem(problem),
             model=model,
@@ -103,6 +104,7 @@ def solve(
             as_json=as_json,
         )
     )  # fmt: skip
+    return INTERRUPTED if reason == "cancelled" else 0
 
 
 @app.command(epilog="Example: hogwild replay run.jsonl --speed 4")
@@ -114,15 +116,15 @@ def replay(
     instant: Annotated[bool, typer.Option("--instant", help="Show the end at once.")] = False,
     as_json: Json = False,
     debug: Debug = False,
-) -> int:
+) -> None:
     """Show a recorded run."""
     from hogwild.cli import replay as command
 
-    return command.replay(trace, speed=speed, instant=instant, as_json=as_json)
+    command.replay(trace, speed=speed, instant=instant, as_json=as_json)
 
 
 @app.command(epilog="Example: hogwild info --json")
-def info(as_json: Json = False, debug: Debug = False) -> int:
+def info(as_json: Json = False, debug: Debug = False) -> None:
     """Say what is installed, what was built, and why something is missing."""
     import json
 
@@ -135,21 +137,17 @@ def info(as_json: Json = False, debug: Debug = False) -> int:
         typer.echo(json.dumps(facts, indent=2))
     else:
         command.show(facts, Console())
-    return 0
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line; the exit code: 0, 1 a run that failed, 2 a bad request, 130 Ctrl-C."""
+    from hogwild.cli.run import RunFailed
     from hogwild.errors import HogwildError
 
     try:
         return int(app(args=list(arguments), prog_name="hogwild", standalone_mode=False) or 0)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Who reads our output has stopped. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
     except Exception as error:
         if "--debug" in arguments:
             raise
@@ -157,7 +155,7 @@ def run(arguments: Sequence[str]) -> int:
             return _complain(error.format_message().replace("\n", " "), 2)
         if isinstance(error, (HogwildError, ValueError)):
             return _complain(str(error), 2)
-        if type(error).__name__ == "RunFailed":
+        if isinstance(error, RunFailed):
             return _complain(str(error), 1)
         return _complain(f"{type(error).__name__}: {error} (--debug shows the traceback)", 1)
 

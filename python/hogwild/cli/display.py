@@ -41,11 +41,12 @@ def draw(state: RunState, width: int, height: int) -> RenderableType:
     shown = panes[: grid.columns * grid.rows]
     colours = worker_colours(state)
     rows = []
+    name_width = max((cell_len(pane.worker) for pane in panes), default=0)
     for first in range(0, grid.columns * grid.rows, grid.columns):
         row = Layout(Text(" "), size=grid.row_height)
         if in_row := shown[first : first + grid.columns]:
-            pane_width = width // len(in_row)
-            row.split_row(*(Layout(_pane(p, colours[p.worker], pane_width, grid.row_height)) for p in in_row))
+            room = width // len(in_row) - name_width - 10  # of a title, for figures
+            row.split_row(*(Layout(_pane(p, colours[p.worker], room, grid.row_height)) for p in in_row))
         rows.append(row)
     root = Layout()
     root.split_column(
@@ -134,20 +135,19 @@ def _about(state: RunState) -> list[str]:
     return [printable(name) for name in (model, start.protocol, start.layout, state.mode) if name]
 
 
-def _pane(pane: Pane, colour: str, width: int, height: int) -> RenderableType:
-    title = Text.assemble((printable(pane.worker), f"bold {colour}"), (_pane_figures(pane, width), "dim"))
+def _pane(pane: Pane, colour: str, room: int, height: int) -> RenderableType:
+    title = Text.assemble((printable(pane.worker), f"bold {colour}"), (_pane_figures(pane, room), "dim"))
     text = Tail(pane_runs(pane))
     if height < _BOXED_HEIGHT:
         return _LowPane(pane, colour, title, text)
     return Panel(text, box=box.ROUNDED, title=title, title_align="left", border_style=colour, padding=(0, 1))
 
 
-def _pane_figures(pane: Pane, width: int) -> str:
+def _pane_figures(pane: Pane, room: int) -> str:
     """As many figures as the title has room for."""
     figures = [_count(pane.tokens, "token"), f"step {pane.steps + 1}"]
     if pane.interventions:
         figures.append(_count(pane.interventions, "question"))
-    room = width - cell_len(pane.worker) - 8
     while figures and cell_len(" · ".join(figures)) > room:
         figures.pop()
     return "".join(f" · {figure}" for figure in figures)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 _CELL_ASPECT = 2.2  # a terminal's character cell is about this much higher than wide
-_GOOD_WIDTH, _USELESS_WIDTH = 30, 4  # columns: more than the first gains little, the second shows nothing
+_GOOD_WIDTH, _USELESS_WIDTH = 26, 4  # columns: more than the first gains little, the second shows nothing
+_NAME_WIDTH = 12  # columns that show a name and a word
 _GOOD_HEIGHT = 6  # lines, the title's included
 
 
@@ -33,6 +34,8 @@ def choose_grid(panes: int, width: int, height: int) -> Grid:
         return wide_enough * high_enough * filled**0.5, min(pane_width / _CELL_ASPECT, pane_height)
 
     columns = max(range(1, panes + 1), key=quality)
+    if quality(columns)[0] == 0:  # not all can be read: some, then
+        columns = max(1, min(panes, width // _NAME_WIDTH))
     rows = min(_rows(panes, columns), height)
     return Grid(columns, rows, height // rows)
 

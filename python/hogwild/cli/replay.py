@@ -29,8 +29,8 @@ def load_events(path: Path) -> list[Event]:
     return events
 
 
-def replay(path: Path, speed: float | None = None, instant: bool = False, as_json: bool = False) -> int:
-    """Shows the trace; the exit code.
+def replay(path: Path, speed: float | None = None, instant: bool = False, as_json: bool = False) -> None:
+    """Shows the trace.
 
     Args:
         path: a file that `hogwild solve --trace` wrote.
@@ -49,4 +49,3 @@ def replay(path: Path, speed: float | None = None, instant: bool = False, as_jso
             if not instant:
                 time.sleep(max(0.0, began + event.time / (speed or 1.0) - time.monotonic()))
             reader.read(event)
-    return 0

@@ -18,8 +18,6 @@ from hogwild.engine.events import Event, FinishEvent
 if TYPE_CHECKING:
     from hogwild.protocols import Engine
 
-INTERRUPTED = 130
-
 
 @dataclass(frozen=True)
 class SolveRequest:
@@ -77,8 +75,8 @@ def check(request: SolveRequest) -> None:
         raise ValueError(f"--max-forwards: expected at least 1, got {request.max_forwards}")
 
 
-def solve(request: SolveRequest) -> int:
-    """Runs the request and shows it; the exit code.
+def solve(request: SolveRequest) -> str:
+    """Runs the request and shows it; one of `hogwild.engine.events.FINISH_REASONS`.
 
     Raises:
         HogwildError, ValueError: a bad request, before anything is shown.
@@ -107,7 +105,7 @@ def solve(request: SolveRequest) -> int:
                 trace.read(event)
 
         run_protocol(engine, protocol, reader.read, record)
-    return INTERRUPTED if ending == "cancelled" else 0
+    return ending
 
 
 def _make_engine(request: SolveRequest, preparation: Preparation) -> Engine:

@@ -39,6 +39,6 @@ class Tail:
         height = options.height or options.max_height
         text = Text(overflow="fold")
         for run, style in last_characters(self.runs, 2 * width * height):
-            text.append(printable(run).lstrip("\n") if not text else printable(run), style)
+            text.append(printable(run).lstrip() if not text else printable(run), style)
         text.rstrip()
         yield from text.wrap(console, width)[-height:]

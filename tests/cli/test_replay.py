@@ -1,0 +1,94 @@
+"""`hogwild replay` shows what was recorded, and says where a trace is broken."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from runs import make_run
+
+from hogwild.cli import replay
+from hogwild.cli.app import run
+from hogwild.engine.events import Event
+from hogwild.engine.trace import TraceWriter
+
+
+@pytest.fixture
+def trace(tmp_path):
+    path = tmp_path / "run.jsonl"
+    with TraceWriter(path) as writer:
+        for event in make_run(2, forwards=30, seconds_per_forward=10.0):
+            writer.write(event)
+    return path
+
+
+def test_shows_the_same_text_as_the_run(trace, capsys):
+    assert run(["replay", str(trace)]) == 0
+    out, log = capsys.readouterr()
+    assert "Alice [1]: The tens give 30 + 40 = 70" in out
+    assert "30 forwards · 60 tokens · 0.2 tokens/s · 300.0 s · out of forwards" in log
+
+
+def test_json_gives_the_events_back(trace, capsys):
+    assert run(["replay", str(trace), "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [Event.from_json(line) for line in lines] == make_run(2, forwards=30, seconds_per_forward=10.0)
+
+
+def test_speed_divides_the_time_of_the_run(trace, capsys, monkeypatch):
+    now, slept = 0.0, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        slept.append(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert run(["replay", str(trace), "--speed", "4"]) == 0
+    assert now == pytest.approx(300.0 / 4)
+    slept.clear()
+    assert run(["replay", str(trace), "--instant"]) == 0
+    assert slept == []
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf"])
+def test_speed_must_be_positive(trace, capsys, speed):
+    assert run(["replay", str(trace), "--speed", speed]) == 2
+    assert "--speed: expected a number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda lines: [*lines[:4], "{not json", *lines[5:]], "line 5: not an event"),
+        (lambda lines: [*lines[:4], '{"type": "dance"}'], "line 5: not an event: unknown event type 'dance'"),
+        (lambda lines: [*lines[:6], lines[6][: len(lines[6]) // 2]], "line 7: not an event"),
+        (lambda lines: lines[1:], "line 1: not a trace"),
+        (lambda lines: [], "line 1: not a trace"),
+        (lambda lines: lines[:1], "holds no events"),
+    ],
+)
+def test_broken_trace_is_refused_with_the_line(trace, capsys, change, said):
+    trace.write_text("\n".join(change(trace.read_text().splitlines())))
+    assert run(["replay", str(trace)]) == 2
+    out, log = capsys.readouterr()
+    assert out == "" and len(log.splitlines()) == 1 and said in log
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00binary"])
+def test_file_that_cannot_be_read(tmp_path, capsys, content):
+    path = tmp_path / "x"
+    if content is not None:
+        path.write_bytes(content)
+    assert run(["replay", str(path)]) == 2
+    assert f"cannot read the trace {path}" in capsys.readouterr().err
+
+
+def test_ctrl_c_during_a_replay(trace, monkeypatch, capsys):
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupted)
+    monkeypatch.setattr(replay, "on_terminal", lambda: True)
+    assert run(["replay", str(trace)]) == 130

@@ -1,0 +1,175 @@
+"""`hogwild solve` from its arguments to its exit code, on an engine that follows a script."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+
+import pytest
+
+from hogwild.cli.app import run
+from hogwild.cli.solve import parse_workers
+from hogwild.engine.events import Event, FinishEvent, TokenEvent
+from hogwild.engine.trace import read_trace
+from hogwild.errors import PoolExhausted
+
+
+def test_json_on_stdout_is_the_trace_in_the_file(engine, capsys, tmp_path):
+    path = tmp_path / "run.jsonl"
+    assert run(["solve", "What is 37 + 48?", "--json", "--trace", str(path)]) == 0
+    events = [Event.from_json(line) for line in capsys.readouterr().out.splitlines()]
+    assert events == list(read_trace(path))
+    assert isinstance(events[-1], FinishEvent) and events[-1].reason == "max_forwards"
+    assert engine.session.closed
+
+
+def test_plain_text_when_stdout_is_not_a_terminal(engine, capsys):
+    assert run(["solve", "What is 37 + 48?"]) == 0
+    out, log = capsys.readouterr()
+    assert "Bob [1]: I see that Alice already adds the ones" in out
+    assert "30 forwards · 60 tokens" in log and "tokens/s" not in out
+
+
+def test_arguments_reach_the_engine(engine, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("  a problem\nin two lines\n"))
+    arguments = [
+        "--workers",
+        "Ann, Ben",
+        "--layout",
+        "interleaved",
+        "--max-forwards",
+        "7",
+        "--top-p",
+        "0.9",
+        "--seed",
+        "3",
+    ]
+    assert run(["solve", "-", *arguments]) == 0
+    assert engine.asked == {
+        "problem": "a problem\nin two lines",
+        "workers": ["Ann", "Ben"],
+        "layout": "interleaved",
+        "max_forwards": 7,
+        "top_p": 0.9,
+        "seed": 3,
+    }
+
+
+def test_ctrl_c_ends_after_the_forward_and_leaves_a_whole_trace(engine, capsys, tmp_path):
+    path = tmp_path / "run.jsonl"
+
+    def interrupt(forward: int) -> None:
+        if forward == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    engine.before_forward = interrupt
+    before = signal.getsignal(signal.SIGINT)
+    assert run(["solve", "x", "--trace", str(path)]) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    events = list(read_trace(path))
+    assert events[-1].reason == "cancelled" and events[-1].forwards == 5
+    assert max(event.forward for event in events if isinstance(event, TokenEvent)) == 5
+    out, log = capsys.readouterr()
+    assert "Alice [1], unfinished: The tens give 30 +" in out
+    assert "cancelled" in log and engine.session.closed
+
+
+def test_second_ctrl_c_does_not_wait_for_the_forward(engine, capsys, tmp_path):
+    path = tmp_path / "run.jsonl"
+
+    def interrupt_twice(forward: int) -> None:
+        if forward == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("the second Ctrl-C was not heeded")
+
+    engine.before_forward = interrupt_twice
+    assert run(["solve", "x", "--trace", str(path)]) == 130
+    assert list(read_trace(path))[-1].reason == "cancelled"
+
+
+def test_error_during_the_run_is_shown_and_recorded(engine, capsys, tmp_path):
+    path = tmp_path / "run.jsonl"
+
+    def exhaust(forward: int) -> None:
+        if forward == 3:
+            raise PoolExhausted(4, 1, 32)
+
+    engine.before_forward = exhaust
+    assert run(["solve", "x", "--trace", str(path)]) == 1
+    finish = list(read_trace(path))[-1]
+    assert finish.reason == "error" and "4 pages" in finish.message
+    log = capsys.readouterr().err.splitlines()
+    assert log[-1].startswith("hogwild: error: after 2 forwards: pool exhausted: 4 pages")
+    assert engine.session.closed
+
+
+def test_reader_of_our_output_that_stops_reading(engine, tmp_path, monkeypatch):
+    path = tmp_path / "run.jsonl"
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            if self.tell() > 2000:
+                raise BrokenPipeError(32, "Broken pipe")
+            return super().write(text)
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with pytest.raises(SystemExit) as exit_:
+        run(["solve", "x", "--json", "--trace", str(path)])
+    assert exit_.value.code == 1 and sys.stderr.getvalue() == ""
+    assert list(read_trace(path))[-1].reason == "cancelled"
+    assert engine.session.closed
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["x", "--workers", "0"], "--workers: expected at least 1, got 0"),
+        (["x", "--workers", "-3"], "--workers: expected at least 1, got -3"),
+        (["x", "--workers", "Ann,,Ben"], "'Ann,,Ben'"),
+        (["x", "--workers", "Ann,Ann"], "different names"),
+        (
+            ["x", "--layout", "circle"],
+            "unknown layout 'circle'; expected one of: combined, contiguous, interleaved",
+        ),
+        (["x", "--max-forwards", "0"], "--max-forwards: expected at least 1, got 0"),
+        (["x", "--temperature", "-1"], "temperature: expected a finite number >= 0"),
+        (["x", "--temperature", "nan"], "temperature"),
+        (["x", "--top-p", "2"], "top_p: expected a number in (0, 1]"),
+        (["x", "--top-k", "many"], "--top-k"),
+        (["x", "--trace", "/no/such/folder/run.jsonl"], "--trace: cannot write /no/such/folder/run.jsonl"),
+        (["  "], "PROBLEM is empty"),
+        ([], "PROBLEM"),
+        (["x", "--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(engine, capsys, arguments, said):
+    assert run(["solve", *arguments]) == 2
+    out, log = capsys.readouterr()
+    assert out == "" and len(log.splitlines()) == 1
+    assert log.startswith("hogwild: error: ") and said in log
+    assert engine.asked == {}
+
+
+def test_unknown_model_is_one_line_and_exit_code_2(capsys, tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_text("an older run")
+    assert run(["solve", "x", "--model", "no/such/model", "--trace", str(path)]) == 2
+    log = capsys.readouterr().err.splitlines()
+    assert log[-1].startswith("hogwild: error: unknown model 'no/such/model'")
+    assert not any("Traceback" in line for line in log)
+    assert path.read_text() == "an older run"
+
+
+def test_debug_lets_the_error_through(engine):
+    with pytest.raises(ValueError, match="--workers"):
+        run(["solve", "x", "--workers", "0", "--debug"])
+
+
+def test_workers_by_number_or_name():
+    assert parse_workers("3") == 3
+    assert parse_workers("Ann") == ["Ann"]
+    assert parse_workers(" Ann , Ben") == ["Ann", "Ben"]
