@@ -1,0 +1,64 @@
+"""Cutting feeds into forwards, and feeds that cannot share one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hogwild.cache.view import ViewSpec
+from hogwild.engine.feed import Feed
+from hogwild.engine.rows import check_feeds, cut_rows
+from hogwild.errors import BlockError
+
+
+def feed(name, count, sample=True):
+    return Feed(name, tuple(range(count)), ViewSpec((name,), name), sample)
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), max_size=8), st.integers(1, 40))
+def test_every_token_once_and_in_order(sizes, max_tokens):
+    feeds = [feed(f"w{i}", count, sample) for i, (count, sample) in enumerate(sizes)]
+    forwards = cut_rows(feeds, max_tokens)
+    rows = [row for rows in forwards for row in rows]
+    for index, item in enumerate(feeds):
+        parts = [row for row in rows if row.feed == index]
+        assert tuple(token for row in parts for token in row.tokens) == item.tokens
+        assert [row.sample for row in parts] == [False] * (len(parts) - 1) + [item.sample]
+        assert {(row.worker, row.view) for row in parts} == {(item.worker, item.view)}
+    assert [row.feed for row in rows] == sorted(row.feed for row in rows)
+    assert all(0 < sum(len(row.tokens) for row in rows) <= max_tokens for rows in forwards)
+    for rows in forwards:  # a block is written at most once a forward
+        assert len({row.view.write_to for row in rows}) == len(rows)
+
+
+def test_what_fits_is_one_forward():
+    feeds = [feed("a", 10, sample=False), feed("b", 3), feed("c", 3)]
+    assert [len(rows) for rows in cut_rows(feeds, 16)] == [3]
+    assert cut_rows([], 16) == []
+
+
+def test_workers_that_fit_together_stay_together():
+    feeds = [feed("prompt", 14, sample=False), feed("b", 3), feed("c", 3)]
+    forwards = cut_rows(feeds, 16)
+    assert [[(row.worker, len(row.tokens)) for row in rows] for rows in forwards] == [
+        [("prompt", 14)],
+        [("b", 3), ("c", 3)],
+    ]
+
+
+def test_two_writers_of_one_block():
+    view = ViewSpec(("notes",), "notes")
+    with pytest.raises(BlockError, match="workers 'Ada' and 'Kurt' both write to block 'notes'"):
+        check_feeds([Feed("Ada", (1,), view), Feed("Kurt", (2,), view)])
+
+
+def test_a_worker_that_samples_twice():
+    with pytest.raises(ValueError, match="worker 'Ada' samples in two feeds"):
+        check_feeds([Feed("Ada", (1,), ViewSpec(("a",), "a")), Feed("Ada", (2,), ViewSpec(("b",), "b"))])
+    check_feeds([Feed("Ada", (1,), ViewSpec(("a",), "a")), Feed("Ada", (2,), ViewSpec(("b",), "b"), False)])
+
+
+def test_not_feeds_and_empty_feeds():
+    with pytest.raises(TypeError, match="expected Feed objects, got tuple"):
+        check_feeds([(1, 2)])
+    with pytest.raises(ValueError, match="worker 'Ada': tokens is empty"):
+        Feed("Ada", (), ViewSpec(("a",), "a"))

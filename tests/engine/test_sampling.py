@@ -1,0 +1,182 @@
+"""Sampling: the settings, Hugging Face's processors, and draws that depend on nobody else."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from hogwild.engine.sampler import Sampler, make_processors
+from hogwild.engine.sampling import SamplingParams
+
+VOCAB = 50
+
+settings = st.builds(
+    SamplingParams,
+    temperature=st.sampled_from([0.0, 0.3, 1.0, 1.7]),
+    top_p=st.sampled_from([1.0, 0.9, 0.3]),
+    top_k=st.sampled_from([0, 1, 5, 60]),
+    min_p=st.sampled_from([0.0, 0.05, 0.5]),
+    forbidden_tokens=st.sampled_from([(), (3,), (0, 7, 49)]),
+    repetition_penalty=st.sampled_from([1.0, 1.3, 0.8]),
+    seed=st.integers(0, 3),
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=VOCAB, num_key_value_heads=1, **sizes))
+
+
+def generate_processors(model, params):
+    """What `generate` itself builds for these settings."""
+    config = GenerationConfig(
+        do_sample=not params.greedy,
+        temperature=None if params.greedy else params.temperature,
+        top_p=None if params.greedy else params.top_p,
+        top_k=None if params.greedy else params.top_k,
+        min_p=None if params.greedy or not params.min_p else params.min_p,
+        suppress_tokens=list(params.forbidden_tokens) or None,
+        repetition_penalty=params.repetition_penalty,
+    )
+    return model._get_logits_processor(config, input_ids_seq_length=4, device="cpu")
+
+
+@given(settings, st.integers(0, 1000))
+def test_processors_are_those_of_generate(model, params, seed):
+    ids = torch.randint(VOCAB, (1, 4), generator=torch.Generator().manual_seed(seed))
+    logits = torch.randn(1, VOCAB, generator=torch.Generator().manual_seed(seed)) * 4
+    theirs, ours = generate_processors(model, params), make_processors(params)
+    assert [type(p) for p in ours] == [type(p) for p in theirs]
+    assert torch.equal(ours(ids, logits.clone()), theirs(ids, logits.clone()))
+
+
+@given(settings, st.integers(0, 1000))
+def test_a_sample_has_the_probability_that_generate_gives_it(model, params, seed):
+    generator = torch.Generator().manual_seed(seed)
+    fed = torch.randint(VOCAB, (4,), generator=generator).tolist()
+    logits = torch.randn(VOCAB, generator=generator) * 4
+    token, logprob = Sampler(params.replace(logprobs=True)).sample(logits, fed)
+    scores = generate_processors(model, params)(torch.tensor([fed]), logits[None].clone())[0]
+    assert scores[token].isfinite()
+    assert logprob == pytest.approx(float(scores.log_softmax(-1)[token]), abs=1e-5)
+    if params.greedy:
+        assert token == int(scores.argmax())
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.tensor([0.0, 1.0, 2.0, -30.0, 1.5])
+    sampler = Sampler(SamplingParams(temperature=1.0))
+    counts = torch.zeros(5)
+    n = 4000
+    for _ in range(n):
+        counts[sampler.sample(logits)[0]] += 1
+        sampler.accept([])
+    expected = logits.softmax(-1)
+    deviation = (expected * (1 - expected) / n).sqrt()
+    assert ((counts / n - expected).abs() <= 4 * deviation + 1e-9).all()
+
+
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_tokens_of_no_probability_are_never_drawn(top_k):
+    logits = torch.full((VOCAB,), -math.inf)
+    logits[[7, 20, 49]] = torch.tensor([1.0, 2.0, 3.0])
+    sampler = Sampler(SamplingParams(temperature=2.0, top_k=top_k))
+    drawn = set()
+    for _ in range(200):
+        drawn.add(sampler.sample(logits)[0])
+        sampler.accept([])
+    assert drawn == {7, 20, 49}
+    for edge in (0.0, 1.0 - 2.0**-53):
+        sampler._uniform = edge
+        assert sampler.sample(logits)[0] in drawn
+
+
+def stream(seed, index, n=30):
+    logits = torch.zeros(1000)
+    sampler = Sampler(SamplingParams(temperature=1.0, seed=seed), index)
+    tokens = []
+    for _ in range(n):
+        tokens.append(sampler.sample(logits)[0])
+        sampler.accept(tokens[-1:])
+    return tokens
+
+
+def test_draws_are_a_function_of_seed_and_worker():
+    streams = {(seed, index): tuple(stream(seed, index)) for seed in range(3) for index in range(3)}
+    assert len(set(streams.values())) == 9  # also not the same where seed + index are
+    assert stream(2, 1) == list(streams[2, 1])
+
+
+def test_a_sample_is_repeatable_until_it_is_accepted():
+    logits = torch.zeros(1000)
+    sampler = Sampler(SamplingParams(temperature=1.0, repetition_penalty=1.5))
+    first = sampler.sample(logits, [1, 2])
+    assert sampler.sample(logits, [1, 2]) == first
+    sampler.accept([1, 2])
+    assert sampler.sample(logits, [3]) != first
+
+
+def test_repetition_penalty_sees_all_of_the_workers_text():
+    logits = torch.ones(1000)
+    logits[:900] = 1.5
+    sampler = Sampler(SamplingParams(repetition_penalty=2.0))
+    for token in range(900):  # more than the first buffer holds
+        assert sampler.sample(logits, [token])[0] == (token + 1 if token < 899 else 900)
+        sampler.accept([token])
+
+
+def test_logits_are_left_alone():
+    logits = torch.randn(VOCAB)
+    before = logits.clone()
+    Sampler(SamplingParams(temperature=0.5, top_k=3, forbidden_tokens=(1,), repetition_penalty=2.0)).sample(
+        logits, [4]
+    )
+    assert torch.equal(logits, before)
+
+
+def test_low_precision_logits():
+    logits = torch.randn(VOCAB, dtype=torch.bfloat16)
+    assert Sampler(SamplingParams(forbidden_tokens=(1,))).sample(logits)[0] == int(
+        logits.index_fill(0, torch.tensor([1]), -math.inf).argmax()
+    )
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"temperature": -1.0}, ValueError, "temperature: expected a finite number >= 0"),
+        ({"temperature": math.nan}, ValueError, "temperature"),
+        ({"temperature": "hot"}, TypeError, "temperature: expected .* got 'hot'"),
+        ({"temperature": True}, TypeError, "temperature"),
+        ({"top_p": 0.0}, ValueError, r"top_p: expected a number in \(0, 1\].* got 0.0"),
+        ({"top_p": 1.5}, ValueError, "top_p"),
+        ({"min_p": -0.1}, ValueError, "min_p"),
+        ({"top_k": -1}, ValueError, "top_k: expected an integer >= 0, got -1"),
+        ({"top_k": 1.5}, TypeError, "top_k"),
+        ({"repetition_penalty": 0.0}, ValueError, "repetition_penalty"),
+        ({"seed": None}, TypeError, "seed"),
+        ({"forbidden_tokens": [1, -2]}, ValueError, "forbidden_tokens: .* got -2"),
+        ({"forbidden_tokens": ["a"]}, TypeError, "forbidden_tokens"),
+    ],
+)
+def test_wrong_settings_are_named(options, error, message):
+    with pytest.raises(error, match=message):
+        SamplingParams(**options)
+
+
+def test_settings_a_model_was_published_with():
+    published = GenerationConfig(do_sample=True, temperature=0.6, top_k=20, top_p=0.95)
+    assert SamplingParams.from_generation_config(published, seed=4) == SamplingParams(
+        temperature=0.6, top_k=20, top_p=0.95, seed=4
+    )
+    assert SamplingParams.from_generation_config(published, temperature=0.0, top_k=None).greedy
+    # not sampling by default: its warpers do not count, and a given temperature starts from plain sampling
+    published = GenerationConfig(do_sample=False, temperature=0.6, top_k=20, suppress_tokens=[5])
+    assert SamplingParams.from_generation_config(published) == SamplingParams(forbidden_tokens=(5,))
+    assert SamplingParams.from_generation_config(published, temperature=0.3).top_k == 0
+    assert SamplingParams.from_generation_config(GenerationConfig(do_sample=True)).temperature == 1.0
+    assert SamplingParams.from_generation_config(None, top_p=0.5) == SamplingParams(top_p=0.5)
