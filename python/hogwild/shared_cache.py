@@ -127,7 +127,9 @@ class SharedCacheManager:
                     raise BlockError(f"cache_structure[{index}]: a view needs at least one block, got none")
             return [self.cache_structure[index][-1] for index in active]
         if len(write_to) != len(active):
-            raise BlockError(f"write_to: expected a block for each of {len(active)} workers, got {len(write_to)}")
+            raise BlockError(
+                f"write_to: expected a block for each of {len(active)} workers, got {len(write_to)}"
+            )
         return list(write_to)
 
     def _views(self, targets: Sequence[CacheBlock], active: Sequence[int]) -> list[View]:
@@ -143,7 +145,9 @@ class _Views(CacheArgument):
         self._list = views
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"no attribute {name!r}; if the model asked for it, call hogwild.enable(model) first")
+        raise AttributeError(
+            f"no attribute {name!r}; if the model asked for it, call hogwild.enable(model) first"
+        )
 
     def views(self) -> Sequence[View]:
         return self._list

@@ -36,7 +36,8 @@ def contents(block: Block) -> list[torch.Tensor]:
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     """Bit by bit, NaN included."""
     return len(a) == len(b) and all(
-        x.shape == y.shape and torch.equal(x.view(torch.int32), y.view(torch.int32)) for x, y in zip(a, b, strict=True)
+        x.shape == y.shape and torch.equal(x.view(torch.int32), y.view(torch.int32))
+        for x, y in zip(a, b, strict=True)
     )
 
 

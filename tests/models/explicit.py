@@ -18,10 +18,14 @@ def stored(plan: ForwardPlan, block, layer: int) -> tuple[torch.Tensor, torch.Te
     """Keys and values of a block, [kv_heads, tokens, dim]."""
     cache, size = plan.pool.layers[layer], plan.pool.page_size
     slots = block.slots(0, len(block))
-    return cache.k[slots // size, :, slots % size].transpose(0, 1), cache.v[slots // size, :, slots % size].transpose(0, 1)
+    return cache.k[slots // size, :, slots % size].transpose(0, 1), cache.v[
+        slots // size, :, slots % size
+    ].transpose(0, 1)
 
 
-def rotate(model: PreTrainedModel, module: torch.nn.Module, keys: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+def rotate(
+    model: PreTrainedModel, module: torch.nn.Module, keys: torch.Tensor, offset: torch.Tensor
+) -> torch.Tensor:
     """keys [heads, n, dim] rotated further by `offset` [n] positions, by transformers."""
     if not getattr(module, "use_rope", True):
         return keys
@@ -48,7 +52,9 @@ class _Explicit:
         self.length = len(self.view)
         self.position = torch.arange(self.length - self.count, self.length)
 
-    def __call__(self, module, query, key, value, attention_mask, scaling=None, sliding_window=None, **kwargs):
+    def __call__(
+        self, module, query, key, value, attention_mask, scaling=None, sliding_window=None, **kwargs
+    ):
         keys, values, key_pos, own_index = [], [], [], []
         start = 0
         for block in self.view.blocks:

@@ -242,7 +242,13 @@ def test_longrope_is_frozen_by_the_longest_view(max_length):
             {
                 "head_dim": 16,
                 "rope_parameters": ROPE
-                | {"rope_type": "yarn", "factor": 4.0, "llama_4_scaling_beta": 0.1, "beta_fast": 32.0, "beta_slow": 1.0},
+                | {
+                    "rope_type": "yarn",
+                    "factor": 4.0,
+                    "llama_4_scaling_beta": 0.1,
+                    "beta_fast": 32.0,
+                    "beta_slow": 1.0,
+                },
             },
             "scales queries by their absolute position",
         ),
@@ -260,7 +266,13 @@ def test_what_cannot_work_is_refused_with_the_reason(model_type, settings, reaso
 
 def test_scaling_by_absolute_position_is_found_by_the_probe_too(monkeypatch):
     monkeypatch.setattr("hogwild.models.binding._scales_by_position", lambda config: "")
-    yarn = {"rope_type": "yarn", "factor": 4.0, "llama_4_scaling_beta": 0.1, "beta_fast": 32.0, "beta_slow": 1.0}
+    yarn = {
+        "rope_type": "yarn",
+        "factor": 4.0,
+        "llama_4_scaling_beta": 0.1,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+    }
     with pytest.raises(UnsupportedModelError, match="layer 0 scales its queries by their absolute position"):
         hogwild.enable(tiny_model("ministral3", head_dim=16, rope_parameters=ROPE | yarn))
 
@@ -269,7 +281,9 @@ def test_an_attention_layer_that_ignores_the_interface_is_refused():
     model = tiny_model("llama")
     attention = model.model.layers[1].self_attn
     attention.config = copy.deepcopy(model.config)  # its own idea of the implementation to use
-    with pytest.raises(UnsupportedModelError, match=r"layers \[1\] of 2 did not call the attention interface"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"layers \[1\] of 2 did not call the attention interface"
+    ):
         hogwild.enable(model)
 
 

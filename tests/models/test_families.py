@@ -98,7 +98,9 @@ def test_workers_equal_plain_forwards_over_rotated_keys(model, workers):
     check_rows(model, [(v, random_ids(2 + i, generator)) for i, v in enumerate(views)])  # ragged headers
     for turn in range(4):
         counts = [1] * workers
-        if turn == 2:  # a worker finishes its step: it moves to the history, and the next header is fed with it
+        if (
+            turn == 2
+        ):  # a worker finishes its step: it moves to the history, and the next header is fed with it
             step = blocks[layout.step_block("w1")]
             blocks[layout.history].append_from(step, keep_other=False)
             assert len(step) == 0
@@ -134,7 +136,7 @@ def test_after_crop_fork_and_append_from(model):
 
 
 def test_moving_a_step_equals_writing_it_there(model):
-    """append_from gives the keys that a forward would have written, for layers whose input does not differ (the first)."""
+    """append_from gives the keys that a forward would have written, in the first layer, whose input does not differ."""
     generator = torch.Generator().manual_seed(11)
     pool = Pool(page_size=16)
     prompt, tokens = random_ids(10, generator), random_ids(7, generator)

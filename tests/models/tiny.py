@@ -35,7 +35,10 @@ FAMILIES: dict[str, tuple[str, dict]] = {
     "qwen3_moe": ("qwen3_moe", {"head_dim": 16, "num_experts": 4, "decoder_sparse_step": 1} | _MOE),
     "phi3": ("phi3", {"partial_rotary_factor": 0.5, "original_max_position_embeddings": 512}),
     "mistral": ("mistral", {"head_dim": 16} | _SLIDING),
-    "gemma2": ("gemma2", {"head_dim": 16, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0} | _SLIDING),
+    "gemma2": (
+        "gemma2",
+        {"head_dim": 16, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0} | _SLIDING,
+    ),
     "gemma3_text": (
         "gemma3_text",
         {

@@ -3,7 +3,14 @@
 import hogwild_cuda  # noqa: F401  (registers torch.ops.hogwild)
 from hogwild.cache.block import Block
 from hogwild.cache.layer import LayerCache
-from hogwild.cache.layouts import LAYOUTS, CombinedLayout, ContiguousLayout, InterleavedLayout, Layout, make_layout
+from hogwild.cache.layouts import (
+    LAYOUTS,
+    CombinedLayout,
+    ContiguousLayout,
+    InterleavedLayout,
+    Layout,
+    make_layout,
+)
 from hogwild.cache.plan import ForwardPlan, Metadata
 from hogwild.cache.pool import PAGE_SIZE, Pool
 from hogwild.cache.reservation import UNKNOWN_TOKEN

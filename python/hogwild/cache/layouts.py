@@ -89,7 +89,7 @@ class InterleavedLayout(Layout):
 
 
 class CombinedLayout(Layout):
-    """A shared history of finished steps, then the others' unfinished steps, then the own one (the paper's main layout)."""
+    """A shared history of finished steps, then the others' unfinished steps, then the own one (the main layout)."""
 
     name = "combined"
     moves_finished_steps = True

@@ -80,7 +80,9 @@ class ForwardPlan:
     def input_ids(self) -> torch.Tensor:
         """Token ids in packed order, [1, T] int64 on the CPU; all rows must have been given by their ids."""
         if self._width is not None or any(ids is None for ids in self._ids):
-            raise ValueError("rows: input_ids exist for packed plans whose rows were given by their token ids")
+            raise ValueError(
+                "rows: input_ids exist for packed plans whose rows were given by their token ids"
+            )
         return torch.tensor([[token for ids in self._ids for token in ids or ()]])
 
     def metadata(self, device: torch.device) -> Metadata:
@@ -137,7 +139,9 @@ class ForwardPlan:
             if width is not None and count > width:
                 raise ValueError(f"rows[{row}]: {count} tokens do not fit the width {width}")
             if view.write_to.pool is not self.views[0].write_to.pool:
-                raise BlockError(f"rows[{row}]: {view.write_to!r} belongs to another pool than row 0 (two models?)")
+                raise BlockError(
+                    f"rows[{row}]: {view.write_to!r} belongs to another pool than row 0 (two models?)"
+                )
             if view.write_to in written:
                 raise BlockError(
                     f"rows {written[view.write_to]} and {row} both write to {view.write_to!r} in one forward"
@@ -145,9 +149,7 @@ class ForwardPlan:
             written[view.write_to] = row
 
     def _reserve(self, counts: list[int]) -> list[Reservation]:
-        needed = sum(
-            Reservation.pages_needed(v.write_to, n) for v, n in zip(self.views, counts, strict=True)
-        )
+        needed = sum(Reservation.pages_needed(v.write_to, n) for v, n in zip(self.views, counts, strict=True))
         pool = self.pool
         if pool.max_pages is not None and needed > pool.free_pages:
             raise PoolExhausted(needed, pool.free_pages, pool.page_size)
@@ -174,7 +176,9 @@ class ForwardPlan:
         rotary_pos = torch.zeros(self.num_tokens, dtype=torch.int32)
         own_block = torch.full((self.num_tokens,), -1, dtype=torch.int32)
         slots = torch.full((self.num_tokens,), -1, dtype=torch.int64)
-        group_tokens, group_blocks, tables, lens = [0], [0], [], []
+        group_tokens, group_blocks = [0], [0]
+        tables: list[list[int]] = []
+        lens: list[int] = []
         self.last_rows, self.view_lengths = [], []
 
         row, end = 0, 0

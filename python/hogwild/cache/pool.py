@@ -13,7 +13,9 @@ from hogwild.errors import PoolExhausted
 
 __all__ = ["PAGE_SIZE", "Pool"]
 
-PAGE_SIZE = 32  # tokens; a page of 8 heads of 128 in bf16 is 64 KiB, and a short step wastes half a page on average
+PAGE_SIZE = (
+    32  # tokens; a page of 8 heads of 128 in bf16 is 64 KiB, and a short step wastes half a page on average
+)
 _FIRST_PAGES = 64
 
 
@@ -63,9 +65,7 @@ class Pool:
         """Pages that hold `tokens` tokens."""
         return -(-tokens // self.page_size)
 
-    def layer(
-        self, index: int, k: torch.Tensor, v: torch.Tensor, rotary: Rotary | None = None
-    ) -> LayerCache:
+    def layer(self, index: int, k: torch.Tensor, v: torch.Tensor, rotary: Rotary | None = None) -> LayerCache:
         """The pages of layer `index`, allocated now if these keys and values are its first.
 
         Args:

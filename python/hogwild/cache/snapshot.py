@@ -33,19 +33,20 @@ def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block]) -> No
     """
     pools = {id(block.pool): block.pool for block in blocks.values()}
     if len(pools) != 1:
-        raise BlockError(f"blocks: expected blocks of one pool, got {len(blocks)} blocks of {len(pools)} pools")
+        raise BlockError(
+            f"blocks: expected blocks of one pool, got {len(blocks)} blocks of {len(pools)} pools"
+        )
     (pool,) = pools.values()
     fill: dict[int, int] = {}  # page -> how much of it is in use
     for block in blocks.values():
         for index, page in enumerate(block.pages):
-            used = min(pool.page_size, len(block) - index * pool.page_size)
-            fill[page] = max(fill.get(page, 0), used)
+            fill[page] = max(fill.get(page, 0), min(pool.page_size, len(block) - index * pool.page_size))
     order = {page: index for index, page in enumerate(fill)}
     used = torch.tensor(list(fill.values()), dtype=torch.int64)
     tail = torch.arange(pool.page_size)[None, None, :, None] >= used[:, None, None, None]
 
     tensors: dict[str, torch.Tensor] = {}
-    layers = {}
+    layers: dict[int, dict[str, int] | None] = {}
     for index, layer in pool.layers.items():
         for name, cache in (("k", layer.k), ("v", layer.v)):
             pages = cache[torch.tensor(list(fill), dtype=torch.int64, device=cache.device)].cpu()
@@ -93,13 +94,15 @@ def load_blocks(
     with file:
         metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
-            raise BlockError(f"path: {path} is not a file of saved blocks (format {metadata.get('format')!r})")
+            raise BlockError(
+                f"path: {path} is not a file of saved blocks (format {metadata.get('format')!r})"
+            )
         header = json.loads(metadata["header"])
         if header["page_size"] != pool.page_size:
             raise BlockError(
                 f"pool: the file has pages of {header['page_size']} tokens, the pool of {pool.page_size}"
             )
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     _check_layers(header, tensors, pool)
     pages = pool.allocate(header["pages"])
     try:

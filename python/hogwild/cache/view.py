@@ -52,12 +52,16 @@ class View:
         pool = self.blocks[0].pool
         for block in self.blocks:
             if block.pool is not pool:
-                raise BlockError(f"blocks: {self.blocks[0]!r} and {block!r} belong to two pools (two models?)")
+                raise BlockError(
+                    f"blocks: {self.blocks[0]!r} and {block!r} belong to two pools (two models?)"
+                )
         for index, block in enumerate(self.blocks):
             if block is self.write_to:
                 self.own = index
                 return
-        raise BlockError(f"write_to: {self.write_to!r} is not among the blocks of the view {list(self.blocks)}")
+        raise BlockError(
+            f"write_to: {self.write_to!r} is not among the blocks of the view {list(self.blocks)}"
+        )
 
     def __len__(self) -> int:
         """Tokens in view."""

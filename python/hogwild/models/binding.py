@@ -41,7 +41,9 @@ class Binding:
         _refuse(model, self.config)
         positions = getattr(self.config, "max_position_embeddings", None)
         if max_length is not None and not 1 <= max_length <= (positions or max_length):
-            raise ValueError(f"max_length: expected 1 to {positions} (the model's positions), got {max_length}")
+            raise ValueError(
+                f"max_length: expected 1 to {positions} (the model's positions), got {max_length}"
+            )
         self._frozen: list[FrozenRope] = find_frozen(model, self.config, max_length)
         limits = [positions, max_length, *(rope.limit for rope in self._frozen)]
         self.max_length: int | None = min((n for n in limits if n is not None), default=None)
@@ -74,7 +76,9 @@ class Binding:
         with self._switched_on(), attending(run):
             yield
         if missing := sorted(set(range(len(self.rotary))) - run.layers):
-            raise UnsupportedModelError(f"attention layers {missing} did not use the shared cache in this forward")
+            raise UnsupportedModelError(
+                f"attention layers {missing} did not use the shared cache in this forward"
+            )
 
     def begin(self, module: torch.nn.Module, plan: ForwardPlan) -> None:
         """Enter `running` for a forward whose end comes in another call (hooks around `module`)."""
@@ -116,7 +120,9 @@ class Binding:
             row = plan.view_lengths.index(longest)
             self._refuse_length(f"the view of row {row}", longest)
         if [inv_freq.dtype for inv_freq in self._inv_freqs()] != self._dtypes:
-            raise UnsupportedModelError("the model's rotary frequencies changed after enable(): call enable(model) again")
+            raise UnsupportedModelError(
+                "the model's rotary frequencies changed after enable(): call enable(model) again"
+            )
 
     def _inv_freqs(self) -> list[torch.Tensor]:
         return [getattr(module, name) for module, name in self._frequencies]
@@ -131,7 +137,7 @@ class Binding:
                     "and keys that are in the cache cannot follow"
                 )
             raise ContextLengthError(
-                f"{what}, with the short frequencies of longrope (enable(model, max_length=...) chooses the long ones),",
+                f"{what}, with the short longrope frequencies (enable(model, max_length=...) chooses the long ones),",
                 length,
                 rope.limit,
             )
@@ -161,7 +167,9 @@ class _Run:
         if call.layer in self.layers:
             raise UnsupportedModelError(f"attention layer {call.layer} was called twice in one forward")
         if call.q.shape[0] != plan.num_tokens:
-            raise BlockError(f"layer {call.layer} got {call.q.shape[0]} tokens, the forward has {plan.num_tokens}")
+            raise BlockError(
+                f"layer {call.layer} got {call.q.shape[0]} tokens, the forward has {plan.num_tokens}"
+            )
         rotary = self.rotary[call.layer]
         pages = plan.pool.layer(call.layer, call.k, call.v, rotary)
         meta = plan.metadata(device)
@@ -198,7 +206,9 @@ def _refuse(model: PreTrainedModel, config: PreTrainedConfig) -> None:
     """What can be told without a forward."""
     name = type(model).__name__
     if getattr(config, "is_encoder_decoder", False):
-        raise UnsupportedModelError(f"{name} is an encoder-decoder model: only decoders share a cache of this kind")
+        raise UnsupportedModelError(
+            f"{name} is an encoder-decoder model: only decoders share a cache of this kind"
+        )
     if model.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise UnsupportedModelError(f"{name} is in {model.dtype}: expected float32, bfloat16 or float16")
     other = set(getattr(config, "layer_types", None) or ()) & _HYBRID

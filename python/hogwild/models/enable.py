@@ -83,11 +83,15 @@ def binding_of(model: torch.nn.Module) -> Binding:
     """
     enabled = _ENABLED.get(model)
     if enabled is None:
-        raise UnsupportedModelError(f"{type(model).__name__} is not enabled: call hogwild.enable(model) first")
+        raise UnsupportedModelError(
+            f"{type(model).__name__} is not enabled: call hogwild.enable(model) first"
+        )
     return enabled.binding
 
 
-def _begin(module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+def _begin(
+    module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]
+) -> tuple[tuple, dict[str, Any]] | None:
     """Forward pre-hook: a call with one of our caches becomes a call without any, within a running plan."""
     binding = _BY_MODULE.get(module)
     if binding is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from hogwild.cache import Rotary
 from hogwild.errors import HogwildError, UnsupportedModelError
@@ -35,7 +35,7 @@ class RotaryProbe:
 
 
 def probe(
-    model: torch.nn.Module,
+    model: PreTrainedModel,
     config: PreTrainedConfig,
     inv_freqs: Sequence[torch.Tensor],
     max_length: int | None,
@@ -85,7 +85,11 @@ def _token(config: PreTrainedConfig) -> int:
     """Any token but padding, whose embedding may be zero."""
     bos, eos = (getattr(config, name, None) for name in ("bos_token_id", "eos_token_id"))
     for token in (bos, eos, 1, 2):
-        if isinstance(token, int) and token != getattr(config, "pad_token_id", None) and token < config.vocab_size:
+        if (
+            isinstance(token, int)
+            and token != getattr(config, "pad_token_id", None)
+            and token < config.vocab_size
+        ):
             return token
     return 0
 

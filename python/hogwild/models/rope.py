@@ -77,7 +77,7 @@ def find_frozen(model: torch.nn.Module, config: PreTrainedConfig, max_length: in
 
 
 def _dynamic(module: torch.nn.Module, layer_type: str | None, max_length: int | None) -> FrozenRope:
-    limit = int(module.original_max_seq_len)
+    limit: int = module.original_max_seq_len  # type: ignore[assignment]
     if max_length is not None and max_length > limit:
         raise UnsupportedModelError(
             f"max_length={max_length}: dynamic RoPE changes its frequencies past {limit} tokens, and keys that "
@@ -114,7 +114,8 @@ def frozen(ropes: Sequence[FrozenRope]) -> Iterator[None]:
         for rope in ropes:
             saved.append((rope, rope.buffer.clone(), rope.module.rope_type))
             kinds = rope.module.rope_type
-            rope.module.rope_type = kinds | {rope.layer_type: _FROZEN} if isinstance(kinds, dict) else _FROZEN
+            held = kinds | {rope.layer_type: _FROZEN} if isinstance(kinds, dict) else _FROZEN
+            setattr(rope.module, "rope_type", held)  # noqa: B010 (type checkers take it for a submodule)
             rope.buffer.copy_(rope.inv_freq)
         yield
     finally:
