@@ -1,9 +1,9 @@
 """Hogwild: several instances of one language model over one shared, concurrently updated KV cache.
 
-    import hogwild
-    hogwild.enable(model)                          # a loaded Hugging Face model, see hogwild.shared_cache
-    engine = hogwild.Engine.from_pretrained("demo")
-    result = engine.collaborate("...", workers=2)
+import hogwild
+hogwild.enable(model)                          # a loaded Hugging Face model, see hogwild.shared_cache
+engine = hogwild.Engine.from_pretrained("demo")
+result = engine.collaborate("...", workers=2)
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hogwild import errors, shared_cache
-    from hogwild.engine import Engine
     from hogwild.models import disable, enable
+    from hogwild.protocols import Engine
 
     __version__: str
 
 __all__ = ["Engine", "__version__", "disable", "enable", "errors", "shared_cache"]
 
 # torch and transformers take seconds to import: only what is used is loaded
-_LAZY = {"Engine": "hogwild.engine", "disable": "hogwild.models", "enable": "hogwild.models"}
+_LAZY = {"Engine": "hogwild.protocols", "disable": "hogwild.models", "enable": "hogwild.models"}
 
 
 def __getattr__(name: str) -> Any:
