@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from hogwild_cuda.build_info import BuildInfo, build_info
+from hogwild_cuda.build_info import BuildInfo, build_info, read_record
 from hogwild_cuda.version import __version__
 
 __all__ = ["BuildInfo", "__version__", "build_info"]
@@ -28,10 +28,9 @@ def _load_extension() -> None:
     try:
         torch.ops.load_library(str(library))
     except OSError as error:
-        info = build_info()
         raise ImportError(
-            f"{library.name} does not load; it was built against PyTorch {info.torch_built} and PyTorch "
-            f"{info.torch_running} is running: build it again (`pip install --no-build-isolation .`). "
+            f"{library.name} does not load; it was built against PyTorch {read_record()['torch']} and PyTorch "
+            f"{torch.__version__} is running: build it again (`pip install --no-build-isolation .`). "
             f"The loader said: {error}"
         ) from error
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ class BuildInfo:
     compiler: str | None
     git_commit: str | None
     torch_running: str
-    cpu_capability: str  # the widest vector instructions that PyTorch uses on this machine
+    cpu_capability: str  # the vector instructions that the CPU kernels use on this machine
     editable: bool  # whether the installed package is the source tree itself
 
 
@@ -38,17 +39,22 @@ def build_info() -> BuildInfo:
     Raises:
       ImportError: the extension has not been built.
     """
-    if not _RECORD.is_file():
-        raise ImportError(f"no record of a build at {_RECORD}: build the package first (see the README)")
-    record = json.loads(_RECORD.read_text())
+    record = read_record()
     return BuildInfo(
         version=__version__,
         torch_built=record.pop("torch"),
         torch_running=torch.__version__,
-        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        cpu_capability=torch.ops.hogwild.cpu_isa(),
         editable=_is_editable(),
         **record,
     )
+
+
+def read_record() -> dict[str, Any]:
+    """What setup.py wrote down when it built the extension; readable though the extension may not load."""
+    if not _RECORD.is_file():
+        raise ImportError(f"no record of a build at {_RECORD}: build the package first (see the README)")
+    return json.loads(_RECORD.read_text())
 
 
 def _is_editable() -> bool:
