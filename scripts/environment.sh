@@ -51,7 +51,7 @@ if [ ! -x "$VENV/bin/python" ]; then
 fi
 
 python=$VENV/bin/python
-pip() { "$python" -m pip --disable-pip-version-check install --quiet "$@"; }
+pip() { "$python" -m pip --disable-pip-version-check install -qq "$@"; }
 
 # PyTorch first: left to the dependency resolver, another release than the one wanted may come.
 if ! has_torch; then
