@@ -1,16 +1,20 @@
 """Random calls of the ops, as a pool would make them, with everything poisoned that must not be read.
 
-One generator serves the comparison with the references, the native checks of determinism, and opcheck.
+One generator serves the comparison with the references, the tests of single properties, and opcheck.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
+
+from hogwild_cuda import reference
 
 # Page ids that lie far outside any pool: reading them is at best a crash.
 ABSURD_PAGES = (2**30, -(2**30), 2**31 - 1, -1)
@@ -18,7 +22,7 @@ ABSURD_PAGES = (2**30, -(2**30), 2**31 - 1, -1)
 
 @dataclass
 class Shape:
-    """What a case is made of; the fields are drawn by `random_shape` or by hypothesis."""
+    """What a case is made of."""
 
     kv_heads: int = 2
     ratio: int = 2  # query heads per kv head
@@ -28,7 +32,8 @@ class Shape:
     groups: int = 1
     max_blocks: int = 4  # of a group
     max_block_tokens: int = 40
-    max_workers: int = 3  # of a group
+    min_workers: int = 1  # of a group
+    max_workers: int = 3
     max_new_tokens: int = 3  # of a worker
     rotary_dims: int = 16
     rotary_start: int = 0
@@ -48,8 +53,8 @@ class AttentionCase:
     kwargs: dict[str, Any]
     inv_freq: Tensor | None
     shape: Shape
-    group_of_token: list[int] = field(default_factory=list)  # -1: padding
-    pages_of_group: list[list[int]] = field(default_factory=list)
+    group_of_token: list[int]  # -1: padding
+    pages_of_group: list[list[int]]
 
     def to(self, device: str) -> AttentionCase:
         return self._map(lambda tensor: tensor.to(device))
@@ -57,6 +62,24 @@ class AttentionCase:
     def with_floats(self, dtype: torch.dtype) -> AttentionCase:
         """The same numbers with every floating-point argument in another dtype."""
         return self._map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
+
+    @property
+    def k_cache(self) -> Tensor:
+        return self.args[1]
+
+    @property
+    def v_cache(self) -> Tensor:
+        return self.args[2]
+
+    def run(self) -> tuple[Tensor, Tensor]:
+        return torch.ops.hogwild.attention(*self.args, **self.kwargs)
+
+    def reference(self, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+        """The reference in fp64, or at the precision that PyTorch ops of `dtype` have."""
+        if dtype is not None:
+            return reference.attention(*self.args, **self.kwargs, compute_dtype=dtype)
+        exact = self.with_floats(torch.float64)
+        return reference.attention(*exact.args, **exact.kwargs)
 
     def _map(self, function: Any) -> AttentionCase:
         def apply(value: Any) -> Any:
@@ -93,7 +116,7 @@ def attention_case(shape: Shape) -> AttentionCase:
     rows += [([], 0, -1)] * shape.padding
     group_of_token += [-1] * shape.padding
 
-    blocks_of_group = [last - first for first, last in zip(group_blocks, group_blocks[1:], strict=False)]
+    blocks_of_group = [last - first for first, last in itertools.pairwise(group_blocks)]
     columns = max(blocks_of_group) + rng.randint(0, 2)
     query_pos = torch.tensor([row + [-1] * (columns - len(row)) for row, _, _ in rows], dtype=torch.int32)
     query_pos = query_pos.reshape(len(rows), columns)
@@ -131,19 +154,20 @@ def attention_case(shape: Shape) -> AttentionCase:
         "interleaved": shape.interleaved,
         "rotary_start": shape.rotary_start,
     }
-    case = AttentionCase(args, kwargs, frequencies, shape, group_of_token)
-    case.pages_of_group = [
+    pages_of_group = [
         [page for block in range(first, last) for page in pages[block]]
-        for first, last in zip(group_blocks, group_blocks[1:], strict=False)
+        for first, last in itertools.pairwise(group_blocks)
     ]
-    return case
+    return AttentionCase(args, kwargs, frequencies, shape, group_of_token, pages_of_group)
 
 
 def _group(shape: Shape, rng: random.Random) -> tuple[list[int], list[tuple[list[int], int, int]]]:
     """Lengths of a group's blocks, and query_pos, rotary_pos and own_block of its tokens."""
-    lens = [rng.choice((0, rng.randint(0, shape.max_block_tokens))) for _ in range(rng.randint(1, shape.max_blocks))]
+    num_blocks = rng.randint(max(1, shape.min_workers), max(shape.min_workers, shape.max_blocks))
+    lens = [rng.choice((0, rng.randint(0, shape.max_block_tokens))) for _ in range(num_blocks)]
     tokens: list[tuple[list[int], int, int]] = []
-    workers = [worker for worker in range(len(lens)) if rng.random() < 0.8][: rng.randint(0, shape.max_workers)]
+    num_workers = rng.randint(shape.min_workers, min(num_blocks, max(shape.min_workers, shape.max_workers)))
+    workers = sorted(rng.sample(range(num_blocks), num_workers))  # each writes to a block of its own
     new_tokens = {worker: rng.randint(1, shape.max_new_tokens) for worker in workers}
     for worker, count in new_tokens.items():  # all of them are stored before any of them looks
         lens[worker] += count
@@ -176,41 +200,103 @@ def _page_table(lens: list[int], shape: Shape, rng: random.Random) -> tuple[Tens
 
 
 def _poisoned_pages(
-    num_pages: int, dim: int, pages: list[list[int]], lens: list[int], shape: Shape, generator: torch.Generator
+    num_pages: int,
+    dim: int,
+    pages: list[list[int]],
+    lens: list[int],
+    shape: Shape,
+    generator: torch.Generator,
 ) -> Tensor:
     """NaN everywhere but where a block has tokens."""
     cache = torch.full((num_pages, shape.kv_heads, shape.page_size, dim), torch.nan, dtype=shape.dtype)
     for block_pages, length in zip(pages, lens, strict=True):
         for index, page in enumerate(block_pages):
             used = min(shape.page_size, length - index * shape.page_size)
-            cache[page, :, :used] = torch.randn(shape.kv_heads, used, dim, generator=generator).to(shape.dtype)
+            cache[page, :, :used] = torch.randn(shape.kv_heads, used, dim, generator=generator).to(
+                shape.dtype
+            )
     return cache
 
 
-def random_shape(rng: random.Random, dtype: torch.dtype) -> Shape:
-    """A shape with the features mixed at random."""
-    head_dim = rng.choice((2, 8, 10, 16, 33, 64))
-    rotary_dims = 2 * rng.randint(0, head_dim // 2)
-    groups = rng.choice((1, 1, 2, 4))
+@st.composite
+def shapes(draw: st.DrawFn, *dtypes: torch.dtype) -> Shape:
+    """Any mixture of the features."""
+    head_dim = draw(st.sampled_from((16, 2, 8, 10, 33, 64)))
+    rotary_dims = 2 * draw(st.integers(0, head_dim // 2))
     return Shape(
-        kv_heads=rng.choice((1, 2, 3)),
-        ratio=rng.choice((1, 2, 3, 5, 8)),
+        kv_heads=draw(st.integers(1, 3)),
+        ratio=draw(st.sampled_from((1, 2, 3, 5, 8))),
         head_dim=head_dim,
-        value_dim=rng.choice((head_dim, head_dim, 1, 7, 24)),
-        page_size=rng.choice((1, 4, 16, 32, 80)),
-        groups=groups,
-        max_blocks=rng.choice((1, 3, 6)),
-        max_block_tokens=rng.choice((5, 40, 300)),
-        max_workers=rng.choice((1, 2, 6)),
-        max_new_tokens=rng.choice((1, 1, 4, 40)),
+        value_dim=draw(st.sampled_from((head_dim, 1, 7, 24))),
+        page_size=draw(st.sampled_from((4, 1, 16, 32, 80))),
+        groups=draw(st.integers(1, 4)),
+        max_blocks=draw(st.integers(1, 6)),
+        max_block_tokens=draw(st.sampled_from((5, 40, 200))),
+        min_workers=draw(st.integers(0, 1)),
+        max_workers=draw(st.integers(1, 6)),
+        max_new_tokens=draw(st.sampled_from((1, 4, 30))),
         rotary_dims=rotary_dims,
-        rotary_start=rng.choice((0, rng.randint(0, head_dim - rotary_dims))),
-        interleaved=rng.random() < 0.5,
-        window=rng.choice((0, 0, 1, 7, 50)),
-        softcap=rng.choice((0.0, 0.0, 2.0, 30.0)),
-        sinks=rng.random() < 0.3,
-        padding=rng.choice((0, 0, 1, 3)),
-        far=rng.choice((0, 0, 1000, 1_000_000)),
-        dtype=dtype,
-        seed=rng.randrange(2**31),
+        rotary_start=draw(st.integers(0, head_dim - rotary_dims)),
+        interleaved=draw(st.booleans()),
+        window=draw(st.sampled_from((0, 1, 7, 50))),
+        softcap=draw(st.sampled_from((0.0, 2.0, 30.0))),
+        sinks=draw(st.booleans()),
+        padding=draw(st.integers(0, 3)),
+        far=draw(st.sampled_from((0, 1000, 1_000_000))),
+        dtype=draw(st.sampled_from(dtypes)),
+        seed=draw(st.integers(0, 2**31 - 1)),
     )
+
+
+# What opcheck and the tests of single properties run on: each feature at least once.
+SHAPES = {
+    "plain": Shape(seed=1),
+    "no rotation": Shape(rotary_dims=0, seed=2),
+    "partial, interleaved, tail": Shape(rotary_dims=6, rotary_start=10, interleaved=True, seed=3),
+    "wide values": Shape(value_dim=24, ratio=5, seed=4),
+    "window": Shape(window=7, max_new_tokens=20, seed=5),
+    "softcap and sinks": Shape(softcap=3.0, sinks=True, seed=6),
+    "groups and padding": Shape(groups=4, padding=3, seed=7),
+    "split": Shape(max_block_tokens=900, min_workers=3, page_size=16, groups=2, seed=8),
+    "bf16": Shape(dtype=torch.bfloat16, groups=2, seed=9),
+    "fp16": Shape(dtype=torch.float16, groups=2, seed=10),
+}
+
+
+def append_call(num_tokens: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Arguments of `append`: shuffled slots, some of them negative, in pages of NaN."""
+    num_kv_heads, page_size, head_dim, value_dim = 3, 4, 16, 9
+    num_pages = num_tokens // page_size + 3
+    slots = torch.randperm(num_pages * page_size)[:num_tokens]
+    slots[::3] = -1 - slots[::3]
+    return (
+        torch.randn(num_tokens, num_kv_heads, head_dim).to(dtype),
+        torch.randn(num_tokens, num_kv_heads, value_dim).to(dtype),
+        torch.full((num_pages, num_kv_heads, page_size, head_dim), torch.nan, dtype=dtype),
+        torch.full((num_pages, num_kv_heads, page_size, value_dim), torch.nan, dtype=dtype),
+        slots,
+    )
+
+
+def move_call(
+    entries: int, dtype: torch.dtype, rotary_dims: int, interleaved: bool, reach: int, seed: int
+) -> tuple[list[Tensor | None], dict[str, Any]]:
+    """Arguments of `move`: from anywhere to anywhere; all but the sources is NaN."""
+    generator = torch.Generator().manual_seed(seed)
+    num_kv_heads, page_size, head_dim, value_dim = 2, 4, 16, 9
+    num_pages = 2 * entries // page_size + 2
+    slots = torch.randperm(num_pages * page_size, generator=generator)
+    src, dst = slots[:entries], slots[entries : 2 * entries]
+    k_cache = torch.full((num_pages, num_kv_heads, page_size, head_dim), torch.nan, dtype=dtype)
+    v_cache = torch.full((num_pages, num_kv_heads, page_size, value_dim), torch.nan, dtype=dtype)
+    for cache in (k_cache, v_cache):
+        rows = torch.randn(entries, num_kv_heads, cache.shape[-1], generator=generator).to(dtype)
+        cache[src // page_size, :, src % page_size] = rows
+    shift = torch.randint(-reach, reach + 1, (entries,), generator=generator, dtype=torch.int32)
+    shift[::4] = 0
+    src, dst = src.clone(), dst.clone()
+    src[1::5] = -1
+    dst[2::5] = -7
+    frequencies = inv_freq(rotary_dims) if rotary_dims else None
+    kwargs = {"interleaved": interleaved, "rotary_start": 16 - rotary_dims}
+    return [k_cache, v_cache, src, dst, shift, frequencies], kwargs

@@ -1,0 +1,320 @@
+"""Every check of an argument: the error names the op and the argument, and nothing has been written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from op_samples import Shape, append_call, attention_case, inv_freq, move_call
+from torch import Tensor
+
+Change = Callable[[Tensor], Any]
+
+
+def ints(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.int32)
+
+
+def with_element(index: Any, value: int) -> Change:
+    def change(tensor: Tensor) -> Tensor:
+        changed = tensor.clone()
+        changed[index] = value
+        return changed
+
+    return change
+
+
+def padded(tensor: Tensor) -> Tensor:
+    """The same numbers with a gap between the rows."""
+    return torch.cat([tensor, tensor], dim=-1)[..., : tensor.shape[-1]]
+
+
+APPEND = ("k", "v", "k_cache", "v_cache", "slots")
+
+
+@pytest.mark.parametrize(
+    "name, change, error, message",
+    [
+        ("k", lambda t: t.half(), TypeError, r"append: k is Half.*expected dtype Float"),
+        (
+            "k",
+            lambda t: t[:3],
+            ValueError,
+            r"append: k is Float of shape \[3, 3, 16\].*\[T, K, D\] = \[5, 3, 16\]",
+        ),
+        ("k", lambda t: t[..., 0], ValueError, r"append: k is .*\[T, K, D\]"),
+        ("v", lambda t: t[..., :4], ValueError, r"append: v is .*\[T, K, Dv\] = \[5, 3, 9\]"),
+        ("v", lambda t: t.double(), TypeError, r"append: v is Double"),
+        (
+            "k_cache",
+            lambda t: t.double(),
+            TypeError,
+            r"append: k_cache is Double.*expected dtype Float, BFloat16 or",
+        ),
+        ("k_cache", lambda t: t[0], ValueError, r"append: k_cache is .*\[P, K, S, D\]"),
+        ("k_cache", padded, ValueError, r"append: k_cache is .*expected a contiguous tensor"),
+        ("v_cache", padded, ValueError, r"append: v_cache is .*expected a contiguous tensor"),
+        ("v_cache", lambda t: t[1:], ValueError, r"append: v_cache is .*\[P, K, S, Dv\]"),
+        ("v_cache", lambda t: t.bfloat16(), TypeError, r"append: v_cache is BFloat16.*expected dtype Float"),
+        ("v_cache", lambda t: t[..., :0], ValueError, r"append: .*Dv must be at least 1"),
+        ("slots", lambda t: t.int(), TypeError, r"append: slots is Int.*expected dtype Long"),
+        ("slots", lambda t: t[:, None], ValueError, r"append: slots is .*\[T\]"),
+        (
+            "slots",
+            with_element(1, 16),
+            ValueError,
+            r"append: slots\[1\] is 16; expected less than 16 \(4 pages of 4\)",
+        ),
+    ],
+)
+def test_append(name: str, change: Change, error: type[Exception], message: str) -> None:
+    arguments = dict(zip(APPEND, append_call(5, torch.float32), strict=True))
+    untouched = arguments["k_cache"].clone(), arguments["v_cache"].clone()
+    with pytest.raises(error, match=message):
+        torch.ops.hogwild.append(**(arguments | {name: change(arguments[name])}))
+    caches = arguments["k_cache"], arguments["v_cache"]
+    torch.testing.assert_close(caches, untouched, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "name, value, error, message",
+    [
+        (
+            "query_pos",
+            torch.zeros(3, 2),
+            TypeError,
+            r"rotation_table: query_pos is Float.*expected dtype Int",
+        ),
+        ("query_pos", ints(1, 2, 3), ValueError, r"rotation_table: query_pos is .*\[T, F\]"),
+        ("query_pos", ints(*range(6)).view(2, 3).T, ValueError, r"rotation_table: query_pos is .*contiguous"),
+        ("rotary_pos", ints(1, 2), ValueError, r"rotation_table: rotary_pos is .*\[T\] = \[3\]"),
+        ("rotary_pos", torch.arange(3), TypeError, r"rotation_table: rotary_pos is Long.*expected dtype Int"),
+        ("inv_freq", torch.ones(4).double(), TypeError, r"rotation_table: inv_freq is Double.*dtype Float"),
+        ("inv_freq", torch.ones(2, 2), ValueError, r"rotation_table: inv_freq is .*\[R/2\]"),
+    ],
+)
+def test_rotation_table(name: str, value: Tensor, error: type[Exception], message: str) -> None:
+    arguments = {
+        "query_pos": ints(*range(6)).view(3, 2),
+        "rotary_pos": ints(0, 1, 2),
+        "inv_freq": torch.ones(4),
+    }
+    with pytest.raises(error, match=message):
+        torch.ops.hogwild.rotation_table(**(arguments | {name: value}))
+
+
+ATTENTION = (
+    "q",
+    "k_cache",
+    "v_cache",
+    "block_table",
+    "block_lens",
+    "group_tokens",
+    "group_blocks",
+    "query_pos",
+    "rotary_pos",
+    "own_block",
+    "rotation",
+)
+
+
+@pytest.mark.parametrize(
+    "name, change, error, message",
+    [
+        ("q", lambda t: t.bfloat16(), TypeError, r"attention: q is BFloat16.*expected dtype Float"),
+        ("q", lambda t: t[..., :8], ValueError, r"attention: q is .*\[T, H, D\] = \[-1, -1, 16\]"),
+        (
+            "q",
+            lambda t: t[:, :3],
+            ValueError,
+            r"attention: q has 3 heads; expected a multiple of k_cache's 2 kv",
+        ),
+        ("q", lambda t: t[:, :0], ValueError, r"attention: q has 0 heads"),
+        ("k_cache", padded, ValueError, r"attention: k_cache is .*expected a contiguous tensor"),
+        ("v_cache", lambda t: t.half(), TypeError, r"attention: v_cache is Half"),
+        ("v_cache", lambda t: t[:, :1], ValueError, r"attention: v_cache is .*\[P, K, S, Dv\]"),
+        ("block_table", lambda t: t.long(), TypeError, r"attention: block_table is Long.*expected dtype Int"),
+        ("block_table", lambda t: t[:-1], ValueError, r"attention: block_table is .*\[B, max_pages\]"),
+        ("block_table", padded, ValueError, r"attention: block_table is .*expected a contiguous tensor"),
+        (
+            "block_table",
+            with_element((0, 0), -3),
+            ValueError,
+            r"block_table\[0, 0\] is -3; expected a page from 0 to",
+        ),
+        ("block_table", with_element((0, 0), 2**30), ValueError, r"block_table\[0, 0\] is 1073741824"),
+        ("block_lens", with_element(0, -1), ValueError, r"attention: block_lens\[0\] is -1; expected 0 to"),
+        (
+            "block_lens",
+            with_element(0, 10**6),
+            ValueError,
+            r"attention: block_lens\[0\] is 1000000; expected 0 to",
+        ),
+        ("block_lens", lambda t: t.long(), TypeError, r"attention: block_lens is Long"),
+        ("group_tokens", lambda t: t[:-1], ValueError, r"attention: group_blocks is .*\[G\+1\]"),
+        (
+            "group_tokens",
+            lambda t: t[:0],
+            ValueError,
+            r"attention: group_tokens is empty; expected G\+1 offsets",
+        ),
+        (
+            "group_tokens",
+            with_element(0, -1),
+            ValueError,
+            r"attention: group_tokens\[0\] is -1; expected 0 or more",
+        ),
+        (
+            "group_tokens",
+            with_element(1, 99),
+            ValueError,
+            r"group_tokens\[2\] is .* after 99; expected ascending",
+        ),
+        (
+            "group_tokens",
+            with_element(2, 99),
+            ValueError,
+            r"group_tokens\[2\] is 99; expected at most the number of",
+        ),
+        ("group_blocks", with_element(1, -1), ValueError, r"attention: group_blocks\[1\] is -1 after 0"),
+        (
+            "group_blocks",
+            with_element(2, 99),
+            ValueError,
+            r"group_blocks\[2\] is 99; expected at most the number of",
+        ),
+        ("query_pos", lambda t: t.long(), TypeError, r"attention: query_pos is Long"),
+        ("query_pos", lambda t: t[1:], ValueError, r"attention: query_pos is .*\[T, F\]"),
+        ("query_pos", padded, ValueError, r"attention: query_pos is .*expected a contiguous tensor"),
+        ("rotary_pos", lambda t: t[1:], ValueError, r"attention: rotary_pos is .*\[T\]"),
+        ("own_block", lambda t: t[1:], ValueError, r"attention: own_block is .*\[T\]"),
+        (
+            "own_block",
+            with_element(0, 7),
+            ValueError,
+            r"attention: own_block\[0\] is 7; expected -1 or one of the",
+        ),
+        (
+            "own_block",
+            with_element(0, -2),
+            ValueError,
+            r"attention: own_block\[0\] is -2; expected -1 or one of",
+        ),
+        ("rotation", lambda t: t.double(), TypeError, r"attention: rotation is Double.*expected dtype Float"),
+        ("rotation", lambda t: t[:, :, :1], ValueError, r"attention: rotation is .*\[T, F, 2, R/2\]"),
+        ("rotation", padded, ValueError, r"attention: rotation is .*expected a contiguous tensor"),
+        (
+            "rotation",
+            lambda t: torch.cat([t, t], -1),
+            ValueError,
+            r"attention: rotation rotates 32 dims.*only 16",
+        ),
+    ],
+)
+def test_attention(name: str, change: Change, error: type[Exception], message: str) -> None:
+    case = attention_case(Shape(groups=2, padding=1, seed=3))
+    arguments = dict(zip(ATTENTION, case.args, strict=True))
+    with pytest.raises(error, match=message):
+        torch.ops.hogwild.attention(**(arguments | {name: change(arguments[name])}), **case.kwargs)
+
+
+def test_attention_with_too_few_columns() -> None:
+    case = attention_case(Shape(max_blocks=3, min_workers=3, seed=3))
+    arguments = dict(zip(ATTENTION, case.args, strict=True)) | {"rotation": None}
+    arguments["query_pos"] = arguments["query_pos"][:, :2].contiguous()
+    with pytest.raises(
+        ValueError, match="query_pos has 2 columns; expected at least the 3 blocks of group 0"
+    ):
+        torch.ops.hogwild.attention(**arguments, **case.kwargs)
+
+
+@pytest.mark.parametrize(
+    "name, value, error, message",
+    [
+        ("scale", float("nan"), ValueError, r"attention: scale is nan; expected a finite number"),
+        ("window", -1, ValueError, r"attention: window is -1; expected 0 \(none\) or"),
+        ("window", 2**31, ValueError, r"attention: window is 2147483648"),
+        ("softcap", -1.0, ValueError, r"attention: softcap is -1; expected 0 \(none\) or a positive number"),
+        ("softcap", float("inf"), ValueError, r"attention: softcap is inf"),
+        ("sinks", torch.zeros(3), ValueError, r"attention: sinks is .*\[H\] = \[4\]"),
+        (
+            "sinks",
+            torch.zeros(4).int(),
+            TypeError,
+            r"attention: sinks is Int.*expected a floating-point dtype",
+        ),
+        ("rotary_start", -1, ValueError, r"attention: rotary_start is -1; expected 0 or more"),
+        (
+            "rotary_start",
+            1,
+            ValueError,
+            r"attention: rotation rotates 16 dims from rotary_start 1 on, but a head",
+        ),
+    ],
+)
+def test_attention_options(name: str, value: Any, error: type[Exception], message: str) -> None:
+    case = attention_case(Shape(seed=3))
+    with pytest.raises(error, match=message):
+        torch.ops.hogwild.attention(*case.args, **(case.kwargs | {name: value}))
+
+
+MOVE = ("k_cache", "v_cache", "src_slots", "dst_slots", "shift", "inv_freq")
+
+
+@pytest.mark.parametrize(
+    "name, change, error, message",
+    [
+        ("k_cache", padded, ValueError, r"move: k_cache is .*expected a contiguous tensor"),
+        ("v_cache", lambda t: t.half(), TypeError, r"move: v_cache is Half"),
+        ("src_slots", lambda t: t.int(), TypeError, r"move: src_slots is Int.*expected dtype Long"),
+        (
+            "src_slots",
+            with_element(0, 10**6),
+            ValueError,
+            r"move: src_slots\[0\] is 1000000; expected less than",
+        ),
+        ("dst_slots", lambda t: t[1:], ValueError, r"move: dst_slots is .*\[N\] = \[6\]"),
+        (
+            "dst_slots",
+            with_element(0, 10**6),
+            ValueError,
+            r"move: dst_slots\[0\] is 1000000; expected less than",
+        ),
+        ("shift", lambda t: t.long(), TypeError, r"move: shift is Long.*expected dtype Int"),
+        ("shift", lambda t: t[1:], ValueError, r"move: shift is .*\[N\] = \[6\]"),
+        ("inv_freq", lambda t: t.bfloat16(), TypeError, r"move: inv_freq is BFloat16.*expected dtype Float"),
+        (
+            "inv_freq",
+            lambda t: torch.ones(9),
+            ValueError,
+            r"move: inv_freq rotates 18 dims.*a head has only 16",
+        ),
+    ],
+)
+def test_move(name: str, change: Change, error: type[Exception], message: str) -> None:
+    args, _ = move_call(6, torch.float32, 8, interleaved=False, reach=10, seed=0)
+    arguments = dict(zip(MOVE, args, strict=True))
+    untouched = arguments["k_cache"].clone()
+    with pytest.raises(error, match=message):
+        torch.ops.hogwild.move(**(arguments | {name: change(arguments[name])}))
+    torch.testing.assert_close(arguments["k_cache"], untouched, rtol=0, atol=0, equal_nan=True)
+
+
+def test_move_from_a_destination() -> None:
+    k_cache, v_cache = torch.zeros(2, 1, 4, 2), torch.zeros(2, 1, 4, 2)
+    shift = torch.zeros(2, dtype=torch.int32)
+    with pytest.raises(ValueError, match=r"move: dst_slots\[0\] is 1, which is in src_slots too"):
+        torch.ops.hogwild.move(
+            k_cache, v_cache, torch.tensor([0, 1]), torch.tensor([1, 2]), shift, inv_freq(2)
+        )
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", APPEND)
+def test_append_with_a_tensor_on_another_device(name: str) -> None:
+    arguments = dict(zip(APPEND, (tensor.cuda() for tensor in append_call(5, torch.float32)), strict=True))
+    arguments[name] = arguments[name].cpu()
+    with pytest.raises(ValueError, match=r"append: .* on (cpu|cuda:0); expected device (cpu|cuda:0)"):
+        torch.ops.hogwild.append(**arguments)
