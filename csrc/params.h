@@ -1,8 +1,8 @@
 // What a launch of each op is given: raw pointers and sizes, checked by csrc/api/arguments.cpp.
 //
-// T packed tokens, G groups (sessions), B blocks, F columns of query_pos (at least the blocks of the largest group),
-// H query heads, K kv heads, D and Dv head dims of keys and values, P pages of S tokens, R rotary dims.
-// Tensors are contiguous but for q, k and v, whose last dimension alone is dense.
+// T packed tokens, G groups (sessions), B blocks, F columns of query_pos (at least the blocks of the largest
+// group), H query heads, K kv heads, D and Dv head dims of keys and values, P pages of S tokens, R rotary
+// dims. Tensors are contiguous but for q, k and v, whose last dimension alone is dense.
 #pragma once
 
 #include <cstdint>

@@ -21,8 +21,9 @@ Cache cache_params(const char* op, const at::Tensor& k_cache, const at::Tensor& 
                           k_cache.sizes(), " and v_cache of shape ", v_cache.sizes(),
                           ": K, S, D and Dv must be at least 1");
     }
-    return {k_cache.data_ptr(),      v_cache.data_ptr(),      to_int(k_cache.size(0)), to_int(k_cache.size(1)),
-            to_int(k_cache.size(2)), to_int(k_cache.size(3)), to_int(v_cache.size(3))};
+    return {k_cache.data_ptr(),      v_cache.data_ptr(),      to_int(k_cache.size(0)),
+            to_int(k_cache.size(1)), to_int(k_cache.size(2)), to_int(k_cache.size(3)),
+            to_int(v_cache.size(3))};
 }
 
 RotaryDims rotary_dims(const char* op, const char* source, int64_t half, int64_t start, bool interleaved,
@@ -98,8 +99,8 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
                                  const at::Tensor& group_tokens, const at::Tensor& group_blocks,
                                  const at::Tensor& query_pos, const at::Tensor& rotary_pos,
                                  const at::Tensor& own_block, const OptionalTensor& rotation, double scale,
-                                 int64_t window, double softcap, const OptionalTensor& sinks, bool interleaved,
-                                 int64_t rotary_start, KeepAlive& keep_alive) {
+                                 int64_t window, double softcap, const OptionalTensor& sinks,
+                                 bool interleaved, int64_t rotary_start, KeepAlive& keep_alive) {
     const char* op = "attention";
     keep_alive.reserve(2);
     AttentionParams params{};
@@ -145,8 +146,8 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
         params.sinks = keep_alive.emplace_back(sinks->to(at::kFloat).contiguous()).data_ptr<float>();
     }
     TORCH_CHECK_VALUE(std::isfinite(scale), op, ": scale is ", scale, "; expected a finite number");
-    TORCH_CHECK_VALUE(window >= 0 && window <= std::numeric_limits<int32_t>::max(), op, ": window is ", window,
-                      "; expected 0 (none) or a number of tokens");
+    TORCH_CHECK_VALUE(window >= 0 && window <= std::numeric_limits<int32_t>::max(), op, ": window is ",
+                      window, "; expected 0 (none) or a number of tokens");
     TORCH_CHECK_VALUE(std::isfinite(softcap) && softcap >= 0, op, ": softcap is ", softcap,
                       "; expected 0 (none) or a positive number");
 
@@ -176,11 +177,19 @@ MoveParams move_params(const at::Tensor& k_cache, const at::Tensor& v_cache, con
     const auto device = k_cache.device();
     Argument(op, "src_slots", src_slots).dtype(at::kLong).device(device).shape({-1}, "[N]").contiguous();
     const int64_t num_entries = src_slots.size(0);
-    Argument(op, "dst_slots", dst_slots).dtype(at::kLong).device(device).shape({num_entries}, "[N]").contiguous();
+    Argument(op, "dst_slots", dst_slots)
+        .dtype(at::kLong)
+        .device(device)
+        .shape({num_entries}, "[N]")
+        .contiguous();
     Argument(op, "shift", shift).dtype(at::kInt).device(device).shape({num_entries}, "[N]").contiguous();
     int64_t half = 0;
     if (inv_freq.has_value()) {
-        Argument(op, "inv_freq", *inv_freq).dtype(at::kFloat).device(device).shape({-1}, "[R/2]").contiguous();
+        Argument(op, "inv_freq", *inv_freq)
+            .dtype(at::kFloat)
+            .device(device)
+            .shape({-1}, "[R/2]")
+            .contiguous();
         params.inv_freq = inv_freq->data_ptr<float>();
         half = inv_freq->size(0);
     }

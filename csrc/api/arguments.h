@@ -1,5 +1,5 @@
-// From the tensors of a call to the plain struct of its launch, with every check that needs no element's value:
-// dtypes, devices, shapes, strides, ratios. Shared by the CPU and CUDA implementations.
+// From the tensors of a call to the plain struct of its launch, with every check that needs no element's
+// value: dtypes, devices, shapes, strides, ratios. Shared by the CPU and CUDA implementations.
 //
 // The structs point into the tensors given (and into `keep_alive`, where a tensor had to be converted).
 #pragma once
@@ -29,8 +29,8 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
                                  const at::Tensor& group_tokens, const at::Tensor& group_blocks,
                                  const at::Tensor& query_pos, const at::Tensor& rotary_pos,
                                  const at::Tensor& own_block, const OptionalTensor& rotation, double scale,
-                                 int64_t window, double softcap, const OptionalTensor& sinks, bool interleaved,
-                                 int64_t rotary_start, KeepAlive& keep_alive);
+                                 int64_t window, double softcap, const OptionalTensor& sinks,
+                                 bool interleaved, int64_t rotary_start, KeepAlive& keep_alive);
 
 MoveParams move_params(const at::Tensor& k_cache, const at::Tensor& v_cache, const at::Tensor& src_slots,
                        const at::Tensor& dst_slots, const at::Tensor& shift, const OptionalTensor& inv_freq,

@@ -13,7 +13,8 @@ namespace hogwild::api {
 
 class Argument {
   public:
-    Argument(const char* op, const char* name, const at::Tensor& tensor) : op_(op), name_(name), tensor_(tensor) {
+    Argument(const char* op, const char* name, const at::Tensor& tensor)
+        : op_(op), name_(name), tensor_(tensor) {
         TORCH_CHECK_VALUE(tensor.defined(), op, ": ", name, " is missing");
     }
 
@@ -67,8 +68,8 @@ class Argument {
 
   private:
     std::string describe() const {
-        return c10::str(op_, ": ", name_, " is ", tensor_.scalar_type(), " of shape ", tensor_.sizes(), " on ",
-                        tensor_.device());
+        return c10::str(op_, ": ", name_, " is ", tensor_.scalar_type(), " of shape ", tensor_.sizes(),
+                        " on ", tensor_.device());
     }
 
     const char* op_;

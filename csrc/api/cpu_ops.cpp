@@ -30,7 +30,8 @@ void append(const at::Tensor& k, const at::Tensor& v, at::Tensor k_cache, at::Te
     cpu::append(params, torch_threads());
 }
 
-at::Tensor rotation_table(const at::Tensor& query_pos, const at::Tensor& rotary_pos, const at::Tensor& inv_freq) {
+at::Tensor rotation_table(const at::Tensor& query_pos, const at::Tensor& rotary_pos,
+                          const at::Tensor& inv_freq) {
     RotationTableParams params = rotation_table_params(query_pos, rotary_pos, inv_freq);
     at::Tensor table = at::empty({params.num_tokens, params.num_columns, 2, params.half}, inv_freq.options());
     params.table = table.data_ptr<float>();
@@ -38,17 +39,18 @@ at::Tensor rotation_table(const at::Tensor& query_pos, const at::Tensor& rotary_
     return table;
 }
 
-std::tuple<at::Tensor, at::Tensor> attention(
-    const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache, const at::Tensor& block_table,
-    const at::Tensor& block_lens, const at::Tensor& group_tokens, const at::Tensor& group_blocks,
-    const at::Tensor& query_pos, const at::Tensor& rotary_pos, const at::Tensor& own_block,
-    const OptionalTensor& rotation, double scale, int64_t window, double softcap, const OptionalTensor& sinks,
-    bool interleaved, int64_t rotary_start) {
+std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& q, const at::Tensor& k_cache,
+                                             const at::Tensor& v_cache, const at::Tensor& block_table,
+                                             const at::Tensor& block_lens, const at::Tensor& group_tokens,
+                                             const at::Tensor& group_blocks, const at::Tensor& query_pos,
+                                             const at::Tensor& rotary_pos, const at::Tensor& own_block,
+                                             const OptionalTensor& rotation, double scale, int64_t window,
+                                             double softcap, const OptionalTensor& sinks, bool interleaved,
+                                             int64_t rotary_start) {
     KeepAlive keep_alive;
-    AttentionParams params =
-        attention_params(q, k_cache, v_cache, block_table, block_lens, group_tokens, group_blocks, query_pos,
-                         rotary_pos, own_block, rotation, scale, window, softcap, sinks, interleaved, rotary_start,
-                         keep_alive);
+    AttentionParams params = attention_params(q, k_cache, v_cache, block_table, block_lens, group_tokens,
+                                              group_blocks, query_pos, rotary_pos, own_block, rotation, scale,
+                                              window, softcap, sinks, interleaved, rotary_start, keep_alive);
     check_values(params);
     at::Tensor out = at::empty({params.num_tokens, params.num_heads, params.cache.value_dim}, q.options());
     at::Tensor lse = at::empty({params.num_tokens, params.num_heads}, q.options().dtype(at::kFloat));

@@ -10,8 +10,9 @@ namespace {
 void check_slots(const char* op, const char* name, const int64_t* slots, int count, const Cache& cache) {
     const int64_t num_slots = int64_t{cache.num_pages} * cache.page_size;
     for (int i = 0; i < count; ++i) {
-        TORCH_CHECK_VALUE(slots[i] < num_slots, op, ": ", name, "[", i, "] is ", slots[i], "; expected less than ",
-                          num_slots, " (", cache.num_pages, " pages of ", cache.page_size, ")");
+        TORCH_CHECK_VALUE(slots[i] < num_slots, op, ": ", name, "[", i, "] is ", slots[i],
+                          "; expected less than ", num_slots, " (", cache.num_pages, " pages of ",
+                          cache.page_size, ")");
     }
 }
 
@@ -34,9 +35,9 @@ void check_block(const AttentionParams& params, int block) {
                       " in block_table)");
     const int32_t* pages = params.block_table + int64_t{block} * params.max_pages;
     for (int64_t page = 0; page * cache.page_size < length; ++page) {
-        TORCH_CHECK_VALUE(pages[page] >= 0 && pages[page] < cache.num_pages, "attention: block_table[", block, ", ",
-                          page, "] is ", pages[page], "; expected a page from 0 to ", cache.num_pages - 1,
-                          " (the block has ", length, " tokens)");
+        TORCH_CHECK_VALUE(pages[page] >= 0 && pages[page] < cache.num_pages, "attention: block_table[", block,
+                          ", ", page, "] is ", pages[page], "; expected a page from 0 to ",
+                          cache.num_pages - 1, " (the block has ", length, " tokens)");
     }
 }
 

@@ -5,8 +5,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-// Set in the source rather than by flags, so that every build compiles all files alike. Headers come first: what
-// they define is shared with files that run on any machine.
+// Set in the source rather than by flags, so that every build compiles all files alike. Headers come first:
+// what they define is shared with files that run on any machine.
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else

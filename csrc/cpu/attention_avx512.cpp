@@ -5,10 +5,11 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-// Set in the source rather than by flags, so that every build compiles all files alike. Headers come first: what
-// they define is shared with files that run on any machine.
+// Set in the source rather than by flags, so that every build compiles all files alike. Headers come first:
+// what they define is shared with files that run on any machine.
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), \
+                             apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")

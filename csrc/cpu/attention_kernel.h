@@ -46,7 +46,8 @@ inline int64_t scratch_size(const Cache& cache, int row_stride) {
 
 struct AttentionKernel {
     // Runs one task and leaves its partial result.
-    void (*accumulate)(const AttentionParams&, const AttentionPlan&, const Task&, float* scratch, float* partial);
+    void (*accumulate)(const AttentionParams&, const AttentionPlan&, const Task&, float* scratch,
+                       float* partial);
     // Merges `count` partial results of a row tile and kv head, in order, into out and lse.
     void (*finish)(const AttentionParams&, const RowTile&, int kv_head, float* partials, int count,
                    float* scratch);

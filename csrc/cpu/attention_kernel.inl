@@ -49,7 +49,8 @@ static void load_query(const AttentionParams& params, const RowTile& tile, int k
     for (int row = 0; row < tile.num_rows; ++row) {
         const int64_t token = (tile.first_row + row) / ratio;
         const int64_t head = kv_head * ratio + (tile.first_row + row) % ratio;
-        const T* query = static_cast<const T*>(params.q) + token * params.q_token_stride + head * params.q_head_stride;
+        const T* query =
+            static_cast<const T*>(params.q) + token * params.q_token_stride + head * params.q_head_stride;
         for (int d = 0; d < head_dim; ++d) scratch.row[d] = to_float(query[d]) * params.scale;
         if (params.rotation != nullptr) {
             const int64_t entry = token * params.num_columns + span.column;
@@ -58,7 +59,8 @@ static void load_query(const AttentionParams& params, const RowTile& tile, int k
         for (int d = 0; d < head_dim; ++d) scratch.query[d * tile.row_stride + row] = scratch.row[d];
     }
     for (int d = 0; d < head_dim; ++d) {
-        for (int row = tile.num_rows; row < tile.row_stride; ++row) scratch.query[d * tile.row_stride + row] = 0;
+        for (int row = tile.num_rows; row < tile.row_stride; ++row)
+            scratch.query[d * tile.row_stride + row] = 0;
     }
 }
 
@@ -116,27 +118,28 @@ static void accumulate_keys(const AttentionParams& params, const RowTile& tile, 
     KeyRun<T> run = key_run<T>(params, kv_head, span.block, begin, end);
     for (int key = begin; key < end;) {
         const int next_key = key + run.count;
-        const KeyRun<T> next =
-            next_key < end ? key_run<T>(params, kv_head, span.block, next_key, end) : KeyRun<T>{run.k, run.v, 0};
+        const KeyRun<T> next = next_key < end ? key_run<T>(params, kv_head, span.block, next_key, end)
+                                              : KeyRun<T>{run.k, run.v, 0};
 
         const float* keys = widen_all(run.k, int64_t{run.count} * head_dim, scratch.keys);
-        multiply<false>(keys, {head_dim, 1}, scratch.query, run.count, head_dim, tile.num_rows, tile.row_stride,
-                        scratch.scores, nullptr, upcoming(run.v, run.count, value_dim));
+        multiply<false>(keys, {head_dim, 1}, scratch.query, run.count, head_dim, tile.num_rows,
+                        tile.row_stride, scratch.scores, nullptr, upcoming(run.v, run.count, value_dim));
         const bool masked = key < limits.max_first || next_key - 1 > limits.min_last;
         const auto softmax = masked ? softmax_tile<true> : softmax_tile<false>;
-        softmax(scratch.scores, key, run.count, tile.num_rows, tile.row_stride, params.softcap, limits, accumulator,
-                scratch.correction);
+        softmax(scratch.scores, key, run.count, tile.num_rows, tile.row_stride, params.softcap, limits,
+                accumulator, scratch.correction);
         const float* values = widen_all(run.v, int64_t{run.count} * value_dim, scratch.keys);
-        multiply<true>(values, {1, value_dim}, scratch.scores, value_dim, run.count, tile.num_rows, tile.row_stride,
-                       accumulator.values, scratch.correction, upcoming(next.k, next.count, head_dim));
+        multiply<true>(values, {1, value_dim}, scratch.scores, value_dim, run.count, tile.num_rows,
+                       tile.row_stride, accumulator.values, scratch.correction,
+                       upcoming(next.k, next.count, head_dim));
         key = next_key;
         run = next;
     }
 }
 
 template <typename T>
-static void accumulate(const AttentionParams& params, const AttentionPlan& plan, const Task& task, float* base,
-                       float* partial) {
+static void accumulate(const AttentionParams& params, const AttentionPlan& plan, const Task& task,
+                       float* base, float* partial) {
     const RowTile& tile = plan.tiles()[task.tile];
     const Scratch scratch(base, params.cache, tile.row_stride);
     Accumulator accumulator(partial, tile.row_stride);
@@ -178,7 +181,8 @@ static void merge(float* partials, int count, int64_t partial_size, int value_di
             const Accumulator part(partials + i * partial_size, row_stride);
             const Vec weight = exp_nonpositive(load<Vec>(part.maximum + lane) - base);
             const Vec denominator = load<Vec>(part.denominator + lane) * weight;
-            store(result.denominator + lane, i == 0 ? denominator : load<Vec>(result.denominator + lane) + denominator);
+            store(result.denominator + lane,
+                  i == 0 ? denominator : load<Vec>(result.denominator + lane) + denominator);
             for (int d = 0; d < value_dim; ++d) {
                 const Vec value = load<Vec>(part.values + d * row_stride + lane) * weight;
                 float* sum = result.values + d * row_stride + lane;
@@ -190,8 +194,8 @@ static void merge(float* partials, int count, int64_t partial_size, int value_di
 }
 
 template <typename T>
-static void finish(const AttentionParams& params, const RowTile& tile, int kv_head, float* partials, int count,
-                   float* base) {
+static void finish(const AttentionParams& params, const RowTile& tile, int kv_head, float* partials,
+                   int count, float* base) {
     const int value_dim = params.cache.value_dim, row_stride = tile.row_stride;
     if (count > 1) merge(partials, count, partial_size(params.cache, row_stride), value_dim, row_stride);
     const Accumulator result(partials, row_stride);

@@ -80,7 +80,8 @@ void AttentionPlan::split_tiles(const AttentionParams& params, size_t first_tile
         RowTile& tile = tiles_[index];
         const int64_t splits = std::max<int64_t>(1, divide_up(tile.num_keys, wanted));
         tile.piece = round_up(divide_up(tile.num_keys, splits), kTileKeys / 2);
-        tile.num_splits = static_cast<int>(std::max<int64_t>(1, tile.piece ? divide_up(tile.num_keys, tile.piece) : 1));
+        tile.num_splits =
+            static_cast<int>(std::max<int64_t>(1, tile.piece ? divide_up(tile.num_keys, tile.piece) : 1));
         tile.first_partial = -1;
         if (tile.num_splits > 1) {
             tile.first_partial = partial_floats_;

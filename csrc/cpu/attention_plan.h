@@ -1,9 +1,10 @@
 // How one attention call is cut into tasks. Nothing here depends on the number of threads, and a group's part
 // depends on that group alone.
 //
-// The rows of a group that share a kv head (tokens x query heads per kv head) are cut into row tiles; a tile's
-// spans are the runs of keys, block by block, that at least one of its rows sees. All spans of a tile, laid end
-// to end, are cut into pieces of equal length, whatever blocks they cross: one task per piece and kv head.
+// The rows of a group that share a kv head (tokens x query heads per kv head) are cut into row tiles; a
+// tile's spans are the runs of keys, block by block, that at least one of its rows sees. All spans of a tile,
+// laid end to end, are cut into pieces of equal length, whatever blocks they cross: one task per piece and kv
+// head.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +38,8 @@ struct RowTile {
     int64_t num_keys;  // of all spans
     int64_t piece;     // keys of a task
     int num_splits;    // tasks for each kv head
-    int64_t first_partial;  // in floats from the start of the workspace's partial results; -1: one split, none
+    int64_t
+        first_partial;  // in floats from the start of the workspace's partial results; -1: one split, none
 };
 
 struct Task {

@@ -1,4 +1,5 @@
-// Storage types of the 16-bit floats, and their conversions one element at a time (round to nearest, ties to even).
+// Storage types of the 16-bit floats, and their conversions one element at a time (round to nearest, ties to
+// even).
 #pragma once
 
 #include <cstdint>

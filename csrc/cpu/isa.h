@@ -9,7 +9,8 @@ const char* isa_name(Isa isa);
 
 bool isa_supported(Isa isa);
 
-// The widest that this machine supports, or the narrower one that HOGWILD_CPU_ISA names: baseline, avx2, avx512.
+// The widest that this machine supports, or the narrower one that HOGWILD_CPU_ISA names: baseline, avx2,
+// avx512.
 Isa best_isa();
 
 }  // namespace hogwild::cpu

@@ -11,7 +11,8 @@ namespace {
 // The first element of an entry's row for head 0; heads are page_size rows apart.
 template <typename T>
 T* entry_rows(void* cache, const Cache& sizes, int64_t slot, int dim) {
-    const int64_t row = slot / sizes.page_size * sizes.num_kv_heads * sizes.page_size + slot % sizes.page_size;
+    const int64_t row =
+        slot / sizes.page_size * sizes.num_kv_heads * sizes.page_size + slot % sizes.page_size;
     return static_cast<T*>(cache) + row * dim;
 }
 

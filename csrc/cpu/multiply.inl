@@ -1,8 +1,8 @@
 // The two matrix products of attention. Included like simd.inl.
 //
-// Rows of queries lie along the lanes of a vector: B is [depth][row_stride], C is [count][row_stride]. What is
-// multiplied by them, keys or values, is read one scalar at a time and broadcast, so neither keys nor values nor
-// scores are ever transposed or summed across lanes.
+// Rows of queries lie along the lanes of a vector: B is [depth][row_stride], C is [count][row_stride]. What
+// is multiplied by them, keys or values, is read one scalar at a time and broadcast, so neither keys nor
+// values nor scores are ever transposed or summed across lanes.
 
 // Where A's element (i, k) lies: a[i * row + k * column].
 struct Strides {
@@ -10,8 +10,8 @@ struct Strides {
     int64_t column;
 };
 
-// Memory that will be read soon: fetched bit by bit while a product is computed, since the hardware's own prefetching
-// follows neither a product's walk over keys nor a block's jumps from page to page.
+// Memory that will be read soon: fetched bit by bit while a product is computed, since the hardware's own
+// prefetching follows neither a product's walk over keys nor a block's jumps from page to page.
 struct Upcoming {
     const char* data;
     int64_t bytes;
@@ -24,8 +24,8 @@ HOGWILD_INLINE void prefetch(const Upcoming& upcoming, int done, int step, int c
     }
 }
 
-// C[i] = sum over k of A(i, k) * B[k] for i < kCount, for kVectors vectors of rows; with kAdd, C[i] * correction
-// is added.
+// C[i] = sum over k of A(i, k) * B[k] for i < kCount, for kVectors vectors of rows; with kAdd, C[i] *
+// correction is added.
 template <int kVectors, int kCount, bool kAdd>
 HOGWILD_INLINE void multiply_block(const float* a, Strides strides, const float* b, int depth, int row_stride,
                                    float* c, const float* correction) {
@@ -53,7 +53,8 @@ HOGWILD_INLINE void multiply_block(const float* a, Strides strides, const float*
 
 template <int kVectors, bool kAdd>
 HOGWILD_INLINE void multiply_panel(const float* a, Strides strides, const float* b, int count, int depth,
-                                   int row_stride, float* c, const float* correction, const Upcoming& upcoming) {
+                                   int row_stride, float* c, const float* correction,
+                                   const Upcoming& upcoming) {
     // As many sums as fit into the registers beside the operands.
     constexpr int kRegisters = HOGWILD_VECTOR_BYTES == 64 ? 32 : 16;
     constexpr int kCount = kVectors <= kRegisters / 16 ? 8 : 4;
@@ -79,10 +80,12 @@ static void multiply(const float* a, Strides strides, const float* b, int count,
         const float* panel_correction = kAdd ? correction + lane : nullptr;
         switch (num_vectors - first) {
             case 1:
-                multiply_panel<1, kAdd>(a, strides, b + lane, count, depth, row_stride, c + lane, panel_correction, upcoming);
+                multiply_panel<1, kAdd>(a, strides, b + lane, count, depth, row_stride, c + lane,
+                                        panel_correction, upcoming);
                 break;
             case 2:
-                multiply_panel<2, kAdd>(a, strides, b + lane, count, depth, row_stride, c + lane, panel_correction, upcoming);
+                multiply_panel<2, kAdd>(a, strides, b + lane, count, depth, row_stride, c + lane,
+                                        panel_correction, upcoming);
                 break;
             case 3:
                 multiply_panel<kMaxVectors == 2 ? 2 : 3, kAdd>(a, strides, b + lane, count, depth, row_stride,

@@ -18,7 +18,8 @@ void move(const MoveParams& params, const Parallel& parallel);
 // Floats of workspace that `attention` needs; the workspace is to be aligned to 64 bytes.
 int64_t attention_workspace(const AttentionPlan& plan, const Parallel& parallel);
 
-// The bits of a group's results depend on the group alone: not on the other groups, nor on the number of threads.
+// The bits of a group's results depend on the group alone: not on the other groups, nor on the number of
+// threads.
 void attention(const AttentionParams& params, const AttentionPlan& plan, const Parallel& parallel,
                float* workspace, Isa isa = best_isa());
 

@@ -18,9 +18,8 @@ template <typename Body>
 void for_ranges(const Parallel& parallel, int64_t count, int64_t grain, const Body& body) {
     const int64_t pieces = std::clamp<int64_t>(count / grain, 1, parallel.num_threads);
     if (pieces == 1) return body(int64_t{0}, count);
-    parallel.run(static_cast<int>(pieces), [&](int piece) {
-        body(count * piece / pieces, count * (piece + 1) / pieces);
-    });
+    parallel.run(static_cast<int>(pieces),
+                 [&](int piece) { body(count * piece / pieces, count * (piece + 1) / pieces); });
 }
 
 }  // namespace hogwild::cpu

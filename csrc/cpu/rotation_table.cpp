@@ -9,7 +9,8 @@ void rotation_table(const RotationTableParams& params, const Parallel& parallel)
     for_ranges(parallel, rows, 32, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
             const int64_t query_pos = params.query_pos[row];
-            const int64_t offset = query_pos < 0 ? 0 : query_pos - params.rotary_pos[row / params.num_columns];
+            const int64_t offset =
+                query_pos < 0 ? 0 : query_pos - params.rotary_pos[row / params.num_columns];
             float* cos_row = params.table + row * 2 * params.half;
             float* sin_row = cos_row + params.half;
             for (int pair = 0; pair < params.half; ++pair) {

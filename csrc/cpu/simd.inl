@@ -1,5 +1,6 @@
 // Vectors of HOGWILD_VECTOR_BYTES in the compiler's own vector types. Included inside the namespace of one
-// instruction set: nothing here may be shared between them, so nothing of the standard library is instantiated.
+// instruction set: nothing here may be shared between them, so nothing of the standard library is
+// instantiated.
 
 constexpr int kLanes = HOGWILD_VECTOR_BYTES / 4;
 

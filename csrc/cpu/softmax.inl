@@ -10,7 +10,8 @@ struct Accumulator {
     float* values;       // [Dv][row_stride] the same sum of the values
 };
 
-// -inf has no distance from itself: a row that has seen nothing is measured from 0, where all of it is e^-inf = 0.
+// -inf has no distance from itself: a row that has seen nothing is measured from 0, where all of it is e^-inf
+// = 0.
 HOGWILD_INLINE Vec finite_base(Vec maximum) { return maximum == -__builtin_inff() ? Vec{} : maximum; }
 
 struct RowLimits {
@@ -23,8 +24,9 @@ struct RowLimits {
 // Turns scores [num_keys][row_stride] of keys `first_key` .. into weights e^(score - maximum), and leaves in
 // `correction` what the accumulated values are to be multiplied by.
 template <bool kMasked>
-static void softmax_tile(float* scores, int first_key, int num_keys, int num_rows, int row_stride, float softcap,
-                         const RowLimits& limits, Accumulator& accumulator, float* correction) {
+static void softmax_tile(float* scores, int first_key, int num_keys, int num_rows, int row_stride,
+                         float softcap, const RowLimits& limits, Accumulator& accumulator,
+                         float* correction) {
     for (int lane = 0; lane < num_rows; lane += kLanes) {
         const IntVec first = load<IntVec>(limits.first + lane), last = load<IntVec>(limits.last + lane);
         const Vec old_maximum = load<Vec>(accumulator.maximum + lane);
