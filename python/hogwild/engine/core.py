@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
-import torch
-
 from hogwild.cache import PAGE_SIZE, BlockSet, ForwardPlan, Pool
 from hogwild.engine.events import Event
 from hogwild.engine.interrupts import defer_interrupts
@@ -161,28 +159,32 @@ class EngineCore:
     def _run(self, batch: _Batch, plan: ForwardPlan) -> list[Sample | None]:
         """The forward and the sampling; None for rows that do not sample, or whose session failed."""
         wanted = [index for index, (_, row) in enumerate(batch) if row.sample]
-        logits = packed_forward(self.model, plan, [plan.last_rows[index] for index in wanted])
+        # where only prompts are written, one row's logits are computed for nothing: no model expects none
+        places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
+        logits = packed_forward(self.model, plan, places)
         sampled: list[Sample | None] = [None] * len(batch)
-        if not wanted:
-            return sampled
-        with torch.inference_mode():
-            # The largest logit is finite unless there is a NaN, a +inf, or nothing but -inf.
-            finite = logits.amax(-1).isfinite().tolist()
-            for index, fine in zip(wanted, finite, strict=True):
-                session, row = batch[index]
-                if not fine and session.error is None:
-                    what = f"{session.name}: the model gave NaN or infinite logits to worker {row.worker!r}"
-                    session.fail(NonFiniteLogitsError(what))
-            likeliest: list[int] | None = None
-            for line, index in enumerate(wanted):
-                session, row = batch[index]
-                if session.finished:
-                    continue
+
+        # The largest logit is finite unless there is a NaN, a +inf, or nothing but -inf.
+        finite = logits.amax(-1).isfinite().tolist()
+        for index, fine in zip(wanted, finite, strict=False):
+            session, row = batch[index]
+            if not fine and session.error is None:
+                what = f"{session.name}: the model gave NaN or infinite logits to worker {row.worker!r}"
+                session.fail(NonFiniteLogitsError(what))
+
+        likeliest: list[int] | None = None
+        for line, index in enumerate(wanted):
+            session, row = batch[index]
+            if session.finished:
+                continue
+            try:
                 if session.sampler(row.worker).is_plain_argmax:
                     likeliest = logits.argmax(-1).tolist() if likeliest is None else likeliest
                     sampled[index] = (likeliest[line], None)
                 else:
                     sampled[index] = session.sample(row, logits[line])
+            except Exception as error:  # settings that fit neither this session's workers nor the vocabulary
+                session.fail(error)
         return sampled
 
     def _complete(self, batch: _Batch, plan: ForwardPlan, sampled: list[Sample | None]) -> None:
