@@ -93,7 +93,8 @@ def test_wide_characters_are_cut_by_cells():
         assert {cell_len(line) for line in screen(state_of(events), width, 12)} == {width}
 
 
-def test_footer_says_how_it_ended():
+def test_footer_says_how_it_stands():
+    assert "reading the prompt" in screen(state_of(make_run(2, forwards=10)[:1]))[-1]
     state = state_of(make_run(2, forwards=10, finish=None))
     assert "Ctrl-C stops" in screen(state)[-1]
     assert finished_because(state) == "unfinished"

@@ -57,17 +57,18 @@ def test_arguments_reach_the_engine(engine, capsys, monkeypatch):
     }
 
 
-def test_ctrl_c_ends_after_the_forward_and_leaves_a_whole_trace(engine, capsys, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_after_the_forward_and_leaves_a_whole_trace(engine, capsys, tmp_path, number):
     path = tmp_path / "run.jsonl"
 
     def interrupt(forward: int) -> None:
         if forward == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     engine.before_forward = interrupt
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     assert run(["solve", "x", "--trace", str(path)]) == 130
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     events = list(read_trace(path))
     assert events[-1].reason == "cancelled" and events[-1].forwards == 5
     assert max(event.forward for event in events if isinstance(event, TokenEvent)) == 5

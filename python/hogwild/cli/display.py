@@ -183,7 +183,7 @@ def footer(state: RunState, hidden: int = 0) -> RenderableType:
     line = Table.grid(expand=True)
     line.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     line.add_column(no_wrap=True, justify="right")
-    status = Text("Ctrl-C stops", "dim")
+    status = Text("Ctrl-C stops" if state.tokens else "reading the prompt", "dim")
     if state.finish is not None:
         style = {"error": "bold red", "cancelled": "bold yellow"}.get(state.finish.reason, "bold green")
         status = Text(_FINISHED[state.finish.reason], style)

@@ -7,14 +7,18 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # the second so that `kill` leaves a usable terminal behind
+
 
 class InterruptRequest:
-    """While the context is open the first Ctrl-C only sets `requested`; a second one interrupts at once."""
+    """While the context is open the first signal only sets `requested`; a second one interrupts at once.
+
+    Python handles signals in the main thread only; in any other this does nothing.
+    """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: Any = None
-        self._is_main = threading.current_thread() is threading.main_thread()
+        self._previous: dict[signal.Signals, Any] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -22,12 +26,12 @@ class InterruptRequest:
         self.requested = True
 
     def __enter__(self) -> InterruptRequest:
-        if self._is_main:
-            self._previous = signal.signal(signal.SIGINT, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_main:
-            signal.signal(signal.SIGINT, self._previous)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

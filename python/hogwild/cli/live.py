@@ -22,8 +22,8 @@ FRAMES_PER_SECOND = 10
 class LiveReader:
     """Shows events on the terminal's alternate screen; use it as a context manager.
 
-    The screen is drawn by a thread of its own, so clock and size stay right during a long forward. What is
-    written to stderr meanwhile would tear the screen: it is kept and shown at the end.
+    The screen is drawn by a thread of its own, so it follows the terminal's size during a long forward. What
+    is written to stderr meanwhile would tear the screen: it is kept and shown at the end.
     """
 
     def __init__(self, console: Console) -> None:
@@ -54,7 +54,8 @@ class LiveReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-        self.console.print(transcript(self.state))
+        if self.state.start is not None:
+            self.console.print(transcript(self.state))
         sys.stderr.write(self._stderr.getvalue())
 
     def _frame(self) -> RenderableType:
