@@ -73,7 +73,7 @@ def load(
     if isinstance(placement, str):
         kwargs["device_map"] = placement
     try:
-        with _no_progress_bars():
+        with _quietly():
             config = AutoConfig.from_pretrained(source)  # first: the quickest way to learn of a wrong name
             if source == demo.folder():
                 tokenizer: PreTrainedTokenizerBase = demo.load_tokenizer(demo.folder())
@@ -169,14 +169,17 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Loading writes bars to stderr that the caller did not ask for."""
+def _quietly() -> Iterator[None]:
+    """Without bars that the caller did not ask for, and without a line for each attempt to reach the hub."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    had_bars, verbosity = logging.is_progress_bar_enabled(), hub_logging.get_verbosity()
     logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
     try:
         yield
     finally:
-        if shown:
+        hub_logging.set_verbosity(verbosity)
+        if had_bars:
             logging.enable_progress_bar()
