@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 
-from tiny import VOCAB
+from tiny_models import VOCAB
 from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from tiny import random_ids, tiny_model
+from tiny_models import random_ids, tiny_model
 
 import hogwild
 from hogwild.cache import Block, ForwardPlan, Pool, View

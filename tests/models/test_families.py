@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from explicit import explicit_logits
-from tiny import FAMILIES, random_ids, tiny_model
+from tiny_models import FAMILIES, random_ids, tiny_model
 
 import hogwild
 from hogwild.cache import Block, ForwardPlan, Pool, View, make_layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from letters import letters_tokenizer
-from tiny import tiny_model
+from tiny_models import tiny_model
 
 import hogwild
 from hogwild import shared_cache

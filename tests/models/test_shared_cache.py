@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import tiny_model
+from tiny_models import tiny_model
 
 import hogwild
 from hogwild.cache import Pool
