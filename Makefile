@@ -8,7 +8,7 @@ VENV   ?= .venv
 # it. For a small download on a machine without a GPU, install PyTorch's CPU build for PYTHON beforehand.
 TORCH  ?= torch==2.13.0
 
-PROBLEM ?= What is 14 * 12 + 5? Split the work, check each other and give one number.
+PROBLEM ?= Calculate 10 + 7 and 30 + 2.
 
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
@@ -32,7 +32,7 @@ $(LINTERS): $(READY) pyproject.toml
 	@touch $@
 
 demo: $(READY)  ## two workers of a small real model write at the same time over one cache (PROBLEM="..." for yours)
-	@$(BIN)/hogwild solve "$(PROBLEM)" --model demo --workers 2
+	@$(BIN)/hogwild solve "$(PROBLEM)" --model demo --workers 2 --max-forwards 64
 
 test: $(READY)  ## run the tests (PYTEST_ARGS="..." for some of them)
 	HOGWILD_TEST_REQUIRE=demo $(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -44,8 +44,8 @@ lint: $(LINTERS)  ## check style, formatting and types
 	$(BIN)/mypy
 
 bench: $(READY)  ## measure on this machine's CPU; results go to bench/results
-	$(BIN)/python bench/attention_cpu.py --json bench/results/cpu-attention.json
-	$(BIN)/python bench/decode_cpu.py --json bench/results/cpu-decode.json
+	$(BIN)/python bench/attention_cpu.py
+	$(BIN)/python bench/decode_cpu.py
 
 # --- on a machine with a GPU --------------------------------------------------------------------------------------
 # With what PYTHON has installed, without an environment and without a network: PyTorch with CUDA, transformers,
@@ -53,7 +53,7 @@ bench: $(READY)  ## measure on this machine's CPU; results go to bench/results
 
 IN_TREE   = PYTHONPATH=$(CURDIR):$(CURDIR)/python
 GPU_ARCH ?= $(shell $(PYTHON) -c 'import torch; print(";".join(sorted({"%d.%d" % torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())})))')
-GPU_NAME ?= $(shell $(PYTHON) -c 'import torch; print("-".join(torch.cuda.get_device_name().lower().replace("nvidia", "").split()))')
+GPU_NAME ?= $(shell PYTHONPATH=bench $(PYTHON) -c 'import results_io; print(results_io.device_slug("cuda"))')
 COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 NATIVE    = build/native
 
