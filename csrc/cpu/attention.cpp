@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <vector>
 
@@ -7,6 +8,8 @@
 
 namespace hogwild::cpu {
 namespace {
+
+constexpr int kNarrowRows = 8;
 
 AttentionKernel attention_kernel(Isa isa, DType dtype) {
     switch (isa) {
@@ -35,7 +38,10 @@ void attention(const AttentionParams& params, const AttentionPlan& plan, const P
                float* workspace, Isa isa) {
     const int workers = num_workers(plan, parallel);
     if (workers == 0) return;
-    const AttentionKernel kernel = attention_kernel(isa, params.dtype);
+    const AttentionKernel wide = attention_kernel(isa, params.dtype);
+    // Rows that fill half of a 512-bit vector at most: processors run twice as many 256-bit products, or as
+    // many.
+    const AttentionKernel narrow = attention_kernel(std::min(isa, Isa::kAvx2), params.dtype);
     const int num_kv_heads = params.cache.num_kv_heads;
     std::vector<std::atomic<int>> splits_done(plan.tiles().size() * num_kv_heads);
     std::atomic<size_t> next_task{0};
@@ -48,6 +54,7 @@ void attention(const AttentionParams& params, const AttentionPlan& plan, const P
             const Task& task = plan.tasks()[index];
             const RowTile& tile = plan.tiles()[task.tile];
             const int64_t size = partial_size(params.cache, tile.row_stride);
+            const AttentionKernel& kernel = tile.num_rows <= kNarrowRows ? narrow : wide;
             const bool split = tile.num_splits > 1;
             float* partials = split ? workspace + tile.first_partial + size * tile.num_splits * task.kv_head
                                     : scratch + plan.scratch_floats() - size;
