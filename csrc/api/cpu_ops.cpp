@@ -1,6 +1,7 @@
 // torch.ops.hogwild on the CPU.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <torch/csrc/stable/c/shim.h>
 #include <torch/library.h>
 
 #include <tuple>
@@ -14,10 +15,16 @@ namespace hogwild::api {
 namespace {
 
 cpu::Parallel torch_threads() {
+    // Not at::parallel_for: it is a header's code, and serial unless this file is compiled with OpenMP, which
+    // may then be another one than torch's. This runs inside of torch, on its threads.
     const auto run = [](int count, const std::function<void(int)>& body) {
-        at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-            for (int64_t index = begin; index < end; ++index) body(static_cast<int>(index));
-        });
+        const auto range = [](int64_t begin, int64_t end, void* context) {
+            const auto& function = *static_cast<const std::function<void(int)>*>(context);
+            for (int64_t index = begin; index < end; ++index) function(static_cast<int>(index));
+        };
+        const AOTITorchError error =
+            torch_parallel_for(0, count, 1, range, const_cast<std::function<void(int)>*>(&body));
+        TORCH_CHECK(error == AOTI_TORCH_SUCCESS, "torch_parallel_for failed");
     };
     return {at::get_num_threads(), run};
 }
