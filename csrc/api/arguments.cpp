@@ -17,9 +17,9 @@ Cache cache_params(const char* op, const at::Tensor& k_cache, const at::Tensor& 
         .shape({k_cache.size(0), k_cache.size(1), k_cache.size(2), -1}, "[P, K, S, Dv]")
         .contiguous();
     for (int64_t dim = 1; dim < 4; ++dim) {
-        TORCH_CHECK_VALUE(k_cache.size(dim) > 0 && v_cache.size(dim) > 0, op, ": k_cache of shape ",
-                          k_cache.sizes(), " and v_cache of shape ", v_cache.sizes(),
-                          ": K, S, D and Dv must be at least 1");
+        HOGWILD_CHECK_VALUE(k_cache.size(dim) > 0 && v_cache.size(dim) > 0, op, ": k_cache of shape ",
+                            k_cache.sizes(), " and v_cache of shape ", v_cache.sizes(),
+                            ": K, S, D and Dv must be at least 1");
     }
     return {k_cache.data_ptr(),      v_cache.data_ptr(),      to_int(k_cache.size(0)),
             to_int(k_cache.size(1)), to_int(k_cache.size(2)), to_int(k_cache.size(3)),
@@ -28,9 +28,9 @@ Cache cache_params(const char* op, const at::Tensor& k_cache, const at::Tensor& 
 
 RotaryDims rotary_dims(const char* op, const char* source, int64_t half, int64_t start, bool interleaved,
                        int64_t head_dim) {
-    TORCH_CHECK_VALUE(start >= 0, op, ": rotary_start is ", start, "; expected 0 or more");
-    TORCH_CHECK_VALUE(start + 2 * half <= head_dim, op, ": ", source, " rotates ", 2 * half,
-                      " dims from rotary_start ", start, " on, but a head has only ", head_dim);
+    HOGWILD_CHECK_VALUE(start >= 0, op, ": rotary_start is ", start, "; expected 0 or more");
+    HOGWILD_CHECK_VALUE(start + 2 * half <= head_dim, op, ": ", source, " rotates ", 2 * half,
+                        " dims from rotary_start ", start, " on, but a head has only ", head_dim);
     return {to_int(half), to_int(start), interleaved};
 }
 
@@ -113,8 +113,8 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
         .device(device)
         .shape({-1, -1, k_cache.size(3)}, "[T, H, D]");
     const int64_t num_tokens = q.size(0), num_heads = q.size(1), num_kv_heads = k_cache.size(1);
-    TORCH_CHECK_VALUE(num_heads > 0 && num_heads % num_kv_heads == 0, op, ": q has ", num_heads,
-                      " heads; expected a multiple of k_cache's ", num_kv_heads, " kv heads");
+    HOGWILD_CHECK_VALUE(num_heads > 0 && num_heads % num_kv_heads == 0, op, ": q has ", num_heads,
+                        " heads; expected a multiple of k_cache's ", num_kv_heads, " kv heads");
 
     const auto int_argument = [&](const char* name, const at::Tensor& tensor, at::IntArrayRef sizes,
                                   const char* meaning) {
@@ -124,7 +124,7 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
     params.block_lens = int_argument("block_lens", block_lens, {-1}, "[B]");
     params.block_table = int_argument("block_table", block_table, {block_lens.size(0), -1}, "[B, max_pages]");
     params.group_tokens = int_argument("group_tokens", group_tokens, {-1}, "[G+1]");
-    TORCH_CHECK_VALUE(group_tokens.size(0) > 0, op, ": group_tokens is empty; expected G+1 offsets");
+    HOGWILD_CHECK_VALUE(group_tokens.size(0) > 0, op, ": group_tokens is empty; expected G+1 offsets");
     params.group_blocks = int_argument("group_blocks", group_blocks, {group_tokens.size(0)}, "[G+1]");
     params.query_pos = int_argument("query_pos", query_pos, {num_tokens, -1}, "[T, F]");
     params.rotary_pos = int_argument("rotary_pos", rotary_pos, {num_tokens}, "[T]");
@@ -145,11 +145,11 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
         Argument(op, "sinks", *sinks).floating_point().device(device).shape({num_heads}, "[H]");
         params.sinks = keep_alive.emplace_back(sinks->to(at::kFloat).contiguous()).data_ptr<float>();
     }
-    TORCH_CHECK_VALUE(std::isfinite(scale), op, ": scale is ", scale, "; expected a finite number");
-    TORCH_CHECK_VALUE(window >= 0 && window <= std::numeric_limits<int32_t>::max(), op, ": window is ",
-                      window, "; expected 0 (none) or a number of tokens");
-    TORCH_CHECK_VALUE(std::isfinite(softcap) && softcap >= 0, op, ": softcap is ", softcap,
-                      "; expected 0 (none) or a positive number");
+    HOGWILD_CHECK_VALUE(std::isfinite(scale), op, ": scale is ", scale, "; expected a finite number");
+    HOGWILD_CHECK_VALUE(window >= 0 && window <= std::numeric_limits<int32_t>::max(), op, ": window is ",
+                        window, "; expected 0 (none) or a number of tokens");
+    HOGWILD_CHECK_VALUE(std::isfinite(softcap) && softcap >= 0, op, ": softcap is ", softcap,
+                        "; expected 0 (none) or a positive number");
 
     const at::Tensor& q_rows = with_dense_rows(q, keep_alive);
     params.q = q_rows.data_ptr();

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "csrc/api/text.h"
 #include "csrc/params.h"
 
 namespace hogwild::api {
@@ -15,7 +16,7 @@ class Argument {
   public:
     Argument(const char* op, const char* name, const at::Tensor& tensor)
         : op_(op), name_(name), tensor_(tensor) {
-        TORCH_CHECK_VALUE(tensor.defined(), op, ": ", name, " is missing");
+        HOGWILD_CHECK_VALUE(tensor.defined(), op, ": ", name, " is missing");
     }
 
     // Sizes of -1 are free; `meaning` says what the dimensions are, as in "[T, K, D]".
@@ -24,32 +25,32 @@ class Argument {
         for (size_t i = 0; equal && i < sizes.size(); ++i) {
             equal = sizes[i] == -1 || tensor_.size(static_cast<int64_t>(i)) == sizes[i];
         }
-        TORCH_CHECK_VALUE(equal, describe(), "; expected ", meaning, " = ", sizes, " (-1: any)");
+        HOGWILD_CHECK_VALUE(equal, describe(), "; expected ", meaning, " = ", sizes, " (-1: any)");
         for (int64_t size : tensor_.sizes()) {
-            TORCH_CHECK_VALUE(size <= std::numeric_limits<int32_t>::max(), describe(), "; too large");
+            HOGWILD_CHECK_VALUE(size <= std::numeric_limits<int32_t>::max(), describe(), "; too large");
         }
         return *this;
     }
 
     const Argument& dtype(at::ScalarType expected) const {
-        TORCH_CHECK_TYPE(tensor_.scalar_type() == expected, describe(), "; expected dtype ", expected);
+        HOGWILD_CHECK_TYPE(tensor_.scalar_type() == expected, describe(), "; expected dtype ", expected);
         return *this;
     }
 
     const Argument& floating_point() const {
-        TORCH_CHECK_TYPE(tensor_.is_floating_point(), describe(), "; expected a floating-point dtype");
+        HOGWILD_CHECK_TYPE(tensor_.is_floating_point(), describe(), "; expected a floating-point dtype");
         return *this;
     }
 
     const Argument& device(const at::Device& expected) const {
-        TORCH_CHECK_VALUE(tensor_.device() == expected, describe(), "; expected device ", expected,
-                          ", where the caches are");
+        HOGWILD_CHECK_VALUE(tensor_.device() == expected, describe(), "; expected device ", expected,
+                            ", where the caches are");
         return *this;
     }
 
     const Argument& contiguous() const {
-        TORCH_CHECK_VALUE(tensor_.is_contiguous(), describe(), " and strides ", tensor_.strides(),
-                          "; expected a contiguous tensor");
+        HOGWILD_CHECK_VALUE(tensor_.is_contiguous(), describe(), " and strides ", tensor_.strides(),
+                            "; expected a contiguous tensor");
         return *this;
     }
 
@@ -62,14 +63,14 @@ class Argument {
             case at::kHalf:
                 return DType::kFloat16;
             default:
-                TORCH_CHECK_TYPE(false, describe(), "; expected dtype Float, BFloat16 or Half");
+                HOGWILD_CHECK_TYPE(false, describe(), "; expected dtype Float, BFloat16 or Half");
         }
     }
 
   private:
     std::string describe() const {
-        return c10::str(op_, ": ", name_, " is ", tensor_.scalar_type(), " of shape ", tensor_.sizes(),
-                        " on ", tensor_.device());
+        return cat(op_, ": ", name_, " is ", tensor_.scalar_type(), " of shape ", tensor_.sizes(), " on ",
+                   tensor_.device());
     }
 
     const char* op_;

@@ -4,40 +4,43 @@
 
 #include <vector>
 
+#include "csrc/api/text.h"
+
 namespace hogwild::api {
 namespace {
 
 void check_slots(const char* op, const char* name, const int64_t* slots, int count, const Cache& cache) {
     const int64_t num_slots = int64_t{cache.num_pages} * cache.page_size;
     for (int i = 0; i < count; ++i) {
-        TORCH_CHECK_VALUE(slots[i] < num_slots, op, ": ", name, "[", i, "] is ", slots[i],
-                          "; expected less than ", num_slots, " (", cache.num_pages, " pages of ",
-                          cache.page_size, ")");
+        HOGWILD_CHECK_VALUE(slots[i] < num_slots, op, ": ", name, "[", i, "] is ", slots[i],
+                            "; expected less than ", num_slots, " (", cache.num_pages, " pages of ",
+                            cache.page_size, ")");
     }
 }
 
 void check_offsets(const char* name, const int32_t* offsets, int num_groups, int count, const char* what) {
-    TORCH_CHECK_VALUE(offsets[0] >= 0, "attention: ", name, "[0] is ", offsets[0], "; expected 0 or more");
+    HOGWILD_CHECK_VALUE(offsets[0] >= 0, "attention: ", name, "[0] is ", offsets[0], "; expected 0 or more");
     for (int group = 0; group < num_groups; ++group) {
-        TORCH_CHECK_VALUE(offsets[group] <= offsets[group + 1], "attention: ", name, "[", group + 1, "] is ",
-                          offsets[group + 1], " after ", offsets[group], "; expected ascending offsets");
+        HOGWILD_CHECK_VALUE(offsets[group] <= offsets[group + 1], "attention: ", name, "[", group + 1,
+                            "] is ", offsets[group + 1], " after ", offsets[group],
+                            "; expected ascending offsets");
     }
-    TORCH_CHECK_VALUE(offsets[num_groups] <= count, "attention: ", name, "[", num_groups, "] is ",
-                      offsets[num_groups], "; expected at most the number of ", what, ", ", count);
+    HOGWILD_CHECK_VALUE(offsets[num_groups] <= count, "attention: ", name, "[", num_groups, "] is ",
+                        offsets[num_groups], "; expected at most the number of ", what, ", ", count);
 }
 
 void check_block(const AttentionParams& params, int block) {
     const Cache& cache = params.cache;
     const int64_t length = params.block_lens[block];
     const int64_t capacity = int64_t{params.max_pages} * cache.page_size;
-    TORCH_CHECK_VALUE(length >= 0 && length <= capacity, "attention: block_lens[", block, "] is ", length,
-                      "; expected 0 to ", capacity, " (", params.max_pages, " pages of ", cache.page_size,
-                      " in block_table)");
+    HOGWILD_CHECK_VALUE(length >= 0 && length <= capacity, "attention: block_lens[", block, "] is ", length,
+                        "; expected 0 to ", capacity, " (", params.max_pages, " pages of ", cache.page_size,
+                        " in block_table)");
     const int32_t* pages = params.block_table + int64_t{block} * params.max_pages;
     for (int64_t page = 0; page * cache.page_size < length; ++page) {
-        TORCH_CHECK_VALUE(pages[page] >= 0 && pages[page] < cache.num_pages, "attention: block_table[", block,
-                          ", ", page, "] is ", pages[page], "; expected a page from 0 to ",
-                          cache.num_pages - 1, " (the block has ", length, " tokens)");
+        HOGWILD_CHECK_VALUE(pages[page] >= 0 && pages[page] < cache.num_pages, "attention: block_table[",
+                            block, ", ", page, "] is ", pages[page], "; expected a page from 0 to ",
+                            cache.num_pages - 1, " (the block has ", length, " tokens)");
     }
 }
 
@@ -53,12 +56,12 @@ void check_values(const AttentionParams& params) {
     for (int block = 0; block < params.num_blocks; ++block) check_block(params, block);
     for (int group = 0; group < params.num_groups; ++group) {
         const int num_blocks = params.group_blocks[group + 1] - params.group_blocks[group];
-        TORCH_CHECK_VALUE(num_blocks <= params.num_columns, "attention: query_pos has ", params.num_columns,
-                          " columns; expected at least the ", num_blocks, " blocks of group ", group);
+        HOGWILD_CHECK_VALUE(num_blocks <= params.num_columns, "attention: query_pos has ", params.num_columns,
+                            " columns; expected at least the ", num_blocks, " blocks of group ", group);
         for (int token = params.group_tokens[group]; token < params.group_tokens[group + 1]; ++token) {
             const int own = params.own_block[token];
-            TORCH_CHECK_VALUE(own >= -1 && own < num_blocks, "attention: own_block[", token, "] is ", own,
-                              "; expected -1 or one of the ", num_blocks, " blocks of group ", group);
+            HOGWILD_CHECK_VALUE(own >= -1 && own < num_blocks, "attention: own_block[", token, "] is ", own,
+                                "; expected -1 or one of the ", num_blocks, " blocks of group ", group);
         }
     }
 }
@@ -72,8 +75,8 @@ void check_values(const MoveParams& params) {
         if (moves(i)) is_source[params.src_slots[i]] = true;
     }
     for (int i = 0; i < params.num_entries; ++i) {
-        TORCH_CHECK_VALUE(!moves(i) || !is_source[params.dst_slots[i]], "move: dst_slots[", i, "] is ",
-                          params.dst_slots[i], ", which is in src_slots too; expected separate slots");
+        HOGWILD_CHECK_VALUE(!moves(i) || !is_source[params.dst_slots[i]], "move: dst_slots[", i, "] is ",
+                            params.dst_slots[i], ", which is in src_slots too; expected separate slots");
     }
 }
 
