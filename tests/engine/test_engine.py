@@ -202,7 +202,7 @@ def test_a_trace_replays_a_run(model, tmp_path):
 
 
 def test_collaborate(model):
-    engine = Engine(model, TOKENIZER)
+    engine = Engine(model, TOKENIZER, max_forward_tokens=4096)
     result = engine.collaborate("Add 1 and 2.", ["Ada", "Kurt"], "interleaved", max_forwards=10, seed=5)
     assert result.problem == "Add 1 and 2." and set(result.texts) == {"Ada", "Kurt"}
     assert result.texts["Ada"].startswith("\n\n**Ada [1]:**")

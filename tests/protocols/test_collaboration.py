@@ -8,6 +8,7 @@ from fakes import ScriptedEngine, ToyTokenizer
 from hogwild.engine.events import AnswerEvent, FinishEvent, StartEvent, StepEvent, TokenEvent
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import UnknownNameError
+from hogwild.prompting import Headers
 from hogwild.protocols import CollaborationProtocol, CollaborationResult
 
 LAYOUTS = ["combined", "contiguous", "interleaved"]
@@ -18,6 +19,7 @@ PROMPT = "Solve it.\n\n### Past steps"
 def make(tokenizer, workers=2, layout="combined", **options):
     options.setdefault("max_forwards", 10_000)
     options.setdefault("prompt", tokenizer.encode(PROMPT))
+    options.setdefault("headers", Headers())
     return CollaborationProtocol("Solve it.", tokenizer, workers, layout, **options)
 
 

@@ -9,7 +9,7 @@ import hogwild
 from hogwild import shared_cache
 from hogwild.engine import TokenEvent
 from hogwild.models import loading
-from hogwild.prompting import Headers, StepDetector, collaboration_prompt, encode_after
+from hogwild.prompting import StepDetector, collaboration_prompt, encode_after, headers_for
 
 pytestmark = [pytest.mark.demo, pytest.mark.slow]
 
@@ -42,7 +42,7 @@ def sampled(events) -> dict[str, list[int]]:
 
 def by_hand(model, tokenizer, problem: str, forwards: int) -> dict[str, list[int]]:
     """Two workers in the combined layout, as the notebook writes it."""
-    headers = Headers()
+    headers = headers_for(tokenizer)
     common, others, own, alice, bob = (shared_cache.CacheBlock(config=model.config) for _ in range(5))
     manager = shared_cache.SharedCacheManager(
         cache_structure=[[common, others, bob, own, alice], [common, others, alice, own, bob]]

@@ -89,7 +89,8 @@ class EngineCore:
             BlockSet(self.pool),
             device=self.model.device,
             max_forward_tokens=self.max_forward_tokens,
-            start={"model": getattr(self.model.config, "name_or_path", ""), "version": __version__},
+            model=getattr(self.model.config, "name_or_path", ""),
+            version=__version__,
         )
         self._sessions.append(session)
         return session

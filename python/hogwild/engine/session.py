@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -37,7 +37,8 @@ class Session:
         *,
         device: torch.device | str = "cpu",
         max_forward_tokens: int = 1024,
-        start: Mapping[str, str] | None = None,
+        model: str = "",
+        version: str = "",
     ) -> None:
         self.name, self.protocol, self.blocks = name, protocol, blocks
         self.forwards, self.tokens = 0, 0
@@ -52,7 +53,9 @@ class Session:
         self._opened = time.perf_counter()
         try:
             self._emit(
-                dataclasses.replace(event, **(start or {})) if isinstance(event, StartEvent) else event
+                dataclasses.replace(event, model=model, version=version)
+                if isinstance(event, StartEvent)
+                else event
                 for event in protocol.start(blocks)
             )
             self._end_if_finished()

@@ -1,7 +1,7 @@
 """What models are told, and how their text is read: prompts, headers, ends of steps, answers."""
 
 from hogwild.prompting.answers import find_boxed
-from hogwild.prompting.collaboration import collaboration_prompt
+from hogwild.prompting.collaboration import collaboration_prompt, headers_for
 from hogwild.prompting.headers import NAMES, Headers, join_names, worker_names
 from hogwild.prompting.steps import SEPARATOR, StepDetector, StepRule
 from hogwild.prompting.tokens import encode_after
@@ -15,6 +15,7 @@ __all__ = [
     "collaboration_prompt",
     "encode_after",
     "find_boxed",
+    "headers_for",
     "join_names",
     "worker_names",
 ]

@@ -20,7 +20,7 @@ def find_boxed(text: str) -> str | None:
 
 
 def _braces(text: str, start: int) -> str | None:
-    """The content of the braces that open at `start`, blanks aside; None if none open there, or none close."""
+    """The content of the braces that open at `start`; None if none open there, or they do not close."""
     while start < len(text) and text[start].isspace():
         start += 1
     if start == len(text) or text[start] != "{":

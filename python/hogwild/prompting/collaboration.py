@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hogwild.prompting.examples import base_examples
-
+from hogwild.prompting.examples import BASE_HEADERS, base_examples
 from hogwild.prompting.headers import Headers, join_names
 
 RULES = """\
 # Working together
 
-{names} are {count} instances of you. They solve one problem at the same time, and each of them can read what \
-the others write while they write it.
+{names} are {count} instances of you. They solve one problem at the same time, and each of them can read \
+what the others write while they write it.
 
 - {history}{progress}
-- Every step opens with its author and number, as in {example}. Keep a step to one short paragraph and finish \
-it with a full sentence and a blank line.
-- Split the work: take different parts, try different approaches, or check each other's results. Say in a few \
-words what you take on, and reply to what the others say to you.
-- Look at the others' text before you go on. If somebody has done or is doing what you are about to do, say so \
-and turn to something else.
+- Every step opens with its author and number, as in {example}. Keep a step to one short paragraph and \
+finish it with a full sentence and a blank line.
+- Split the work: take different parts, try different approaches, or check each other's results. Say in a \
+few words what you take on, and reply to what the others say to you.
+- Look at the others' text before you go on. If somebody has done or is doing what you are about to do, say \
+so and turn to something else.
 - When the problem is solved, whoever sees it first states the final answer as \\boxed{{answer}}.
 
 # The problem
@@ -31,20 +30,20 @@ and turn to something else.
 RULES_ALONE = """\
 # Working in steps
 
-Solve the problem in short steps. Every step opens with its author and number, as in {example}; keep it to one \
-short paragraph and finish it with a full sentence and a blank line. When the problem is solved, state the final \
-answer as \\boxed{{answer}}.
+Solve the problem in short steps. Every step opens with its author and number, as in {example}; keep it to \
+one short paragraph and finish it with a full sentence and a blank line. When the problem is solved, state \
+the final answer as \\boxed{{answer}}.
 
 # The problem
 
 {problem}"""
 
+_ORDER = "Finished steps of everybody stand under '{past}', in the order in which they were finished. "
 _HISTORY = {
-    "combined": "Finished steps of everybody stand under '{past}', in the order in which they were finished. ",
-    "interleaved": "Finished steps of everybody stand under '{past}', in the order in which they were finished. "
-    "A step can be read by the others once it is finished.",
-    "contiguous": "First comes everything that the others have written so far, one after the other, then your "
-    "own text. The others keep writing at the end of theirs.",
+    "combined": _ORDER,
+    "interleaved": _ORDER + "A step can be read by the others once it is finished.",
+    "contiguous": "First comes everything that the others have written so far, one after the other, then "
+    "your own text. The others keep writing at the end of theirs.",
 }
 _PROGRESS = {
     "combined": "Then come the steps that the others are writing right now, under '{others}' and cut off at "
@@ -52,6 +51,11 @@ _PROGRESS = {
     "interleaved": "",
     "contiguous": "",
 }
+
+
+def headers_for(tokenizer: Any) -> Headers:
+    """The headers that suit the model of this tokenizer."""
+    return Headers() if getattr(tokenizer, "chat_template", None) else BASE_HEADERS
 
 
 def collaboration_prompt(
@@ -67,12 +71,12 @@ def collaboration_prompt(
         workers: their names.
         layout: "combined", "interleaved" or "contiguous"; the rules say what the workers see.
         tokenizer: a Hugging Face tokenizer.
-        headers: the texts around the workers' own.
+        headers: the texts around the workers' own; by default `headers_for(tokenizer)`.
 
     Raises:
         ValueError: `problem` is empty, or the layout is unknown.
     """
-    headers = headers or Headers()
+    headers = headers or headers_for(tokenizer)
     if not problem.strip():
         raise ValueError("problem: expected some text, got none")
     if layout not in _HISTORY:

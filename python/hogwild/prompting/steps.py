@@ -17,7 +17,8 @@ class StepRule:
     """A step ends at a separator right after the end of a sentence or of a code block.
 
     It does not end inside a code block, nor after a comma, a colon, a semicolon or anything else that leaves
-    the sentence open. Blanks, and quotes, brackets and emphasis that close behind the sentence, are overlooked.
+    the sentence open. Blanks behind the sentence, and quotes, brackets and emphasis that close there, are
+    overlooked.
 
     Attributes:
         separator: what stands between two steps.

@@ -21,6 +21,7 @@ from hogwild.prompting import (
     collaboration_prompt,
     encode_after,
     find_boxed,
+    headers_for,
     worker_names,
 )
 
@@ -48,19 +49,19 @@ class CollaborationProtocol(Protocol):
 
     Every worker writes its current step to a block of its own, which begins with the separator and a header
     with its name and the step's index. The token that ends a step is not written any more: where the layout
-    has a history, the block moves to its end, and the token opens the worker's next step, in one feed with the
-    next header. The run ends when a worker gives an answer or ends its text, or after `max_forwards`.
+    has a history, the block moves to its end, and the token opens the worker's next step, in one feed with
+    the next header. The run ends when a worker gives an answer or ends its text, or after `max_forwards`.
 
     Args:
         problem: what the workers are to solve.
         tokenizer: a Hugging Face tokenizer.
         workers: how many, or their names.
         layout: "combined", "contiguous" or "interleaved" (paper, Appendix A).
-        max_forwards: tokens that each worker samples at most; forwards that only write the prompt do not count.
+        max_forwards: tokens that each worker samples at most.
         sampling: settings of all workers.
         end_tokens: ids that end a worker's text; the tokenizer's own is one of them anyway.
         find_answer: gives the answer in a worker's unfinished step, or None; None as an argument: run on.
-        headers: the texts around the workers' own.
+        headers: the texts around the workers' own; by default those that suit the tokenizer's model.
         rule: where a step ends.
         prompt: token ids of what stands before the first steps; by default `prompting.collaboration_prompt`.
 
@@ -91,7 +92,7 @@ class CollaborationProtocol(Protocol):
         self.problem, self.max_forwards = problem, max_forwards
         self.workers = worker_names(workers)
         self.layout = make_layout(layout, self.workers)
-        self.headers = headers or Headers()
+        self.headers = headers or headers_for(tokenizer)
         self._tokenizer, self._find_answer = tokenizer, find_answer
         self._sampling = sampling or SamplingParams()
         own_end = getattr(tokenizer, "eos_token_id", None)

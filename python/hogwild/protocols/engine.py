@@ -14,7 +14,8 @@ from hogwild.protocols.result import CollaborationResult
 class Engine(EngineCore):
     """Runs workers on a model over one shared cache.
 
-    See `EngineCore` for the arguments, and for `stream`, `run`, `open` and `forward`, which take any protocol.
+    See `EngineCore` for the arguments, and for `stream`, `run`, `open` and `forward`, which take any
+    protocol.
     """
 
     def collaboration(
