@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from hogwild.cache import PAGE_SIZE, BlockSet, ForwardPlan, Pool
+from hogwild.cache import PAGE_SIZE, BlockSet, ForwardPlan, Pool, View
 from hogwild.engine.events import Event
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.protocol import Protocol
@@ -19,7 +19,14 @@ from hogwild.models import binding_of, enable, packed_forward
 from hogwild_cuda.version import __version__
 
 _E = TypeVar("_E", bound="EngineCore")
-_Batch = list[tuple[Session, Row]]
+
+
+class _Item(NamedTuple):
+    """One row of a forward: whose it is, what it writes, and where."""
+
+    session: Session
+    row: Row
+    view: View
 
 
 class EngineCore:
@@ -110,72 +117,72 @@ class EngineCore:
         self._sessions = [session for session in self._sessions if not session.closed]
         asked = self._sessions if sessions is None else list(sessions)
         while batch := self._select(asked):
-            plan = ForwardPlan([(session.blocks.view(row.view), row.tokens) for session, row in batch])
-            if self._fail_too_long(batch, plan):
-                plan.rollback()
-                continue  # plan again for the others
+            plan: ForwardPlan | None = None
             try:
-                sampled = self._run(batch, plan)
+                with defer_interrupts():
+                    plan = ForwardPlan([(item.view, item.row.tokens) for item in batch])
+                if not self._fail_too_long(batch, plan):
+                    self._complete(batch, plan, self._run(batch, plan))
+                    break
+                plan.rollback()  # and plan again for the others
             except BaseException:
-                plan.rollback()
+                if plan is not None:
+                    plan.rollback()
                 raise
-            self._complete(batch, plan, sampled)
-            break
         told = [(session, session.take_events()) for session in asked]
         return [(session, events) for session, events in told if events]
 
-    def _select(self, sessions: Sequence[Session]) -> _Batch:
+    def _select(self, sessions: Sequence[Session]) -> list[_Item]:
         """Rows of the next forward, a session's side by side; short ones first: decoding never waits."""
         ready = []
         for session in sessions:
             if session.finished:
                 continue
             try:
-                rows = session.next_rows()
-                for row in rows:
-                    session.blocks.view(row.view)  # a view that cannot be made is its own session's failure
+                items = [_Item(session, row, session.blocks.view(row.view)) for row in session.next_rows()]
             except Exception as error:
                 session.fail(error)
                 continue
-            ready.append((sum(len(row.tokens) for row in rows), session, rows))
-        ready.sort(key=lambda item: item[0])
-        batch: _Batch = []
+            ready.append((sum(len(item.row.tokens) for item in items), items))
+        ready.sort(key=lambda entry: entry[0])
+        batch: list[_Item] = []
         total = 0
-        for size, session, rows in ready:
+        for size, items in ready:
             if total < self.max_forward_tokens:
-                batch.extend((session, row) for row in rows)
+                batch.extend(items)
                 total += size
         return batch
 
-    def _fail_too_long(self, batch: _Batch, plan: ForwardPlan) -> bool:
+    def _fail_too_long(self, batch: list[_Item], plan: ForwardPlan) -> bool:
         """End sessions with a view of more tokens than the model has positions; whether there are any."""
         if self._limit is None or max(plan.view_lengths) <= self._limit:
             return False
-        for (session, row), length in zip(batch, plan.view_lengths, strict=True):
+        for (session, row, _), length in zip(batch, plan.view_lengths, strict=True):
             if length > self._limit and session.error is None:
                 what = f"{session.name}: the view of worker {row.worker!r}"
                 session.fail(ContextLengthError(what, length, self._limit))
         return True
 
-    def _run(self, batch: _Batch, plan: ForwardPlan) -> list[Sample | None]:
+    def _run(self, batch: list[_Item], plan: ForwardPlan) -> list[Sample | None]:
         """The forward and the sampling; None for rows that do not sample, or whose session failed."""
-        wanted = [index for index, (_, row) in enumerate(batch) if row.sample]
+        wanted = [index for index, item in enumerate(batch) if item.row.sample]
         # where only prompts are written, one row's logits are computed for nothing: no model expects none
         places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
-        logits = packed_forward(self.model, plan, places)
+        # in fp32, where the search for the largest logit is several times faster than in bf16
+        logits = packed_forward(self.model, plan, places).float()
         sampled: list[Sample | None] = [None] * len(batch)
 
         # The largest logit is finite unless there is a NaN, a +inf, or nothing but -inf.
         finite = logits.amax(-1).isfinite().tolist()
         for index, fine in zip(wanted, finite, strict=False):
-            session, row = batch[index]
+            session, row, _ = batch[index]
             if not fine and session.error is None:
                 what = f"{session.name}: the model gave NaN or infinite logits to worker {row.worker!r}"
                 session.fail(NonFiniteLogitsError(what))
 
         likeliest: list[int] | None = None
         for line, index in enumerate(wanted):
-            session, row = batch[index]
+            session, row, _ = batch[index]
             if session.finished:
                 continue
             try:
@@ -188,18 +195,18 @@ class EngineCore:
                 session.fail(error)
         return sampled
 
-    def _complete(self, batch: _Batch, plan: ForwardPlan, sampled: list[Sample | None]) -> None:
+    def _complete(self, batch: list[_Item], plan: ForwardPlan, sampled: list[Sample | None]) -> None:
         """Commit the rows of the sessions that did not fail, and tell their protocols."""
         raised: BaseException | None = None
         with defer_interrupts():
-            plan.commit([index for index, (session, _) in enumerate(batch) if not session.finished])
-            for _, group in groupby(zip(batch, sampled, strict=True), key=lambda item: id(item[0][0])):
-                rows = list(group)
-                session = rows[0][0][0]
+            plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
+            for _, group in groupby(zip(batch, sampled, strict=True), key=lambda pair: id(pair[0].session)):
+                pairs = list(group)
+                session = pairs[0][0].session
                 if session.finished:
                     continue
                 try:
-                    session.complete([sample for _, sample in rows])
+                    session.complete([sample for _, sample in pairs])
                 except BaseException as error:  # after the others have their results
                     raised = error
         if raised is not None:
