@@ -29,7 +29,11 @@ AttentionPlan::AttentionPlan(const AttentionParams& params) {
     add_tokens(params, token, params.num_tokens, 0, 0);
 
     int max_stride = 0;
-    for (const RowTile& tile : tiles_) max_stride = std::max(max_stride, tile.row_stride);
+    for (const RowTile& tile : tiles_) {
+        max_stride = std::max(max_stride, tile.row_stride);
+        multiply_adds_ += tile.num_keys * tile.row_stride * params.cache.num_kv_heads *
+                          (params.cache.head_dim + params.cache.value_dim);
+    }
     scratch_floats_ = scratch_size(params.cache, max_stride);
 }
 

@@ -55,6 +55,7 @@ class AttentionPlan {
     const std::vector<Span>& spans() const { return spans_; }
     const std::vector<RowTile>& tiles() const { return tiles_; }
     const std::vector<Task>& tasks() const { return tasks_; }
+    int64_t multiply_adds() const { return multiply_adds_; }    // of all tasks
     int64_t partial_floats() const { return partial_floats_; }  // of all tiles
     int64_t scratch_floats() const { return scratch_floats_; }  // of one thread
 
@@ -67,6 +68,7 @@ class AttentionPlan {
     std::vector<Span> spans_;
     std::vector<RowTile> tiles_;
     std::vector<Task> tasks_;
+    int64_t multiply_adds_ = 0;
     int64_t partial_floats_ = 0;
     int64_t scratch_floats_ = 0;
 };

@@ -257,7 +257,17 @@ SHAPES = {
     "window": Shape(window=7, max_new_tokens=20, seed=5),
     "softcap and sinks": Shape(softcap=3.0, sinks=True, seed=6),
     "groups and padding": Shape(groups=4, padding=3, seed=7),
-    "split": Shape(max_block_tokens=900, min_workers=3, page_size=16, groups=2, seed=8),
+    "split": Shape(
+        ratio=4,
+        head_dim=64,
+        value_dim=64,
+        rotary_dims=64,
+        page_size=16,
+        groups=2,
+        max_block_tokens=2000,
+        min_workers=3,
+        seed=8,
+    ),
     "bf16": Shape(dtype=torch.bfloat16, groups=2, seed=9),
     "fp16": Shape(dtype=torch.float16, groups=2, seed=10),
 }

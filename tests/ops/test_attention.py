@@ -36,7 +36,7 @@ class TestAgainstReference:
     def test_fp32(self, device: str, shape: Shape) -> None:
         self.check_fp32(attention_case(shape), device)
 
-    @settings(max_examples=1000)
+    @settings(max_examples=700)
     @given(shape=shapes(torch.bfloat16, torch.float16))
     def test_low_precision(self, device: str, shape: Shape) -> None:
         self.check_low_precision(attention_case(shape), device)
