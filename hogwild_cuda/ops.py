@@ -9,6 +9,8 @@ anything is written; what the elements of integer tensors say is checked on the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -158,7 +160,9 @@ def _rotation_table_fake(query_pos: Tensor, rotary_pos: Tensor, inv_freq: Tensor
 
 
 @torch.library.register_fake("hogwild::attention")
-def _attention_fake(q: Tensor, k_cache: Tensor, v_cache: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
+def _attention_fake(
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, *args: Any, **kwargs: Any
+) -> tuple[Tensor, Tensor]:
     num_tokens, num_heads, _ = q.shape
     out = q.new_empty(num_tokens, num_heads, v_cache.shape[3])
     lse = q.new_empty(num_tokens, num_heads, dtype=torch.float32)
