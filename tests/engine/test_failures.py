@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 import torch
@@ -413,3 +414,58 @@ def test_collaboration_survives_interruptions(model):
         return tokens, contents(session)
 
     assert run(make_model(), interrupted=True) == run(make_model(), interrupted=False)
+
+
+def interrupt_at(line, forward):
+    """Run `forward` with a Ctrl-C at the `line`-th line of ours that it executes; how many lines it executed."""
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        if "hogwild" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            count += 1
+            if count == line:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        forward()
+    finally:
+        sys.settrace(None)
+    return count
+
+
+def test_an_interrupt_at_any_line_of_a_forward(model):
+    def make():
+        return writers(150, sampling=STOCHASTIC)
+
+    engine = make_engine(model)
+    protocols = [make(), make()]
+    sessions = [engine.open(protocol) for protocol in protocols]
+    engine.forward()
+    lines = interrupt_at(0, engine.forward)
+    assert lines > 300
+    interrupted = 0
+    for line in range(1, lines, 13):
+        before = [contents(session) for session in sessions]
+        said = [len(protocol.said["w1"]) for protocol in protocols]
+        try:
+            interrupt_at(line, engine.forward)
+        except KeyboardInterrupt:
+            interrupted += 1
+        told = [len(protocol.said["w1"]) for protocol in protocols]
+        if told == said:
+            assert [contents(session) for session in sessions] == before
+        else:  # late enough: then all of it happened
+            assert told == [count + 1 for count in said]
+        held = {page for s in sessions for name in s.blocks.names() for page in s.blocks[name].pages}
+        assert engine.pool.used_pages == len(held)
+        if all(session.finished for session in sessions):
+            break
+    assert interrupted > 20
+    while not all(session.finished for session in sessions):
+        engine.forward()
+    assert [protocol.said for protocol in protocols] == [undisturbed(make)] * 2

@@ -94,7 +94,6 @@ class EngineCore:
             name or f"session {self._opened}",
             protocol,
             BlockSet(self.pool),
-            device=self.model.device,
             max_forward_tokens=self.max_forward_tokens,
             model=getattr(self.model.config, "name_or_path", ""),
             version=__version__,

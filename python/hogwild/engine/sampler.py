@@ -21,13 +21,13 @@ from hogwild.engine.sampling import SamplingParams
 Sample = tuple[int, "float | None"]  # a token id, and the log of its probability where that was asked for
 
 
-def make_processors(params: SamplingParams, device: torch.device | str = "cpu") -> LogitsProcessorList:
+def make_processors(params: SamplingParams) -> LogitsProcessorList:
     """Hugging Face's logits processors for `params`, in the order in which `generate` applies them."""
     processors = LogitsProcessorList()
     if params.repetition_penalty != 1:
         processors.append(RepetitionPenaltyLogitsProcessor(float(params.repetition_penalty)))
     if params.forbidden_tokens:
-        processors.append(SuppressTokensLogitsProcessor(params.forbidden_tokens, device=str(device)))
+        processors.append(SuppressTokensLogitsProcessor(params.forbidden_tokens))
     if not params.greedy:
         if params.temperature != 1:
             processors.append(TemperatureLogitsWarper(float(params.temperature)))
@@ -46,12 +46,11 @@ class Sampler:
     Args:
         params: the worker's settings.
         index: the worker's index in its session; workers of one seed draw different numbers.
-        device: where the logits are.
     """
 
-    def __init__(self, params: SamplingParams, index: int = 0, device: torch.device | str = "cpu") -> None:
+    def __init__(self, params: SamplingParams, index: int = 0) -> None:
         self.params = params
-        processors = make_processors(params, device)
+        processors = make_processors(params)
         # Beyond top-k only its few survivors matter: sorting a vocabulary for top-p costs milliseconds.
         cut = next(
             (i for i, p in enumerate(processors, 1) if isinstance(p, TopKLogitsWarper)), len(processors)
@@ -64,7 +63,7 @@ class Sampler:
         # One draw per token, made on the CPU whatever the device: the same draws everywhere.
         self._generator = torch.Generator().manual_seed(_mix(params.seed, index))
         self._uniform: float | None = None
-        self._text = _GrowingIds(device) if params.repetition_penalty != 1 else None
+        self._text: _GrowingIds | None = None  # made where the first logits are, if it is looked at
 
     @property
     def is_plain_argmax(self) -> bool:
@@ -82,6 +81,8 @@ class Sampler:
             The token id, and the natural log of its probability under the processed distribution (None unless
             `params.logprobs`).
         """
+        if self._text is None and self.params.repetition_penalty != 1:
+            self._text = _GrowingIds(logits.device)
         ids = _NO_IDS if self._text is None else self._text.followed_by(fed)
         scores = self._wide(ids, logits[None].float())
         survivors = None
@@ -115,7 +116,7 @@ _NO_IDS = torch.zeros(1, 0, dtype=torch.int64)
 class _GrowingIds:
     """Token ids [1, n] in a buffer that doubles, so that adding one costs no copy of the others."""
 
-    def __init__(self, device: torch.device | str) -> None:
+    def __init__(self, device: torch.device) -> None:
         self._buffer = torch.zeros(1, 256, dtype=torch.int64, device=device)
         self._length = 0
 

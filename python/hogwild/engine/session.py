@@ -35,7 +35,6 @@ class Session:
         protocol: Protocol,
         blocks: BlockSet,
         *,
-        device: torch.device | str = "cpu",
         max_forward_tokens: int = 1024,
         model: str = "",
         version: str = "",
@@ -43,7 +42,7 @@ class Session:
         self.name, self.protocol, self.blocks = name, protocol, blocks
         self.forwards, self.tokens = 0, 0
         self.error: BaseException | None = None
-        self._device, self._max_forward_tokens = device, max_forward_tokens
+        self._max_forward_tokens = max_forward_tokens
         self._samplers: dict[str, Sampler] = {}
         self._feeds: list[Feed] = []
         self._results: list[Result] = []
@@ -113,7 +112,7 @@ class Session:
         """The worker's sampler, made when it first samples."""
         if worker not in self._samplers:
             index = list(self.protocol.workers).index(worker)
-            self._samplers[worker] = Sampler(self.protocol.sampling(worker), index, self._device)
+            self._samplers[worker] = Sampler(self.protocol.sampling(worker), index)
         return self._samplers[worker]
 
     def sample(self, row: Row, logits: torch.Tensor) -> Sample:
