@@ -17,7 +17,14 @@ from hogwild.models.rope import FrozenRope, find_frozen, frequencies, frozen
 
 __all__ = ["Binding", "text_config"]
 
-_HYBRID = {"linear_attention", "mamba", "recurrent", "conv", "chunked_attention"}
+_ORDERED = "its state depends on the order of tokens and cannot be arranged in blocks"
+_UNSHARED = {  # type of layer -> why it cannot share a cache
+    "chunked_attention": "it sees fixed chunks of absolute positions, but a block has no absolute position",
+    "conv": _ORDERED,
+    "linear_attention": _ORDERED,
+    "mamba": _ORDERED,
+    "recurrent": _ORDERED,
+}
 
 
 class Binding:
@@ -211,12 +218,8 @@ def _refuse(model: PreTrainedModel, config: PreTrainedConfig) -> None:
         )
     if model.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise UnsupportedModelError(f"{name} is in {model.dtype}: expected float32, bfloat16 or float16")
-    other = set(getattr(config, "layer_types", None) or ()) & _HYBRID
-    if other:
-        raise UnsupportedModelError(
-            f"{name} has layers of type {', '.join(sorted(other))}: their state depends on the order of tokens "
-            "and cannot be arranged in blocks"
-        )
+    for kind in sorted(set(getattr(config, "layer_types", None) or ()) & _UNSHARED.keys()):
+        raise UnsupportedModelError(f"{name} has layers of type {kind}: {_UNSHARED[kind]}")
     for module in model.modules():
         if getattr(module, "is_causal", None) is False and hasattr(module, "layer_idx"):
             raise UnsupportedModelError(f"{name} attends in both directions ({type(module).__name__})")
