@@ -17,6 +17,7 @@ from hogwild.engine.feed import Feed
 from hogwild.engine.sampler import Sampler
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import BlockError, ContextLengthError, NonFiniteLogitsError, PoolExhausted
+from hogwild.prompting import StepRule
 from hogwild.protocols import CollaborationProtocol
 
 PROMPT = TOKENIZER.encode("The quick brown fox jumps over the lazy dog.")
@@ -469,3 +470,41 @@ def test_an_interrupt_at_any_line_of_a_forward(model):
     while not all(session.finished for session in sessions):
         engine.forward()
     assert [protocol.said for protocol in protocols] == [undisturbed(make)] * 2
+
+
+class ShortSteps(StepRule):
+    def ends_step(self, text, piece):
+        return len(text) > 5
+
+
+def test_a_full_pool_when_steps_move(model):
+    """No room at the end of the history: that is told, and nothing is lost once there is room again."""
+
+    def make():
+        sampling = SamplingParams(temperature=0.9, seed=1, forbidden_tokens=(0,))
+        options = {"max_forwards": 60, "sampling": sampling, "rule": ShortSteps()}
+        return CollaborationProtocol("Go.", TOKENIZER, 3, prompt=PROMPT, **options)
+
+    def run(starve):
+        engine = make_engine(make_model(), page_size=16, max_tokens=16 * 80)
+        session, full, events = engine.open(make()), 0, []
+        while not session.finished:
+            held = engine.pool.allocate(engine.pool.free_pages if starve else 0)
+            forwards = session.forwards
+            try:
+                events += [event for _, told in engine.forward() for event in told]
+            except PoolExhausted:
+                full += session.forwards > forwards  # after the forward, at the move
+                with pytest.raises(PoolExhausted):
+                    engine.forward()
+                engine.pool.release(held)
+                held = []
+                events += [event for _, told in engine.forward() for event in told]
+            engine.pool.release(held)
+        tokens = [(e.worker, e.token, e.source) for e in events if isinstance(e, TokenEvent)]
+        return tokens, contents(session), full
+
+    *expected, _ = run(starve=False)
+    *result, full = run(starve=True)
+    assert full >= 3
+    assert result == expected

@@ -14,7 +14,7 @@ from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row
 from hogwild.engine.sampler import Sample
 from hogwild.engine.session import Session
-from hogwild.errors import ContextLengthError, HogwildError, NonFiniteLogitsError
+from hogwild.errors import ContextLengthError, HogwildError, NonFiniteLogitsError, PoolExhausted
 from hogwild.models import binding_of, enable, packed_forward
 from hogwild_cuda.version import __version__
 
@@ -112,6 +112,8 @@ class EngineCore:
         a `FinishEvent` of reason "error" and its `error` set; its blocks are as before this forward, and
         the others go on. Everything else is raised, and then no block has changed and all sessions can go on
         by another call: `PoolExhausted` before the forward, whatever the model raises, a Ctrl-C.
+        (`PoolExhausted` may also come after it, when a protocol finds no room to move a block; the next call
+        begins with that.)
         """
         self._sessions = [session for session in self._sessions if not session.closed]
         asked = self._sessions if sessions is None else list(sessions)
@@ -139,6 +141,8 @@ class EngineCore:
                 continue
             try:
                 items = [_Item(session, row, session.blocks.view(row.view)) for row in session.next_rows()]
+            except PoolExhausted:
+                raise
             except Exception as error:
                 session.fail(error)
                 continue

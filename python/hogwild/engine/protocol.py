@@ -75,5 +75,7 @@ class Protocol(ABC):
 
         Everything that was fed stands in its block by now. Here, and only here, blocks may be moved, cleared,
         cropped or forked, and `finish_reason` set; the session then adds the `FinishEvent` itself. An
-        exception ends this session with the reason "error" and leaves the others alone.
+        exception ends this session with the reason "error" and leaves the others alone, with one exception:
+        after a `PoolExhausted` from a block operation the call is repeated with the same results once there
+        may be room, so it must go on from where it was.
         """

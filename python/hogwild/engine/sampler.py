@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +19,7 @@ from transformers import (
 
 from hogwild.engine.sampling import SamplingParams
 
-Sample = tuple[int, "float | None"]  # a token id, and the log of its probability where that was asked for
+Sample = tuple[int, float | None]  # a token id, and the log of its probability where that was asked for
 
 
 def make_processors(params: SamplingParams) -> LogitsProcessorList:
@@ -87,7 +88,7 @@ class Sampler:
         scores = self._wide(ids, logits[None].float())
         survivors = None
         if self._compact:
-            survivors = scores[0].isfinite().nonzero()[:, 0]
+            survivors = (scores[0] > -math.inf).nonzero()[:, 0]
             scores = scores[:, survivors]
         scores = self._narrow(ids, scores)[0]
         choice = int(scores.argmax()) if self.params.greedy else self._draw(scores)

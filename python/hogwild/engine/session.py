@@ -12,9 +12,11 @@ import torch
 from hogwild.cache import BlockSet
 from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
+from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows
 from hogwild.engine.sampler import Sample, Sampler
+from hogwild.errors import PoolExhausted
 
 
 class Session:
@@ -48,7 +50,7 @@ class Session:
         self._results: list[Result] = []
         self._rows: deque[list[Row]] = deque()  # of the forwards that the current feeds still need
         self._events: list[Event] = []
-        self._ended = self._closed = False
+        self._ended = self._closed = self._undelivered = False
         self._opened = time.perf_counter()
         try:
             self._emit(
@@ -100,7 +102,10 @@ class Session:
 
     def next_rows(self) -> list[Row]:
         """Rows of the next forward; empty while the protocol waits. The same until `complete` or `fail`."""
-        if not self._rows:
+        if self._undelivered:
+            with defer_interrupts():
+                self._deliver()
+        if not self._rows and not self._ended:
             feeds = list(self.protocol.feeds())
             check_feeds(feeds)
             self._feeds = feeds
@@ -126,6 +131,7 @@ class Session:
             sampled: token and log-probability per row; None for rows that do not sample.
 
         Whatever the protocol raises ends the session; what is not an ordinary exception is also passed on.
+        `PoolExhausted` is only passed on, and the results are handed over again before the next forward.
         """
         rows = self._rows.popleft()
         self.forwards += 1
@@ -134,15 +140,24 @@ class Session:
                 self.tokens += 1
                 self._results[row.feed] = Result(row.worker, *sample)
                 self.sampler(row.worker).accept(self._feeds[row.feed].tokens)
-        if self._rows:
-            return
+        if not self._rows:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        """Hand the results over; where a full pool prevents that, it is tried again before the next forward."""
+        self._undelivered = True
         try:
-            self._emit(self.protocol.receive(self._results))
-            self._end_if_finished()
+            events = self.protocol.receive(self._results)
+        except PoolExhausted:
+            raise
         except BaseException as error:
             self.fail(error)
             if not isinstance(error, Exception):
                 raise
+        else:
+            self._emit(events)
+            self._end_if_finished()
+        self._undelivered = False
 
     def fail(self, error: BaseException) -> None:
         """End it because of `error`."""

@@ -102,19 +102,17 @@ class CollaborationProtocol(Protocol):
         if not prompt:
             raise ValueError("prompt: expected at least one token id, got none")
         self._prompt = tuple(prompt)
+        alone = len(self.workers) == 1
         self._sections = [
-            (
-                view,
-                tuple(
-                    encode_after(tokenizer, "", self.headers.section(view.write_to, len(self.workers) == 1))
-                ),
-            )
+            (view, tuple(encode_after(tokenizer, "", self.headers.section(view.write_to, alone))))
             for view in self.layout.sections
         ]
         rule = rule or StepRule(separator=self.headers.separator)
         self._writers = [_Writer(w, Detokenizer(tokenizer), StepDetector(rule)) for w in self.workers]
         self._prefilled = False
         self._rounds = 0
+        self._received: list[Event] | None = None  # of results that are not dealt with to the end yet
+        self._finished_steps: list[str] = []  # blocks that are to move to the history, in this order
 
     def sampling(self, worker: str) -> SamplingParams:
         return self._sampling
@@ -144,12 +142,19 @@ class CollaborationProtocol(Protocol):
         return shared + [Feed(w.name, w.pending, self.layout.view(w.name)) for w in self._writers]
 
     def receive(self, results: Sequence[Result]) -> list[Event]:
+        if self._received is None:
+            self._received = self._take_all(results)
+        while self._finished_steps:  # a full pool stops this here, and the same call again goes on
+            self._store.append_from(self.layout.history, self._finished_steps[0])
+            del self._finished_steps[0]
+        events, self._received = self._received, None
+        return events
+
+    def _take_all(self, results: Sequence[Result]) -> list[Event]:
         self._prefilled = True
         self._rounds += 1
         tokens = {result.worker: result.token for result in results if result.token is not None}
-        events: list[Event] = []
-        for writer in self._writers:
-            events.extend(self._take(writer, tokens[writer.name]))
+        events = [event for writer in self._writers for event in self._take(writer, tokens[writer.name])]
         if not self.finished and self._rounds >= self.max_forwards:
             self.finish_reason = "max_forwards"
         return events
@@ -180,7 +185,7 @@ class CollaborationProtocol(Protocol):
 
     def _finish_step(self, writer: _Writer) -> list[Event]:
         """Move the step to the history; the token that ended it opens the next one."""
-        self._store.append_from(self.layout.history, self.layout.step_block(writer.name))
+        self._finished_steps.append(self.layout.step_block(writer.name))
         event = StepEvent(worker=writer.name, index=writer.index, text=writer.step.text.strip())
         return [event, *self._open_step(writer, writer.pending)]
 
