@@ -13,6 +13,8 @@ import random
 # Before anything imports transformers: no test may depend on a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Before torch: threads that spin at every barrier make tests crawl on a machine that does something else too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
