@@ -36,7 +36,8 @@ def packed_forward(
     device = model.get_input_embeddings().weight.device
     if device.type == "meta":  # weights offloaded by accelerate, which moves the inputs itself
         device = torch.device("cpu")
-    keep = torch.tensor(plan.last_rows if rows is None else list(rows), device=device)
+    wanted = plan.last_rows if rows is None else list(rows)
+    keep = torch.tensor(wanted, dtype=torch.int64, device=device)
     with torch.inference_mode(), binding.running(plan):
         output = model(
             input_ids=plan.input_ids.to(device),
