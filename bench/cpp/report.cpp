@@ -78,8 +78,8 @@ void Report::write_json(const std::string& path) const {
     for (const Row& row : rows) {
         json << separator << "    {\"case\": " << quoted(row.name);
         for (const auto& [name, value] : row.parameters) json << ", " << quoted(name) << ": " << value;
-        json << ", \"dtype\": " << quoted(row.dtype) << ", \"bytes\": " << row.bytes << ", \"us\": " << row.us
-             << ", \"read_us\": " << row.read_us << ", \"baselines\": {";
+        json << ", \"dtype\": " << quoted(row.dtype) << ", \"bytes\": " << static_cast<long long>(row.bytes)
+             << ", \"us\": " << row.us << ", \"read_us\": " << row.read_us << ", \"baselines\": {";
         const char* comma = "";
         for (const auto& [name, us] : row.baselines) {
             json << comma << quoted(name) << ": " << us;
