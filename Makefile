@@ -52,7 +52,7 @@ bench: $(READY)  ## measure on this machine's CPU; results go to bench/results
 # With what PYTHON has installed, without an environment and without a network: PyTorch with CUDA, transformers,
 # setuptools, ninja, pytest, hypothesis, and for the native programs nvcc and CMake.
 
-IN_TREE   = PYTHONPATH=$(CURDIR):$(CURDIR)/python
+IN_TREE   = PYTHONPATH=$(CURDIR):$(CURDIR)/python$(if $(PYTHONPATH),:$(PYTHONPATH))
 GPU_ARCH ?= $(shell $(PYTHON) -c 'import torch; print(";".join(sorted({"%d.%d" % torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())})))')
 GPU_NAME ?= $(shell PYTHONPATH=bench $(PYTHON) -c 'import results_io; print(results_io.device_slug("cuda"))')
 COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
