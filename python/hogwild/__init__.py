@@ -9,7 +9,9 @@ result = engine.collaborate("...", workers=2)
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
+import importlib.util
+import runpy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +31,14 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     if name == "__version__":
-        return importlib.metadata.version("hogwild")
+        return _version()
     if name in ("errors", "shared_cache"):
         return importlib.import_module(f"hogwild.{name}")
     raise AttributeError(f"module 'hogwild' has no attribute {name!r}")
+
+
+def _version() -> str:
+    """From its one file, without importing the package around it, which would load torch."""
+    spec = importlib.util.find_spec("hogwild_cuda")
+    assert spec is not None and spec.origin is not None
+    return runpy.run_path(str(Path(spec.origin).with_name("version.py")))["__version__"]

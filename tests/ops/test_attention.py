@@ -74,18 +74,20 @@ class TestAgainstReference:
         assert_lse_close(lse, expected_lse, FP32_TOLERANCE)
 
     def check_low_precision(self, case: AttentionCase, device: str) -> None:
-        """At most twice the error of PyTorch's own ops at this precision, and one rounding of the result."""
+        """At most twice the error of PyTorch's own ops at this precision, and a rounding of queries and result."""
         dtype = case.shape.dtype
         out, lse = (tensor.cpu() for tensor in case.to(device).run())
         expected_out, expected_lse = case.reference()
         torch_out, torch_lse = case.reference(dtype)
-        rounding = torch.finfo(dtype).eps / 2 * max_abs(expected_out)
+        rounding = torch.finfo(dtype).eps * max_abs(expected_out)
         assert out.dtype == dtype and lse.dtype == torch.float32
         torch_error = max_abs(torch_out.double() - expected_out)
         assert max_abs(out.double() - expected_out) <= 2 * torch_error + rounding
         finite = expected_lse != -torch.inf
         torch_error = max_abs(torch_lse[finite].double() - expected_lse[finite])
-        assert_lse_close(lse, expected_lse, 2 * torch_error + FP32_TOLERANCE)
+        # Kernels may round the rotated query to the dtype; scores are about as large as their lse, or one.
+        rounding = torch.finfo(dtype).eps / 2 * max(1.0, max_abs(expected_lse[finite]))
+        assert_lse_close(lse, expected_lse, 2 * torch_error + rounding)
 
 
 class TestPositions:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+import hogwild
 
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
@@ -27,7 +28,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"hogwild {importlib.metadata.version('hogwild')}")
+        typer.echo(f"hogwild {hogwild.__version__}")
         raise typer.Exit
 
 
