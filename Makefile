@@ -31,9 +31,8 @@ $(LINTERS): $(READY) pyproject.toml
 	@scripts/environment.sh dev
 	@touch $@
 
-# Threads that spin while they wait are a little faster on an idle machine and far slower on a busy one.
 demo: $(READY)  ## two workers of a small real model write at the same time over one cache (PROBLEM="..." for yours)
-	@OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(BIN)/hogwild solve "$(PROBLEM)" --model demo --workers 2 --max-forwards 64
+	@$(BIN)/hogwild solve "$(PROBLEM)" --model demo --workers 2 --max-forwards 64
 
 test: $(READY)  ## run the tests (PYTEST_ARGS="..." for some of them)
 	HOGWILD_TEST_REQUIRE=demo $(BIN)/python -m pytest $(PYTEST_ARGS)

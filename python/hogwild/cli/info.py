@@ -11,14 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-import hogwild
 from hogwild.cli.text import printable
 
 
 def collect() -> dict[str, dict[str, Any]]:
     """All facts, by section; every value can be written as JSON."""
     return {
-        "hogwild": {"version": hogwild.__version__, "python": platform.python_version()},
+        "hogwild": {"version": _version("hogwild"), "python": platform.python_version()},
         "extension": _extension(),
         "packages": {
             name: _version(name) or "not installed"
