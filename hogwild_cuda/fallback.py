@@ -37,6 +37,11 @@ def _with_warning(op: str, implementation: Callable[..., Any], reason: str) -> C
     return fallback
 
 
+def _checked_attention(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.ops.hogwild._check_attention(*args, **kwargs)
+    return reference.attention(*args, **kwargs)
+
+
 def _register() -> None:
     reasons = {"attention": "there is no CUDA kernel for it yet"}
     info = build_info()
@@ -44,7 +49,8 @@ def _register() -> None:
         without_cuda = f"the extension has no CUDA kernels, because {info.why_no_cuda}"
         reasons = dict.fromkeys(("append", "rotation_table", "attention", "move"), without_cuda)
     for op, reason in reasons.items():
-        implementation = _with_warning(op, getattr(reference, op), reason)
+        plain = _checked_attention if op == "attention" else getattr(reference, op)
+        implementation = _with_warning(op, plain, reason)
         torch.library.impl(f"hogwild::{op}", "CUDA", implementation)
 
 

@@ -318,3 +318,21 @@ def test_append_with_a_tensor_on_another_device(name: str) -> None:
     arguments[name] = arguments[name].cpu()
     with pytest.raises(ValueError, match=r"append: .* on (cpu|cuda:0); expected device (cpu|cuda:0)"):
         torch.ops.hogwild.append(**arguments)
+
+
+def test_attention_by_pytorch_ops_is_refused_in_the_same_words() -> None:
+    case = attention_case(Shape(seed=3))
+    q, *others = case.args
+    assert torch.ops.hogwild._check_attention(q, *others, **case.kwargs) is None
+    with pytest.raises(ValueError, match=r"attention: q is .*\[T, H, D\] = \[-1, -1, 16\]"):
+        torch.ops.hogwild._check_attention(q[..., :8], *others, **case.kwargs)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_with_a_tensor_on_another_device(name: str) -> None:
+    case = attention_case(Shape(seed=3)).to("cuda")
+    arguments = dict(zip(ATTENTION, case.args, strict=True))
+    arguments[name] = arguments[name].cpu()
+    with pytest.raises(ValueError, match=r"attention: .* on (cpu|cuda:0); expected device (cpu|cuda:0)"):
+        torch.ops.hogwild.attention(**arguments, **case.kwargs)

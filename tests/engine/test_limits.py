@@ -1,0 +1,113 @@
+"""Limits of the model and of the pool: told before anything changes, and sessions can go on."""
+
+import pytest
+from tiny import TOKENIZER, Writers, contents, drive, make_engine, make_model
+
+from hogwild.cache import Pool
+from hogwild.engine.events import TokenEvent
+from hogwild.engine.sampling import SamplingParams
+from hogwild.errors import ContextLengthError, PoolExhausted
+from hogwild.prompting import StepRule
+from hogwild.protocols import CollaborationProtocol
+
+PROMPT = TOKENIZER.encode("The quick brown fox jumps over the lazy dog.")
+STOCHASTIC = SamplingParams(temperature=1.2, top_k=40, repetition_penalty=1.1, seed=3)
+
+
+@pytest.fixture
+def model():
+    return make_model()
+
+
+def writers(count=12, **options):
+    return Writers(PROMPT, [(5, 6), (11,)], count=count, **options)
+
+
+def undisturbed(make):
+    protocol = make()
+    drive(make_engine(make_model()), protocol)
+    return protocol.said
+
+
+def test_a_view_longer_than_the_models_positions():
+    engine = make_engine(make_model(max_position_embeddings=len(PROMPT) + 10))
+    long, short = Writers(PROMPT, [(5,), (6,)], count=30), Writers(PROMPT[:9], [(5,), (6,)], count=10)
+    first, second = engine.open(long, name="long"), engine.open(short)
+    while not first.finished:
+        before = contents(first)
+        engine.forward()
+    assert isinstance(first.error, ContextLengthError)
+    limit = len(PROMPT) + 10
+    message = f"long: the view of worker 'w0' would hold {limit + 2} tokens"
+    assert message in str(first.error) and f"positions for {limit}" in str(first.error)
+    assert contents(first) == before and len(long.said["w0"]) == 5
+    while not second.finished:
+        engine.forward()
+    assert len(short.said["w0"]) == 10
+
+
+def test_a_full_pool_leaves_sessions_usable(model):
+    pool = Pool(page_size=16, max_tokens=16 * 9)
+    engine = make_engine(model, pool=pool)
+    other = engine.open(Writers(PROMPT, count=3))  # 4 pages
+    while not other.finished:
+        engine.forward()
+    protocol = writers(40)
+    session = engine.open(protocol)
+    with pytest.raises(PoolExhausted) as caught:
+        while not session.finished:
+            engine.forward()
+    assert caught.value.needed >= 1 and caught.value.free < caught.value.needed
+    before = contents(session)
+    with pytest.raises(PoolExhausted):
+        engine.forward()
+    assert contents(session) == before and not session.finished
+    other.close()
+    while not session.finished:
+        engine.forward()
+    assert protocol.said == undisturbed(lambda: writers(40))
+
+
+def test_a_prompt_larger_than_the_pool(model):
+    engine = make_engine(model, page_size=16, max_tokens=32)
+    with pytest.raises(PoolExhausted):
+        list(engine.stream(writers()))
+    assert engine.pool.used_pages == 0
+
+
+class ShortSteps(StepRule):
+    def ends_step(self, text, piece):
+        return len(text) > 5
+
+
+def test_a_full_pool_when_steps_move(model):
+    """No room at the end of the history: that is told, and nothing is lost once there is room again."""
+
+    def make():
+        sampling = SamplingParams(temperature=0.9, seed=1, forbidden_tokens=(0,))
+        options = {"max_forwards": 60, "sampling": sampling, "rule": ShortSteps()}
+        return CollaborationProtocol("Go.", TOKENIZER, 3, prompt=PROMPT, **options)
+
+    def run(starve):
+        engine = make_engine(make_model(), page_size=16, max_tokens=16 * 80)
+        session, full, events = engine.open(make()), 0, []
+        while not session.finished:
+            held = engine.pool.allocate(engine.pool.free_pages if starve else 0)
+            forwards = session.forwards
+            try:
+                events += [event for _, told in engine.forward() for event in told]
+            except PoolExhausted:
+                full += session.forwards > forwards  # after the forward, at the move
+                with pytest.raises(PoolExhausted):
+                    engine.forward()
+                engine.pool.release(held)
+                held = []
+                events += [event for _, told in engine.forward() for event in told]
+            engine.pool.release(held)
+        tokens = [(e.worker, e.token, e.source) for e in events if isinstance(e, TokenEvent)]
+        return tokens, contents(session), full
+
+    *expected, _ = run(starve=False)
+    *result, full = run(starve=True)
+    assert full >= 3
+    assert result == expected
