@@ -8,7 +8,9 @@ VENV   ?= .venv
 # it. For a small download on a machine without a GPU, install PyTorch's CPU build for PYTHON beforehand.
 TORCH  ?= torch==2.13.0
 
-PROBLEM ?= Calculate 10 + 7 and 30 + 2.
+PROBLEM ?= How can we stay healthy?
+# A base model of this size repeats itself when it always takes the likeliest token.
+SAMPLING ?= --temperature 0.7 --top-k 40 --repetition-penalty 1.1 --seed 1
 
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
@@ -32,7 +34,7 @@ $(LINTERS): $(READY) pyproject.toml
 	@touch $@
 
 demo: $(READY)  ## two workers of a small real model write at the same time over one cache (PROBLEM="..." for yours)
-	@$(BIN)/hogwild solve "$(PROBLEM)" --model demo --workers 2 --max-forwards 64
+	@$(BIN)/hogwild solve "$(PROBLEM)" --model demo --workers 2 --max-forwards 64 $(SAMPLING)
 
 test: $(READY)  ## run the tests (PYTEST_ARGS="..." for some of them)
 	HOGWILD_TEST_REQUIRE=demo $(BIN)/python -m pytest $(PYTEST_ARGS)

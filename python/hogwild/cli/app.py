@@ -80,6 +80,10 @@ def solve(
             help="Keep tokens at least this fraction as likely as the likeliest.", rich_help_panel="Sampling"
         ),
     ] = None,
+    repetition_penalty: Annotated[
+        float | None,
+        typer.Option(help="Above 1, a worker's own tokens get less likely.", rich_help_panel="Sampling"),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="The same seed gives the same run.", rich_help_panel="Sampling")
     ] = 0,
@@ -98,7 +102,8 @@ def solve(
             layout=layout,
             max_forwards=max_forwards,
             sampling={
-                "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p, "seed": seed
+                "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p,
+                "repetition_penalty": repetition_penalty, "seed": seed,
             },
             device=device,
             dtype=dtype,
