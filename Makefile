@@ -3,9 +3,10 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-# A PyTorch that is already installed for PYTHON is used if it fits. Otherwise this one is installed: a fixed
-# release, because a range brings the newest build with several gigabytes of CUDA libraries wherever pip can find
-# it. For a small download on a machine without a GPU, install PyTorch's CPU build for PYTHON beforehand.
+# A PyTorch that is already installed for PYTHON is used if it fits. Otherwise this one is installed from where pip
+# looks. By default, on Linux and x86-64, that is a build with CUDA libraries of several gigabytes; only with an index
+# or find-links of yours that has a CPU build is it a small one. One exact release, since pip prefers its CPU build
+# (2.13.0+cpu) to the plain one, but not to a newer release. Or install a CPU build for PYTHON beforehand.
 TORCH  ?= torch==2.13.0
 
 PROBLEM ?= How can we stay healthy?
@@ -16,7 +17,7 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 LINTERS := $(VENV)/.linters
 SOURCES := pyproject.toml setup.py scripts/environment.sh $(shell find csrc -type f)
-C_FILES  = $(shell git ls-files '*.cpp' '*.h' '*.inl' '*.cu' '*.cuh')
+C_FILES  = $(or $(shell git ls-files '*.cpp' '*.h' '*.inl' '*.cu' '*.cuh'),$(error git lists no C++ sources here))
 
 export PYTHON VENV TORCH
 
@@ -56,7 +57,7 @@ bench: $(READY)  ## measure on this machine's CPU; results go to bench/results
 IN_TREE   = PYTHONPATH=$(CURDIR):$(CURDIR)/python$(if $(PYTHONPATH),:$(PYTHONPATH))
 GPU_ARCH ?= $(shell $(PYTHON) -c 'import torch; print(";".join(sorted({"%d.%d" % torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())})))')
 GPU_NAME ?= $(shell PYTHONPATH=bench $(PYTHON) -c 'import results_io; print(results_io.device_slug("cuda"))')
-COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+COMMIT   ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
 NATIVE    = build/native
 
 gpu: gpu-test gpu-bench  ## on a GPU machine: build with what is installed, test, and measure into bench/results
