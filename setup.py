@@ -47,15 +47,29 @@ def cuda_decision() -> tuple[Path | None, str | None]:
     if force == "0":
         return None, "FORCE_CUDA=0 was set when it was built"
     home = find_cuda_home()
+    release = home and cuda_release(home)
     if torch.version.cuda is None:
         reason = f"the PyTorch it was built against ({torch.__version__}) has no CUDA"
     elif home is None:
         reason = "no CUDA toolkit was found when it was built (nvcc on PATH, or CUDA_HOME)"
+    elif release is None:
+        reason = f"nvcc in {home} did not say its version when it was built"
+    elif release.split(".")[0] != torch.version.cuda.split(".")[0]:
+        reason = (
+            f"the CUDA toolkit in {home} is {release}, and PyTorch {torch.__version__} needs one of the same "
+            f"major version as its own CUDA, {torch.version.cuda} (CUDA_HOME names another)"
+        )
     else:
         return home, None
     if force == "1":
         raise SystemExit(f"FORCE_CUDA=1, but {reason}")
     return None, reason
+
+
+def cuda_release(home: Path) -> str | None:
+    """The toolkit's version, such as 12.8; None where its nvcc does not run."""
+    line = first_line_matching([f"{home}/bin/nvcc", "--version"], r"release \d+\.\d+")
+    return line and re.search(r"release (\d+\.\d+)", line)[1]
 
 
 def cuda_arch_list() -> str:
@@ -111,8 +125,7 @@ def extension():
     if CUDA_HOME is None:
         return CppExtension("hogwild_cuda._C", cpp, extra_compile_args=flags, **common)
     cuda = sources("csrc/api/cuda_*.cpp", "csrc/cache/*.cu", "csrc/attention/**/*.cu")
-    flags["cxx"].append("-DHOGWILD_WITH_CUDA")
-    flags["nvcc"] = ["-O3", "-lineinfo", "--threads=2", "-DHOGWILD_WITH_CUDA"]
+    flags["nvcc"] = ["-O3", "-lineinfo", "--threads=2"]
     return CUDAExtension("hogwild_cuda._C", cpp + cuda, extra_compile_args=flags, **common)
 
 
