@@ -7,7 +7,8 @@ A table stands between two markers, the first of which names the file without it
     <!-- end -->
 
 Without arguments the tables are written anew; with --check nothing is written, and the exit status is 1 if a
-table is not what its file says, or if a file in bench/results does not have the fields that it must have.
+table is not what its file says. Either way it is 1 if a marker has no partner, if a file in bench/results has no
+table, or if a file lacks fields that it must have.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = {"benchmark", "device", "date", "commit", "versions", "method", "rows"}
 ROW_FIELDS = {"case", "us", "baselines"}
-TABLE = re.compile(r"(<!-- bench: ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKER = re.compile(r"<!-- (?:bench:|end\b)")
+TABLE = re.compile(r"(<!-- bench: ([\w.-]+) -->\n)(?:(?!<!-- bench:).)*?(<!-- end -->)", re.DOTALL)
+
+
+class MarkerError(ValueError):
+    """The README's markers are not those of one table for each file of results."""
 
 
 class ResultError(ValueError):
@@ -60,8 +66,9 @@ def table(result: dict[str, Any]) -> str:
     with_read = any("read_us" in row for row in rows)
 
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    commit = re.sub(r"^([0-9a-f]{12})[0-9a-f]+", r"\1", result["commit"])  # a "-dirty" stays
     constants = "".join(f", {p} {_value(rows[0].get(p))}" for p in same)
-    caption = f"{result['device']}, {result['date']}, commit {result['commit'][:12]}, {versions}{constants}."
+    caption = f"{result['device']}, {result['date']}, commit {commit}, {versions}{constants}."
     header = [*varying, "µs", *(["plain read"] if with_read else []), *baselines]
     lines = [caption, "", _line(header), _line(["---"] * len(header))]
     for row in rows:
@@ -76,6 +83,17 @@ def table(result: dict[str, Any]) -> str:
 def render(text: str, results: Path) -> str:
     """The text with every table in it made from its file."""
     return TABLE.sub(lambda m: m[1] + table(load(results / f"{m[2]}.json")) + m[3], text)
+
+
+def check_markers(text: str, results: Path) -> None:
+    """Raises MarkerError where a table lacks one of its markers, or a file of results its table."""
+    tables = [match[2] for match in TABLE.finditer(text)]
+    if (markers := len(MARKER.findall(text))) != 2 * len(tables):
+        raise MarkerError(
+            f"{markers} markers, but {len(tables)} tables between <!-- bench: NAME --> and <!-- end -->"
+        )
+    if missing := sorted({path.stem for path in results.glob("*.json")} - {*tables}):
+        raise MarkerError(f"no table (<!-- bench: NAME --> and <!-- end -->) of: {', '.join(missing)}")
 
 
 def _line(cells: list[str]) -> str:
@@ -106,7 +124,11 @@ def main() -> int:
     try:
         for path in sorted(arguments.results.glob("*.json")):
             load(path)
+        check_markers(before, arguments.results)
         after = render(before, arguments.results)
+    except MarkerError as error:
+        print(f"error: {arguments.readme.name}: {error}", file=sys.stderr)
+        return 1
     except (ResultError, json.JSONDecodeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
