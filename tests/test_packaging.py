@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib.metadata
+import importlib.util
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import setuptools
 import torch
 
 import hogwild_cuda
@@ -80,6 +82,57 @@ def test_a_missing_or_foreign_extension_is_named(source: dict, message: str, tmp
     assert "ImportError" in result.stderr and message in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("toolkit", "force", "reason"),
+    [
+        ("12.9", "", "is 12.9, and PyTorch .* its own CUDA, 13.0"),
+        ("12.9", "1", "is 12.9, and PyTorch .* its own CUDA, 13.0"),
+        ("13.2", "1", None),  # another minor version will do
+        ("13.0", "0", "FORCE_CUDA=0"),
+        ("?", "", "did not say its version"),
+    ],
+)
+def test_a_cuda_toolkit_is_used_if_it_fits(
+    toolkit: str, force: str, reason: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    monkeypatch.setenv("FORCE_CUDA", "0")
+    spec = importlib.util.spec_from_file_location("hogwild_setup", ROOT / "setup.py")
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+
+    nvcc = tmp_path / "bin" / "nvcc"
+    for file in (nvcc, tmp_path / "include" / "cuda_runtime.h"):
+        file.parent.mkdir()
+        file.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {toolkit}, V{toolkit}.1'\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setenv("FORCE_CUDA", force)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+
+    if reason is None:
+        assert script.cuda_decision() == (tmp_path, None)
+    elif force == "1":
+        with pytest.raises(SystemExit, match=f"FORCE_CUDA=1, but .*{reason}"):
+            script.cuda_decision()
+    else:
+        home, why = script.cuda_decision()
+        assert home is None and re.search(reason, why)
+
+
+def test_a_misspelt_requirement_of_tests_is_an_error(
+    pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    assert conftest
+    monkeypatch.setenv("HOGWILD_TEST_REQUIRE", "demo, cuda")
+    assert conftest.required_markers() == {"demo", "cuda"}
+    monkeypatch.setenv("HOGWILD_TEST_REQUIRE", "demo,gpu")
+    with pytest.raises(pytest.UsageError, match="expected some of demo, cuda; got gpu"):
+        conftest.required_markers()
+
+
 def test_what_is_imported_is_declared() -> None:
     declared = (ROOT / "pyproject.toml").read_text().split("[project.scripts]")[0]
     names = set(re.findall(r'^    "([A-Za-z0-9_.-]+)', declared, re.MULTILINE))
@@ -131,17 +184,18 @@ def test_documented_hogwild_commands_and_options_exist() -> None:
             assert option in result.output, (words, option)
 
 
-def test_stale_readme_tables_are_seen(tmp_path: Path) -> None:
+def test_readme_tables_that_are_stale_or_missing_are_seen(tmp_path: Path) -> None:
     row = {"case": "move", "tokens": 64, "us": 5.0, "read_us": 4.0, "baselines": {"copy": 10.0}}
     result = {
         "benchmark": "b",
         "device": "d",
         "date": "2026-01-01",
-        "commit": "c" * 40,
+        "commit": "c" * 40 + "-dirty",
         "versions": {},
         "method": "m",
     }
-    (tmp_path / "d-b.json").write_text(json.dumps({**result, "rows": [row, {**row, "tokens": 128}]}))
+    content = json.dumps({**result, "rows": [row, {**row, "tokens": 128}]})
+    (tmp_path / "d-b.json").write_text(content)
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- bench: d-b -->\nold\n<!-- end -->\nafter\n")
     script = [sys.executable, str(ROOT / "scripts" / "readme_tables.py"), "--readme", str(readme)]
@@ -152,6 +206,20 @@ def test_stale_readme_tables_are_seen(tmp_path: Path) -> None:
 
     assert status("--check") == 1
     assert status() == 0 and status("--check") == 0
-    assert "| 64 | 5 | 4 (1.25x) | 10 (0.50x) |" in readme.read_text()
+    good = readme.read_text()
+    assert "| 64 | 5 | 4 (1.25x) | 10 (0.50x) |" in good and f"commit {'c' * 12}-dirty" in good
+
+    without_start, without_end = good.replace("<!-- bench: d-b -->", ""), good.replace("<!-- end -->", "")
+    without_both = without_start.replace("<!-- end -->", "")
+    for bad in (without_start, without_end, without_both, without_end + good):
+        readme.write_text(bad)
+        assert status("--check") == 1
+        assert status() == 1 and readme.read_text() == bad
+    readme.write_text(good)
+    assert status("--check") == 0
+
+    (tmp_path / "d-c.json").write_text(content)
+    assert status("--check") == 1
+    (tmp_path / "d-c.json").unlink()
     (tmp_path / "d-b.json").write_text(json.dumps({**result, "rows": []}))
     assert status("--check") == 1
