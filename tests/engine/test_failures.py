@@ -15,7 +15,7 @@ from hogwild.engine.events import FinishEvent, TokenEvent
 from hogwild.engine.feed import Feed
 from hogwild.engine.sampler import Sampler
 from hogwild.engine.sampling import SamplingParams
-from hogwild.errors import BlockError, NonFiniteLogitsError
+from hogwild.errors import BlockError, HogwildError, NonFiniteLogitsError
 from hogwild.protocols import CollaborationProtocol
 
 PROMPT = TOKENIZER.encode("The quick brown fox jumps over the lazy dog.")
@@ -209,6 +209,20 @@ def test_a_protocol_that_cannot_start_leaves_nothing(model):
     engine = make_engine(model)
     with pytest.raises(RuntimeError, match="cannot start"):
         engine.open(Broken(PROMPT))
+    assert engine.forward() == []
+
+
+def test_a_protocol_runs_once(model):
+    engine = make_engine(model)
+    protocol = writers(3)
+    list(engine.stream(protocol))
+    said = {worker: list(tokens) for worker, tokens in protocol.said.items()}
+    with pytest.raises(HogwildError, match="protocol 'writers': a protocol object runs once"):
+        list(engine.stream(protocol))
+    again = writers(3)
+    with pytest.raises(HogwildError, match="runs once"):
+        list(engine.run([again, again]))
+    assert protocol.said == said and engine.pool.used_pages == 0
     assert engine.forward() == []
 
 

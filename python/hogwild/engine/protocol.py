@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hogwild.engine.events import Event
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.sampling import SamplingParams
+from hogwild.errors import HogwildError
 
 if TYPE_CHECKING:
     from hogwild.cache.store import BlockStore
@@ -19,7 +20,7 @@ class Protocol(ABC):
 
     A protocol knows tokens, text and the names of blocks; it never touches tensors. The engine drives it::
 
-        events = protocol.start(store)
+        events = protocol.begin(store)         # calls start
         while not protocol.finished:
             feeds = protocol.feeds()
             ...                                # one forward, or several if the feeds are long
@@ -36,6 +37,7 @@ class Protocol(ABC):
     name: str
     workers: Sequence[str]
     finish_reason: str | None = None
+    _begun = False
 
     @property
     def finished(self) -> bool:
@@ -45,6 +47,19 @@ class Protocol(ABC):
     def sampling(self, worker: str) -> SamplingParams:
         """Settings of `worker`; asked once, when it first samples. By default greedy."""
         return SamplingParams()
+
+    def begin(self, store: BlockStore) -> list[Event]:
+        """`start`, for those who drive a protocol: refuses a second run, which would go on in the middle.
+
+        Raises:
+            HogwildError: the protocol was begun before.
+        """
+        if self._begun:
+            raise HogwildError(
+                f"protocol {self.name!r}: a protocol object runs once; make a new one for each run"
+            )
+        self._begun = True
+        return self.start(store)
 
     @abstractmethod
     def start(self, store: BlockStore) -> list[Event]:

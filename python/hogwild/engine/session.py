@@ -57,7 +57,7 @@ class Session:
                 dataclasses.replace(event, model=model, version=version)
                 if isinstance(event, StartEvent)
                 else event
-                for event in protocol.start(blocks)
+                for event in protocol.begin(blocks)
             )
             self._end_if_finished()
         except BaseException:
