@@ -13,7 +13,7 @@ from hogwild.cache.view import ViewSpec
 from hogwild.engine import core
 from hogwild.engine.events import FinishEvent, TokenEvent
 from hogwild.engine.feed import Feed
-from hogwild.engine.sampler import Sampler
+from hogwild.engine.sampler import NoTokenLeftError, Sampler
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import BlockError, HogwildError, NonFiniteLogitsError
 from hogwild.protocols import CollaborationProtocol
@@ -323,6 +323,14 @@ def test_single_logits_of_minus_infinity_are_fine(model, monkeypatch):
     protocol = writers(sampling=SamplingParams(temperature=1.0))
     drive(make_engine(model), protocol)
     assert all(token < 50 for tokens in protocol.said.values() for token in tokens)
+
+
+def test_settings_that_leave_no_token_end_their_session_only(model):
+    forbidden = range(len(TOKENIZER.vocab))
+    bad, fine = writers(sampling=SamplingParams(forbidden_tokens=forbidden)), writers()
+    first, _ = drive(make_engine(model), bad, fine)
+    assert isinstance(first.error, NoTokenLeftError) and bad.said == {"w0": [], "w1": []}
+    assert fine.said == undisturbed(writers)
 
 
 # ------------------------------------------------------------------ sessions

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from hogwild.engine.sampler import Sampler, make_processors
+from hogwild.engine.sampler import NoTokenLeftError, Sampler, make_processors
 from hogwild.engine.sampling import SamplingParams
 
 VOCAB = 50
@@ -95,6 +95,22 @@ def test_tokens_of_no_probability_are_never_drawn(top_k):
         assert sampler.sample(logits)[0] in drawn
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 1.0}, {"temperature": 1.0, "top_k": 3, "top_p": 0.9}]
+)
+def test_a_vocabulary_that_is_forbidden_altogether(options):
+    sampler = Sampler(SamplingParams(forbidden_tokens=range(VOCAB), **options))
+    with pytest.raises(NoTokenLeftError, match="no token with a finite logit: 50 forbidden_tokens"):
+        sampler.sample(torch.randn(VOCAB))
+    one = Sampler(SamplingParams(forbidden_tokens=[i for i in range(VOCAB) if i != 7], **options))
+    assert one.sample(torch.randn(VOCAB))[0] == 7
+
+
+def test_the_lowest_temperature_is_nearly_greedy():
+    logits = torch.randn(VOCAB) * 30
+    assert Sampler(SamplingParams(temperature=1e-5)).sample(logits)[0] == int(logits.argmax())
+
+
 def stream(seed, index, n=30):
     logits = torch.zeros(1000)
     sampler = Sampler(SamplingParams(temperature=1.0, seed=seed), index)
@@ -149,6 +165,7 @@ def test_low_precision_logits():
     "options, error, message",
     [
         ({"temperature": -1.0}, ValueError, "temperature: expected a finite number >= 0"),
+        ({"temperature": 1e-40}, ValueError, "temperature: .* at least 1e-05.*, got 1e-40"),
         ({"temperature": math.nan}, ValueError, "temperature"),
         ({"temperature": "hot"}, TypeError, "temperature: expected .* got 'hot'"),
         ({"temperature": True}, TypeError, "temperature"),

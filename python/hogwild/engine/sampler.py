@@ -18,8 +18,13 @@ from transformers import (
 )
 
 from hogwild.engine.sampling import SamplingParams
+from hogwild.errors import HogwildError
 
 Sample = tuple[int, float | None]  # a token id, and the log of its probability where that was asked for
+
+
+class NoTokenLeftError(HogwildError, ValueError):
+    """The sampling settings leave a worker no token with a finite logit."""
 
 
 def make_processors(params: SamplingParams) -> LogitsProcessorList:
@@ -81,6 +86,9 @@ class Sampler:
         Returns:
             The token id, and the natural log of its probability under the processed distribution (None unless
             `params.logprobs`).
+
+        Raises:
+            NoTokenLeftError: the settings leave no token, as where all of the vocabulary is forbidden.
         """
         if self._text is None and self.params.repetition_penalty != 1:
             self._text = _GrowingIds(logits.device)
@@ -89,9 +97,11 @@ class Sampler:
         survivors = None
         if self._compact:
             survivors = (scores[0] > -math.inf).nonzero()[:, 0]
+            if not len(survivors):
+                raise self._no_token_left()
             scores = scores[:, survivors]
         scores = self._narrow(ids, scores)[0]
-        choice = int(scores.argmax()) if self.params.greedy else self._draw(scores)
+        choice = self._likeliest(scores) if self.params.greedy else self._draw(scores)
         logprob = float(scores[choice] - scores.logsumexp(0)) if self.params.logprobs else None
         return (choice if survivors is None else int(survivors[choice])), logprob
 
@@ -101,14 +111,31 @@ class Sampler:
         if self._text is not None:
             self._text.extend(fed)
 
+    def _likeliest(self, scores: torch.Tensor) -> int:
+        logit, index = torch.stack([values.double() for values in scores.max(-1)]).tolist()
+        if not math.isfinite(logit):
+            raise self._no_token_left()
+        return int(index)
+
     def _draw(self, scores: torch.Tensor) -> int:
         # Inverse of the cumulative distribution in fp64: one random number a token, and the cost of one pass,
         # where torch.multinomial draws a number for every entry of the vocabulary.
         if self._uniform is None:
             self._uniform = torch.rand((), generator=self._generator, dtype=torch.float64).item()
         cumulative = scores.softmax(-1).double().cumsum(-1)
-        index = torch.searchsorted(cumulative, cumulative[-1:] * self._uniform, right=True)
-        return int(index.clamp(max=scores.numel() - 1))
+        total = cumulative[-1:]
+        place = torch.searchsorted(cumulative, total * self._uniform, right=True)
+        index, mass = torch.cat((place.double(), total)).tolist()
+        if not math.isfinite(mass):  # the softmax of nothing but -inf, or of an infinite or undefined logit
+            raise self._no_token_left()
+        return min(int(index), scores.numel() - 1)
+
+    def _no_token_left(self) -> NoTokenLeftError:
+        return NoTokenLeftError(
+            "the sampling settings leave no token with a finite logit: "
+            f"{len(self.params.forbidden_tokens)} forbidden_tokens, temperature {self.params.temperature}, "
+            f"repetition_penalty {self.params.repetition_penalty}"
+        )
 
 
 _NO_IDS = torch.zeros(1, 0, dtype=torch.int64)

@@ -7,13 +7,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+MIN_TEMPERATURE = 1e-5  # below, logits divided by it leave the range of fp32
+
 
 @dataclass(frozen=True)
 class SamplingParams:
     """Sampling settings of one worker, with the meaning they have in Hugging Face's `generate`.
 
     Attributes:
-        temperature: 0 means greedy: the likeliest token, whatever `top_k`, `top_p` and `min_p` say.
+        temperature: 0 means greedy: the likeliest token, whatever `top_k`, `top_p` and `min_p` say; else at
+            least 1e-5.
         top_p: keep the smallest set of tokens whose probabilities add up to at least this; 1 keeps all.
         top_k: keep this many of the likeliest tokens; 0 keeps all. Over a large vocabulary `top_p` is much
             cheaper together with a `top_k`.
@@ -40,7 +43,11 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "forbidden_tokens", tuple(self.forbidden_tokens))
-        self._number("temperature", lambda x: x >= 0, "a finite number >= 0 (0: greedy)")
+        self._number(
+            "temperature",
+            lambda x: x == 0 or x >= MIN_TEMPERATURE,
+            f"a finite number >= 0 (0: greedy; else at least {MIN_TEMPERATURE})",
+        )
         self._number("top_p", lambda x: 0 < x <= 1, "a number in (0, 1] (1: all tokens)")
         self._number("min_p", lambda x: 0 <= x <= 1, "a number in [0, 1] (0: all tokens)")
         self._number("repetition_penalty", lambda x: x > 0, "a finite number > 0 (1: none)")
