@@ -81,6 +81,32 @@ def test_words_and_bytes_join_to_their_text(kind, parts):
     assert "".join(pieces) == get(kind).decode(ids, skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("kind", ["byte fallback", "slow byte fallback"])
+@given(
+    ids=st.lists(st.integers(0, 268), max_size=30), later=st.lists(st.integers(3, 8), min_size=1, max_size=5)
+)
+def test_any_bytes_never_stop_the_words_after_them(kind, ids, later):
+    detokenizer = Detokenizer(get(kind))
+    garbled = "".join(detokenizer.push(token) for token in ids)
+    # One word to end the run of bytes; what follows is as if nothing had been before.
+    garbled += detokenizer.push(7)
+    assert garbled.endswith("H")
+    words = {3: " Hello", 4: " world", 5: " and", 6: " more", 7: "H", 8: "e"}
+    assert [detokenizer.push(token) for token in later] == [words[token] for token in later]
+    if all(token < 13 for token in ids):
+        assert garbled == get(kind).decode([*ids, 7], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", ["byte fallback", "slow byte fallback"])
+def test_a_broken_character_after_a_whole_one(kind):
+    detokenizer = Detokenizer(get(kind))
+    ids = [13 + 0x07, 13 + 0xCC, 7, 3, *(13 + byte for byte in "é".encode()), 13 + 0xCC, 4, 4]
+    assert [detokenizer.push(token) for token in ids] == [
+        *("\x07", "", "\N{REPLACEMENT CHARACTER}H", " Hello"),
+        *("", "é", "", "\N{REPLACEMENT CHARACTER} world", " world"),
+    ]
+
+
 @pytest.mark.parametrize("kind", ["byte level", "slow byte level"])
 @given(parts=st.lists(st.sampled_from(TEXTS) | st.text(max_size=5), max_size=5))
 def test_text_comes_out_whole_and_in_whole_characters(kind, parts):
