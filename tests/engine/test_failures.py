@@ -263,13 +263,28 @@ def test_a_view_of_a_block_that_is_not_there(model):
     assert "unknown block 'notes'" in str(session.error)
 
 
+@pytest.mark.parametrize("token", [10**6, len(TOKENIZER.vocab), -1, 2.5, "a", None])
+def test_a_token_that_the_model_does_not_have_ends_its_own_session_only(model, token):
+    class Misspelled(Writers):
+        def feeds(self):
+            if len(self.said["w0"]) == 2:
+                self._pending["w1"] = (token,)
+            return super().feeds()
+
+    bad, fine = Misspelled(PROMPT, [(5, 6), (11,)]), writers()
+    first, _ = drive(make_engine(model), bad, fine)
+    assert isinstance(first.error, (ValueError, TypeError)) and repr(token) in str(first.error)
+    assert "worker 'w1'" in str(first.error) and len(bad.said["w1"]) == 2
+    assert fine.said == undisturbed(writers)
+
+
 def test_a_worker_that_the_protocol_does_not_have(model):
     class Stranger(Writers):
         def feeds(self):
             return [Feed("Eve", (1,), ViewSpec(("prompt",), "prompt"))]
 
     (session,) = drive(make_engine(model), Stranger(PROMPT))
-    assert "Eve" in str(session.error)
+    assert str(session.error) == "unknown worker 'Eve'; expected one of: w0"
     assert contents(session)["prompt"] == []
 
 

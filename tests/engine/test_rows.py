@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hogwild.cache.view import ViewSpec
 from hogwild.engine.feed import Feed
 from hogwild.engine.rows import check_feeds, cut_rows
-from hogwild.errors import BlockError
+from hogwild.errors import BlockError, UnknownNameError
 
 
 def feed(name, count, sample=True):
@@ -55,6 +55,21 @@ def test_a_worker_that_samples_twice():
     with pytest.raises(ValueError, match="worker 'Ada' samples in two feeds"):
         check_feeds([Feed("Ada", (1,), ViewSpec(("a",), "a")), Feed("Ada", (2,), ViewSpec(("b",), "b"))])
     check_feeds([Feed("Ada", (1,), ViewSpec(("a",), "a")), Feed("Ada", (2,), ViewSpec(("b",), "b"), False)])
+
+
+def test_workers_and_token_ids_that_do_not_exist():
+    def one(worker, *tokens):
+        return [Feed(worker, tokens, ViewSpec(("a",), "a"))]
+
+    check_feeds(one("Ada", 0, 99), ["Ada"], 100)
+    with pytest.raises(UnknownNameError, match="unknown worker 'ghost'; expected one of: Ada, Kurt"):
+        check_feeds(one("ghost", 1), ["Ada", "Kurt"])
+    for token in (100, -1):
+        with pytest.raises(ValueError, match=f"worker 'Ada': expected .* size of 100, got {token}$"):
+            check_feeds(one("Ada", 1, token), ["Ada"], 100)
+    for token in (1.0, "a", None, True):
+        with pytest.raises(TypeError, match=f"worker 'Ada': expected token ids.*, got {token!r}"):
+            check_feeds(one("Ada", token))
 
 
 def test_not_feeds_and_empty_feeds():

@@ -95,6 +95,7 @@ class EngineCore:
             protocol,
             BlockSet(self.pool),
             max_forward_tokens=self.max_forward_tokens,
+            vocab_size=self.model.get_input_embeddings().weight.shape[0],
             model=getattr(self.model.config, "name_or_path", ""),
             version=__version__,
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hogwild.engine.feed import Feed
-from hogwild.errors import BlockError
+from hogwild.errors import BlockError, UnknownNameError
 
 if TYPE_CHECKING:
     from hogwild.cache.view import ViewSpec
@@ -31,18 +31,30 @@ class Row:
     sample: bool
 
 
-def check_feeds(feeds: Sequence[Feed]) -> None:
+def check_feeds(
+    feeds: Sequence[Feed], workers: Collection[str] | None = None, vocab_size: int | None = None
+) -> None:
     """Refuse feeds that cannot share a forward.
+
+    Args:
+        feeds: of one session.
+        workers: the names of its workers; None: any.
+        vocab_size: token ids of the model are below this; None: any.
 
     Raises:
         BlockError: two feeds write to one block.
-        ValueError: a worker samples in two feeds.
+        UnknownNameError: a feed of a worker that is none of `workers`.
+        TypeError, ValueError: not a feed, a token id that the model does not have, or a worker that samples
+            in two feeds.
     """
     writers: dict[str, str] = {}
     sampling: set[str] = set()
     for feed in feeds:
         if not isinstance(feed, Feed):
             raise TypeError(f"feeds: expected Feed objects, got {type(feed).__name__}")
+        if workers is not None and feed.worker not in workers:
+            raise UnknownNameError("worker", feed.worker, workers)
+        _check_tokens(feed, vocab_size)
         block = feed.view.write_to
         if block in writers:
             raise BlockError(
@@ -53,6 +65,19 @@ def check_feeds(feeds: Sequence[Feed]) -> None:
             raise ValueError(f"worker {feed.worker!r} samples in two feeds of one forward")
         if feed.sample:
             sampling.add(feed.worker)
+
+
+def _check_tokens(feed: Feed, vocab_size: int | None) -> None:
+    for token in feed.tokens:
+        if isinstance(token, bool) or not isinstance(token, int):
+            raise TypeError(
+                f"feed of worker {feed.worker!r}: expected token ids, which are integers, got {token!r}"
+            )
+        if token < 0 or (vocab_size is not None and token >= vocab_size):
+            known = "" if vocab_size is None else f" and below the vocabulary's size of {vocab_size}"
+            raise ValueError(
+                f"feed of worker {feed.worker!r}: expected token ids from 0 on{known}, got {token}"
+            )
 
 
 def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:

@@ -38,13 +38,14 @@ class Session:
         blocks: BlockSet,
         *,
         max_forward_tokens: int = 1024,
+        vocab_size: int | None = None,
         model: str = "",
         version: str = "",
     ) -> None:
         self.name, self.protocol, self.blocks = name, protocol, blocks
         self.forwards, self.tokens = 0, 0
         self.error: BaseException | None = None
-        self._max_forward_tokens = max_forward_tokens
+        self._max_forward_tokens, self._vocab_size = max_forward_tokens, vocab_size
         self._samplers: dict[str, Sampler] = {}
         self._feeds: list[Feed] = []
         self._results: list[Result] = []
@@ -107,7 +108,7 @@ class Session:
                 self._deliver()
         if not self._rows and not self._ended:
             feeds = list(self.protocol.feeds())
-            check_feeds(feeds)
+            check_feeds(feeds, self.protocol.workers, self._vocab_size)
             self._feeds = feeds
             self._results = [Result(feed.worker) for feed in feeds]
             self._rows = deque(cut_rows(feeds, self._max_forward_tokens))
