@@ -11,6 +11,7 @@ arranges blocks into one view per worker:
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,10 @@ from hogwild.models.cache_argument import token_counts
 
 __all__ = ["CacheBlock", "SharedCacheManager"]
 
+_NO_ATTRIBUTE = (
+    "{kind} has no attribute {name!r}. If the model asked for it: it must be enabled (hogwild.enable(model)), and "
+    "called directly (generate() does not take a shared cache)"
+)
 _POOLS: dict[int, Pool] = {}  # by id of the model's text configuration, gone with it
 
 
@@ -49,9 +54,13 @@ class CacheBlock(CacheArgument, Block):
         super().__init__(_pool_of(config) if pool is None else pool, name)
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"CacheBlock has no attribute {name!r}; if the model asked for it, call hogwild.enable(model) first"
-        )
+        raise AttributeError(_NO_ATTRIBUTE.format(kind="CacheBlock", name=name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            super().__setattr__(name, value)
+        except AttributeError:
+            raise AttributeError(_NO_ATTRIBUTE.format(kind="CacheBlock", name=name)) from None
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens in the block, in every layer alike."""
@@ -61,7 +70,7 @@ class CacheBlock(CacheArgument, Block):
         return [View([self])]
 
 
-class SharedCacheManager:
+class SharedCacheManager(CacheArgument):
     """Arranges blocks into one view per worker.
 
     Args:
@@ -77,7 +86,7 @@ class SharedCacheManager:
         cache_structure: Sequence[Sequence[CacheBlock]],
         write_to: Sequence[CacheBlock] | None = None,
     ) -> None:
-        self.cache_structure = [list(blocks) for blocks in cache_structure]
+        self.cache_structure = [_blocks(f"cache_structure[{i}]", b) for i, b in enumerate(cache_structure)]
         if not self.cache_structure:
             raise BlockError("cache_structure: expected the blocks of at least one worker, got none")
         self.write_to = self._targets(write_to, range(len(self.cache_structure)))
@@ -103,7 +112,7 @@ class SharedCacheManager:
             ValueError: shapes that do not fit, or padding that is not on the left.
         """
         workers = range(len(self.cache_structure))
-        active = list(workers if active_worker_indices is None else active_worker_indices)
+        active = list(workers) if active_worker_indices is None else _indices(active_worker_indices)
         if not active or len(set(active)) != len(active) or not set(active) <= set(workers):
             raise BlockError(
                 f"active_worker_indices: expected different workers from 0 to {len(workers) - 1}, got {active}"
@@ -126,11 +135,16 @@ class SharedCacheManager:
                 if not self.cache_structure[index]:
                     raise BlockError(f"cache_structure[{index}]: a view needs at least one block, got none")
             return [self.cache_structure[index][-1] for index in active]
-        if len(write_to) != len(active):
+        targets = _blocks("write_to", write_to)
+        if len(targets) != len(active):
             raise BlockError(
-                f"write_to: expected a block for each of {len(active)} workers, got {len(write_to)}"
+                f"write_to: expected a block for each of {len(active)} workers, got {len(targets)}"
             )
-        return list(write_to)
+        return targets
+
+    def views(self) -> Sequence[View]:
+        """All workers' views, for a manager that is itself passed as `past_key_values`."""
+        return self._views(self.write_to, range(len(self.cache_structure)))
 
     def _views(self, targets: Sequence[CacheBlock], active: Sequence[int]) -> list[View]:
         return [View(self.cache_structure[i], target) for i, target in zip(active, targets, strict=True)]
@@ -145,12 +159,32 @@ class _Views(CacheArgument):
         self._list = views
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"no attribute {name!r}; if the model asked for it, call hogwild.enable(model) first"
-        )
+        raise AttributeError(_NO_ATTRIBUTE.format(kind="a shared cache", name=name))
 
     def views(self) -> Sequence[View]:
         return self._list
+
+
+def _blocks(name: str, blocks: object) -> list[CacheBlock]:
+    if isinstance(blocks, Block) or not isinstance(blocks, Sequence):
+        raise TypeError(f"{name}: expected a list of blocks, got {type(blocks).__name__}")
+    for block in blocks:
+        if not isinstance(block, Block):
+            raise TypeError(f"{name}: expected blocks, got {type(block).__name__}")
+    return list(blocks)
+
+
+def _indices(indices: Sequence[int]) -> list[int]:
+    if isinstance(indices, torch.Tensor):
+        indices = indices.tolist()
+    try:
+        if any(isinstance(index, bool) for index in indices):
+            raise TypeError
+        return [operator.index(index) for index in indices]
+    except TypeError:
+        raise TypeError(
+            f"active_worker_indices: expected a list of integers (not a mask), got {indices!r}"
+        ) from None
 
 
 def _pool_of(config: PreTrainedConfig | None) -> Pool:

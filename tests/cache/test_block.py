@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 
 import pytest
@@ -102,6 +103,19 @@ def test_fork_copies_a_page_only_when_it_is_written(length):
     for a, b in zip(contents(block), contents(twin), strict=True):
         assert torch.equal(a[:length], b[:length])
         assert not torch.equal(a[length], b[length])
+
+
+def test_copies_are_forks():
+    pool = Pool(page_size=16)
+    block = Block(pool, "a")
+    write(block, list(range(20)))
+    twins = [copy.copy(block), copy.deepcopy(block)]
+    assert pool.used_pages == 2
+    before = contents(block)
+    del block
+    gc.collect()
+    write(Block(pool), list(range(40)), seed=9)
+    assert all(same(contents(twin), before) and twin.pool is pool for twin in twins)
 
 
 def test_a_full_pool_changes_nothing():

@@ -87,6 +87,23 @@ def test_rollback_and_commit_of_some_rows(pool):
         plan.commit()
 
 
+def test_blocks_that_change_under_an_open_plan(pool):
+    """Committing would put freed pages back, or drop tokens: it is refused, and nothing leaks."""
+    a, b = block(pool, 20, "a"), block(pool, 20, "b")
+    for change in (lambda: a.crop(3), lambda: ForwardPlan([(View([a]), [5])]).commit()):
+        plan = ForwardPlan([(View([b]), [7]), (View([a, b], a), [6] * 20)])
+        change()
+        before = (a.tokens.copy(), len(b))
+        with pytest.raises(BlockError, match=r"Block\(a, .* was changed while a forward was writing"):
+            plan.commit()
+        plan.rollback()
+        assert (a.tokens, len(b)) == before
+        assert pool.used_pages == len(a.pages) + len(b.pages)
+    a.clear()
+    b.clear()
+    assert pool.is_empty and pool.used_pages == 0
+
+
 def test_pool_exhausted_names_pages_and_reserves_nothing(pool):
     a, b = block(pool, 100), block(pool, 100)
     free = pool.free_pages

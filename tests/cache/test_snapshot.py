@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from filled import LAYERS, contents, poison, same, write
+from filled import DIM, HEADS, LAYERS, VALUE_DIM, contents, poison, same, write
 
-from hogwild.cache import Block, Pool, load_blocks, save_blocks
+from hogwild.cache import Block, Pool, Rotary, load_blocks, save_blocks
 from hogwild.errors import BlockError, PoolExhausted
 
 
@@ -76,6 +76,13 @@ def test_errors_leave_the_pool_as_it_was(saved, tmp_path):
         other.layer(index, k, k)
     with pytest.raises(BlockError, match="layer 0 holds k pages"):
         load_blocks(path, other)
+    turned = Pool(page_size=16)
+    for index in range(LAYERS):
+        turned.layer(
+            index, torch.zeros(1, HEADS, DIM), torch.zeros(1, HEADS, VALUE_DIM), Rotary(torch.ones(4))
+        )
+    with pytest.raises(BlockError, match="rotary embedding of layer 0 differs"):
+        load_blocks(path, turned)
     assert other.used_pages == 0
     wrong = tmp_path / "wrong.safetensors"
     wrong.write_bytes(b"not a file of tensors")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -62,6 +64,22 @@ def test_a_deep_copy_is_not_enabled_and_works_by_itself(model):
         binding_of(twin)
     hogwild.enable(twin)
     assert binding_of(twin) is not binding_of(model)
+    for other in (twin, model, pickle.loads(pickle.dumps(model))):
+        hogwild.enable(other)
+        block = CacheBlock(config=other.config)
+        got = torch.cat([logits(other, IDS[:, i : i + 6], past_key_values=block) for i in (0, 6)], 1)
+        torch.testing.assert_close(got, logits(model), rtol=1e-4, atol=1e-4)
+        assert len(block) == 12
+
+
+def test_the_inner_model_cannot_be_enabled_beside_its_parent(model):
+    with pytest.raises(
+        UnsupportedModelError, match="shares modules with this LlamaModel and is enabled already"
+    ):
+        hogwild.enable(model.model)
+    block = CacheBlock(config=model.config)
+    logits(model, past_key_values=block)
+    assert len(block) == 12
 
 
 def test_the_inner_model_and_positional_arguments(model):
@@ -105,6 +123,93 @@ def test_a_failing_forward_leaves_blocks_as_they_were(model, error, layer):
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.fixture
+def interrupted(model):
+    """A model, one of whose calls was left by a Ctrl-C in the middle."""
+    block = CacheBlock(config=model.config)
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    handle = model.lm_head.register_forward_hook(fail)
+    with pytest.raises(KeyboardInterrupt):
+        logits(model, past_key_values=block)
+    handle.remove()
+    return model
+
+
+def test_the_first_call_after_an_interrupted_one(interrupted):
+    assert torch.equal(logits(interrupted), logits(tiny_model("llama")))
+
+
+def test_a_plain_call_of_the_inner_model_after_an_interrupted_one(interrupted):
+    with torch.inference_mode():
+        got = interrupted.model(input_ids=IDS).last_hidden_state
+        assert torch.equal(got, tiny_model("llama").model(input_ids=IDS).last_hidden_state)
+
+
+def test_a_call_from_another_thread_after_an_interrupted_one(interrupted):
+    block = CacheBlock(config=interrupted.config)
+    with ThreadPoolExecutor(1) as threads:
+        got = threads.submit(logits, interrupted, past_key_values=block).result()
+    torch.testing.assert_close(got, logits(interrupted), rtol=1e-4, atol=1e-4)
+    assert len(block) == 12
+
+
+@pytest.mark.parametrize("change", [hogwild.enable, hogwild.disable, copy.deepcopy])
+def test_enable_disable_and_copy_after_an_interrupted_call(interrupted, change):
+    model = change(interrupted)
+    assert torch.equal(logits(interrupted), logits(tiny_model("llama")))
+    hogwild.enable(model)
+    block = CacheBlock(config=model.config)
+    logits(model, past_key_values=block)
+    assert len(block) == 12
+
+
+def test_one_forward_at_a_time(model):
+    block, other = CacheBlock(config=model.config), CacheBlock(config=model.config)
+
+    def meanwhile(*_):
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(logits, model, past_key_values=other).result()
+
+    handle = model.model.layers[1].mlp.register_forward_hook(meanwhile)
+    with pytest.raises(HogwildError, match="another forward of this model is running"):
+        logits(model, past_key_values=block)
+    handle.remove()
+    assert len(block) == len(other) == 0
+    logits(model, past_key_values=block)
+    assert len(block) == 12
+
+
+def test_blocks_that_change_during_a_forward(model):
+    common, own = CacheBlock(config=model.config), CacheBlock(config=model.config)
+    logits(model, past_key_values=common)
+    logits(model, past_key_values=own)
+    handle = model.model.layers[1].mlp.register_forward_hook(lambda *_: own.crop(3))
+    with pytest.raises(BlockError, match="was changed while a forward was writing to it"):
+        logits(model, past_key_values=own)
+    handle.remove()
+    assert len(own) == 3 and common.pool.used_pages == len(common.pages) + len(own.pages)
+
+
+def test_other_frequencies_do_not_mix_with_keys_that_are_there():
+    parameters = rope(rope_type="longrope", short_factor=[1.0] * 4, long_factor=[3.0] * 4)
+    settings = parameters | {"max_position_embeddings": 512, "original_max_position_embeddings": 64}
+    model = hogwild.enable(tiny_model("phi3", **settings))
+    block = CacheBlock(config=model.config)
+    logits(model, past_key_values=block)
+    hogwild.enable(model, max_length=400)
+    with pytest.raises(BlockError, match="keys with another rotary embedding"):
+        logits(model, past_key_values=block)
+    assert len(block) == 12
+    block.clear()
+    logits(model, past_key_values=block)  # an empty pool can be used anew
+    hogwild.enable(model, max_length=400)
+    logits(model, past_key_values=block)
+    assert len(block) == 24
+
+
 def test_packed_forward_after_an_interrupted_call(model):
     block = CacheBlock(config=model.config)
 
@@ -145,6 +250,8 @@ def test_wrong_dtype(model):
     assert len(block) == 12
     fresh = CacheBlock(pool=Pool())
     assert logits(model, past_key_values=fresh).isfinite().all()
+    block.clear()
+    assert logits(model, past_key_values=block).isfinite().all()
 
 
 def test_frequencies_cast_after_enable(model):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hogwild.cache.pool import Pool
 from hogwild.cache.reservation import Reservation, slots_of
 from hogwild.errors import BlockError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 __all__ = ["Block"]
 
@@ -46,6 +51,13 @@ class Block:
     def __repr__(self) -> str:
         return f"Block({self.name or hex(id(self))}, {len(self)} tokens)"
 
+    def __copy__(self) -> Self:
+        return self.fork()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A fork in the same pool: a copy of the block, not of the memory of all blocks."""
+        return self.fork()
+
     def append_from(self, other: Block, keep_other: bool = True) -> None:
         """Append all of `other`, its keys rotated to their new positions (paper, sections 3.2 and 3.4).
 
@@ -57,6 +69,8 @@ class Block:
             BlockError: `other` is this block or belongs to another pool.
             PoolExhausted: not enough free pages; both blocks are as they were.
         """
+        if not isinstance(other, Block):
+            raise TypeError(f"other: expected a Block, got {type(other).__name__}")
         if other is self:
             raise BlockError(f"other: {self!r} cannot be appended to itself")
         if other.pool is not self.pool:
@@ -85,6 +99,10 @@ class Block:
         Raises:
             ValueError: `length` is negative or more than there are.
         """
+        try:
+            length = operator.index(length)
+        except TypeError:
+            raise TypeError(f"length: expected an integer, got {length!r}") from None
         if not 0 <= length <= len(self):
             raise ValueError(f"length: expected 0 to {len(self)} for {self!r}, got {length}")
         keep = self.pool.pages_for(length)
@@ -93,9 +111,9 @@ class Block:
         del self.tokens[length:]
         self.pool.release(freed)
 
-    def fork(self, name: str | None = None) -> Block:
+    def fork(self, name: str | None = None) -> Self:
         """A block with the same tokens that shares the pages; a shared page is copied when one side writes to it."""
-        twin = Block(self.pool, self.name if name is None else name)
+        twin = type(self)(pool=self.pool, name=self.name if name is None else name)
         self.pool.share(self.pages)
         twin.pages.extend(self.pages)
         twin.tokens.extend(self.tokens)

@@ -32,8 +32,8 @@ class LayerCache:
         self.k = _empty(k, pages, k.shape[1], page_size, k.shape[2])
         self.v = _empty(v, pages, v.shape[1], page_size, v.shape[2])
 
-    def check(self, k: torch.Tensor, v: torch.Tensor) -> None:
-        """Raise BlockError unless keys and values of this shape, dtype and device belong in these pages."""
+    def check(self, k: torch.Tensor, v: torch.Tensor, rotary: Rotary | None) -> None:
+        """Raise BlockError unless keys and values of this shape, dtype, device and rotation belong in these pages."""
         for name, new, pages in (("key", k, self.k), ("value", v, self.v)):
             got = (new.shape[1], new.shape[2], new.dtype, new.device)
             want = (pages.shape[1], pages.shape[3], pages.dtype, pages.device)
@@ -42,6 +42,14 @@ class LayerCache:
                     f"{name} of layer {self.index}: expected (heads, head_dim, dtype, device) = {want} as this "
                     f"pool holds, got {got}; blocks of one model cannot be used with another"
                 )
+
+        if rotary is not self.rotary:
+            if rotary is None or not rotary.same_as(self.rotary):
+                raise BlockError(
+                    f"layer {self.index}: this pool holds keys with another rotary embedding; clear its blocks "
+                    "before the model is enabled with other frequencies, or use another pool"
+                )
+            self.rotary = rotary  # the same facts found again: from now on the comparison above is free
 
     def grown(self, pages: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Copies of (k, v) with room for `pages` pages; the layer itself is left as it is."""

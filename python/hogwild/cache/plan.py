@@ -106,9 +106,15 @@ class ForwardPlan:
 
         Args:
             rows: indices of the rows to keep; the others are rolled back. Default: all.
+
+        Raises:
+            BlockError: a block was changed since the plan was made; nothing is committed.
         """
-        self._close()
         keep = range(len(self.views)) if rows is None else set(rows)
+        if self._open:
+            for row in keep:
+                self._reservations[row].check()
+        self._close()
         for row, reservation in enumerate(self._reservations):
             if row in keep:
                 reservation.commit(self._ids[row])

@@ -9,7 +9,7 @@ import torch
 
 from hogwild.cache.layer import LayerCache
 from hogwild.cache.rotary import Rotary
-from hogwild.errors import PoolExhausted
+from hogwild.errors import BlockError, PoolExhausted
 
 __all__ = ["PAGE_SIZE", "Pool"]
 
@@ -44,6 +44,7 @@ class Pool:
         self.num_pages = _FIRST_PAGES if self.max_pages is None else self.max_pages
         self.layers: dict[int, LayerCache] = {}
         self.model: weakref.ref[torch.nn.Module] | None = None  # set by the first model that writes here
+        self.reserved_pages = 0  # of the used ones, those that no block claims yet
         self._free = list(range(self.num_pages - 1, -1, -1))
         self._refs = [0] * self.num_pages
 
@@ -61,6 +62,11 @@ class Pool:
         """Pages that at least one block holds; a page shared by forks counts once."""
         return self.num_pages - len(self._free)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no block holds a token; what a forward has reserved does not count."""
+        return self.used_pages == self.reserved_pages
+
     def pages_for(self, tokens: int) -> int:
         """Pages that hold `tokens` tokens."""
         return -(-tokens // self.page_size)
@@ -74,13 +80,18 @@ class Pool:
             rotary: how the layer's keys are rotated (None: not at all).
 
         Raises:
-            BlockError: they differ from what the layer holds in heads, head_dim, dtype or device.
+            BlockError: they differ from what the layer holds in heads, head_dim, dtype, device or rotation,
+                and some block still holds tokens.
         """
         layer = self.layers.get(index)
-        if layer is None:
-            layer = self.layers[index] = LayerCache(index, k, v, self.num_pages, self.page_size, rotary)
-        else:
-            layer.check(k, v)
+        if layer is not None:
+            try:
+                layer.check(k, v, rotary)
+                return layer
+            except BlockError:
+                if not self.is_empty:
+                    raise
+        layer = self.layers[index] = LayerCache(index, k, v, self.num_pages, self.page_size, rotary)
         return layer
 
     def allocate(self, count: int) -> list[int]:

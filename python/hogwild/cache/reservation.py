@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from hogwild.errors import BlockError
+
 if TYPE_CHECKING:
     from hogwild.cache.block import Block
 
@@ -28,15 +30,17 @@ class Reservation:
         PoolExhausted: nothing was taken.
     """
 
-    __slots__ = ("_drop", "_new", "block", "count", "pages", "slots")
+    __slots__ = ("_before", "_drop", "_length", "_new", "block", "count", "pages", "slots")
 
     def __init__(self, block: Block, count: int) -> None:
         pool, length = block.pool, len(block)
         self.block, self.count = block, count
+        self._length, self._before = length, list(block.pages)
         tail = length % pool.page_size
         copy_tail = bool(tail) and pool.is_shared(block.pages[-1])
         extra = pool.pages_for(length + count) - len(block.pages)
         self._new = pool.allocate(extra + copy_tail)
+        pool.reserved_pages += len(self._new)
         self._drop = block.pages[-1:] if copy_tail else []
         kept = block.pages[:-1] if copy_tail else block.pages
         self.pages = kept + self._new  # page list of the block as it will be
@@ -55,14 +59,22 @@ class Reservation:
         copy_tail = bool(length % pool.page_size) and pool.is_shared(block.pages[-1])
         return pool.pages_for(length + count) - len(block.pages) + copy_tail
 
+    def check(self) -> None:
+        """Raise BlockError if the block was changed since, so that committing would corrupt it."""
+        if len(self.block) != self._length or self.block.pages != self._before:
+            raise BlockError(f"{self.block!r} was changed while a forward was writing to it")
+
     def commit(self, tokens: Sequence[int] | None = None) -> None:
         """Make the tokens part of the block. `tokens`: their ids, where known."""
+        self.check()
+        self.block.pool.reserved_pages -= len(self._new)
         self.block.pages[:] = self.pages
         self.block.tokens.extend([UNKNOWN_TOKEN] * self.count if tokens is None else tokens)
         self.block.pool.release(self._drop)
 
     def rollback(self) -> None:
         """Give the new pages back; the block stays as it was."""
+        self.block.pool.reserved_pages -= len(self._new)
         self.block.pool.release(self._new)
 
 

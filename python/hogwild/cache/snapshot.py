@@ -105,6 +105,7 @@ def load_blocks(
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     _check_layers(header, tensors, pool)
     pages = pool.allocate(header["pages"])
+    before = dict(pool.layers)
     try:
         _fill_layers(header, tensors, pool, pages, torch.device(device))
         blocks = {}
@@ -115,6 +116,9 @@ def load_blocks(
             block.pages.extend(held)
             block.tokens.extend(tensors[f"tokens.{name}"].tolist())
         return blocks
+    except BaseException:
+        pool.layers = before
+        raise
     finally:
         pool.release(pages)  # the blocks hold references of their own
 

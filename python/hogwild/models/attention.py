@@ -61,17 +61,29 @@ class Attend(Protocol):
         """Output of one layer, [T, heads, value_dim]."""
 
 
-_ACTIVE: ContextVar[Attend | None] = ContextVar("hogwild_attend", default=None)
+class _Active:
+    """An `Attend` and whether its forward still runs."""
+
+    __slots__ = ("attend", "live")
+
+    def __init__(self, attend: Attend) -> None:
+        self.attend, self.live = attend, True
+
+
+_ACTIVE: ContextVar[_Active | None] = ContextVar("hogwild_attend", default=None)
 
 
 @contextmanager
 def attending(attend: Attend) -> Iterator[None]:
     """Let `attend` answer the attention calls of the forwards in this context."""
-    token = _ACTIVE.set(attend)
+    before, active = _ACTIVE.get(), _Active(attend)
+    _ACTIVE.set(active)
     try:
         yield
     finally:
-        _ACTIVE.reset(token)
+        # Marked and not only reset: a forward that Ctrl-C left behind may be cleared up by another thread.
+        active.live = False
+        _ACTIVE.set(before)
 
 
 def _attention(
@@ -88,8 +100,8 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface: q, k, v [B, heads, n, dim] -> ([B, n, heads, value_dim], None)."""
-    attend = _ACTIVE.get()
-    if attend is None:
+    active = _ACTIVE.get()
+    if active is None or not active.live:
         raise HogwildError(
             'attention implementation "hogwild" was called outside of a shared-cache forward; '
             "use hogwild.enable(model) and pass past_key_values, or run the model through an Engine"
@@ -107,7 +119,7 @@ def _attention(
                 f"{type(module).__name__} passes a tensor {name!r} to its attention function"
             )
     call = AttentionCall(module, query, key, value, scaling, sliding_window, softcap, s_aux)
-    out = attend(call)
+    out = active.attend(call)
     return out.view(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
 
 

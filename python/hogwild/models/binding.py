@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -54,7 +58,8 @@ class Binding:
         self._frozen: list[FrozenRope] = find_frozen(model, self.config, max_length)
         limits = [positions, max_length, *(rope.limit for rope in self._frozen)]
         self.max_length: int | None = min((n for n in limits if n is not None), default=None)
-        self._open: tuple[torch.nn.Module, ExitStack, ForwardPlan] | None = None
+        self._begun: _Begun | None = None
+        self._running = False
         with self._switched_on():
             self._frequencies = frequencies(model)
             inv_freqs = self._inv_freqs()
@@ -77,50 +82,63 @@ class Binding:
             ContextLengthError: a view would be longer than the model's positions.
             UnsupportedModelError: an attention layer was not called exactly once.
         """
-        self.abandon()
+        self.settle()
+        if self._running:
+            raise HogwildError("another forward of this model is running: one may run at a time")
         self._check(plan)
         run = _Run(plan, self.rotary)
-        with self._switched_on(), attending(run):
-            yield
+        self._running = True
+        try:
+            with self._switched_on(), attending(run):
+                yield
+        finally:
+            self._running = False
         if missing := sorted(set(range(len(self.rotary))) - run.layers):
             raise UnsupportedModelError(
                 f"attention layers {missing} did not use the shared cache in this forward"
             )
 
-    def begin(self, module: torch.nn.Module, plan: ForwardPlan) -> None:
-        """Enter `running` for a forward whose end comes in another call (hooks around `module`)."""
+    def begin(self, module: torch.nn.Module, plan: ForwardPlan, frame: FrameType) -> None:
+        """Enter `running` for a call of `module` that executes in `frame`; its end comes in another call (hooks)."""
         stack = ExitStack()
         stack.enter_context(self.running(plan))
-        self._open = (module, stack, plan)
+        self._begun = _Begun(module, stack, plan, frame, threading.get_ident())
 
     def end(self, module: torch.nn.Module, success: bool) -> None:
         """End what `begin` began for `module`: commit on success, else roll back. Harmless without a beginning."""
+        begun = self._begun
+        if begun is None or begun.module is not module:
+            return
         if not success:
-            self.abandon(module)
-        elif self._open is not None and self._open[0] is module:
-            (_, stack, plan), self._open = self._open, None
-            try:
-                stack.close()
-                plan.commit()
-            finally:
-                plan.rollback()
+            self._abandon()
+            return
+        self._begun = None
+        try:
+            begun.stack.close()
+            begun.plan.commit()
+        finally:
+            begun.plan.rollback()
 
-    def abandon(self, module: torch.nn.Module | None = None) -> None:
-        """Undo a forward that was begun (for `module`, or for any) and never ended: Ctrl-C passes hooks by."""
-        if self._open is not None and module in (None, self._open[0]):
-            (_, stack, plan), self._open = self._open, None
-            plan.rollback()
+    def settle(self) -> None:
+        """Undo a forward that was begun and left without an end: Ctrl-C passes hooks by."""
+        if self._begun is not None and not self._begun.is_live():
+            self._abandon()
+
+    def _abandon(self) -> None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.plan.rollback()
             with suppress(HogwildError):  # it did not use all layers
-                stack.close()
+                begun.stack.close()
 
     def _check(self, plan: ForwardPlan) -> None:
-        model, owner = self.model, plan.pool.model
-        if owner is None:
-            plan.pool.model = self._model
-        elif owner() is not model:
+        model, pool = self.model, plan.pool
+        owner = pool.model() if pool.model is not None else None
+        if pool.model is not None and owner is not model and not pool.is_empty:
+            other = "a model that was deleted" if owner is None else f"another model ({type(owner).__name__})"
             raise BlockError(
-                f"the blocks of this forward hold keys of another model ({type(owner()).__name__}) than "
-                f"{type(model).__name__}: a pool belongs to the model that wrote to it first"
+                f"the blocks of this forward hold keys of {other}, not of this {type(model).__name__}: a pool "
+                "belongs to the model that wrote to it first"
             )
         longest = max(plan.view_lengths)
         if self.max_length is not None and longest > self.max_length:
@@ -130,6 +148,7 @@ class Binding:
             raise UnsupportedModelError(
                 "the model's rotary frequencies changed after enable(): call enable(model) again"
             )
+        pool.model = self._model
 
     def _inv_freqs(self) -> list[torch.Tensor]:
         return [getattr(module, name) for module, name in self._frequencies]
@@ -160,6 +179,24 @@ class Binding:
                 yield
             finally:
                 self.config._attn_implementation = before
+
+
+@dataclass
+class _Begun:
+    """A forward between its hooks."""
+
+    module: torch.nn.Module
+    stack: ExitStack
+    plan: ForwardPlan
+    frame: FrameType
+    thread: int
+
+    def is_live(self) -> bool:
+        """Whether the module's call is still on its thread's stack."""
+        frame = sys._current_frames().get(self.thread)
+        while frame is not None and frame is not self.frame:
+            frame = frame.f_back
+        return frame is not None
 
 
 class _Run:

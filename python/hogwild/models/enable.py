@@ -3,18 +3,85 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from hogwild.cache import Block
 from hogwild.errors import UnsupportedModelError
 from hogwild.models.binding import Binding
 from hogwild.models.cache_argument import CacheArgument, plan_inputs
 
 __all__ = ["binding_of", "disable", "enable"]
+
+
+class _Hooks:
+    """Hooks around the calls of one module. In a copy of the module (deepcopy, pickle) they do nothing."""
+
+    _binding: Binding | None = None
+    _handles: Sequence[RemovableHandle] = ()
+
+    def attach(self, module: torch.nn.Module, binding: Binding) -> None:
+        self._binding = binding
+        self._handles = [
+            module.register_forward_pre_hook(self.begin, with_kwargs=True),
+            module.register_forward_hook(self.end, with_kwargs=True, always_call=True),
+        ]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Hooks:
+        return _Hooks()
+
+    def __reduce__(self) -> tuple[type[_Hooks], tuple[()]]:
+        return _Hooks, ()
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def begin(
+        self, module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]
+    ) -> tuple[tuple, dict[str, Any]] | None:
+        """Pre-hook: a call with one of our caches becomes a call without any, within a running plan."""
+        binding = self._binding
+        if binding is None:
+            return None
+        binding.settle()
+        if not any(_is_cache(argument) for argument in (*args, *kwargs.values())):
+            return None
+        kwargs = _named(module.forward, args) | kwargs
+        cache = kwargs.get("past_key_values")
+        if cache is None or not _is_cache(cache):
+            name = next(name for name, argument in kwargs.items() if _is_cache(argument))
+            raise TypeError(f"{name}: a shared cache goes into past_key_values")
+        if kwargs.get("position_ids") is not None:
+            raise ValueError("position_ids: leave it out, positions follow from the blocks")
+        inputs = kwargs.get("input_ids")
+        vocabulary = binding.model.get_input_embeddings().num_embeddings
+        plan = plan_inputs(
+            cache, inputs, kwargs.get("inputs_embeds"), kwargs.get("attention_mask"), vocabulary
+        )
+        try:
+            binding.begin(module, plan, sys._getframe(1))
+        except BaseException:
+            plan.rollback()
+            raise
+        tokens = inputs if inputs is not None else kwargs["inputs_embeds"]
+        return (), kwargs | {
+            "past_key_values": None,
+            "use_cache": False,
+            "attention_mask": None,
+            "position_ids": plan.position_ids.to(tokens.device),
+        }
+
+    def end(self, module: torch.nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        """Hook behind the call; after a failure too, then without an output."""
+        if self._binding is not None:
+            self._binding.end(module, success=output is not None)
 
 
 class _Enabled:
@@ -23,17 +90,19 @@ class _Enabled:
     def __init__(self, model: PreTrainedModel, max_length: int | None) -> None:
         self.binding = Binding(model, max_length)
         # the inner model too, since wrappers such as PEFT call its parent's forward past the hooks
-        modules = {id(m): m for m in (model, model.base_model)}
-        self.handles = []
-        for module in modules.values():
-            self.handles.append(module.register_forward_pre_hook(_begin, with_kwargs=True))
-            self.handles.append(module.register_forward_hook(_end, with_kwargs=True, always_call=True))
-            _BY_MODULE[module] = self.binding
+        self.hooks = [_Hooks() for _ in _modules(model)]
+        for hooks, module in zip(self.hooks, _modules(model), strict=True):
+            hooks.attach(module, self.binding)
 
 
-# gone with the models; the hooks find the binding by module, so that a deep copy of a model is not bound
+# gone with the models
 _ENABLED: weakref.WeakKeyDictionary[torch.nn.Module, _Enabled] = weakref.WeakKeyDictionary()
-_BY_MODULE: weakref.WeakKeyDictionary[torch.nn.Module, Binding] = weakref.WeakKeyDictionary()
+
+
+def _modules(model: PreTrainedModel) -> list[torch.nn.Module]:
+    """The model, and the decoder inside of it where that is a module of its own."""
+    base = getattr(model, "base_model", model)
+    return [model] if base is model else [model, base]
 
 
 def enable(model: PreTrainedModel, max_length: int | None = None) -> PreTrainedModel:
@@ -55,11 +124,17 @@ def enable(model: PreTrainedModel, max_length: int | None = None) -> PreTrainedM
         UnsupportedModelError: it cannot share a cache; the message says why, and the model is as it was.
         ValueError: `max_length` is more than the model's positions.
     """
+    if model in _ENABLED:
+        _ENABLED[model].binding.settle()
+    for other in list(_ENABLED):
+        if other is not model and any(module in _modules(other) for module in _modules(model)):
+            raise UnsupportedModelError(
+                f"{type(other).__name__} shares modules with this {type(model).__name__} and is enabled already: "
+                "disable it first"
+            )
     enabled = _Enabled(model, max_length)
     disable(model)
     _ENABLED[model] = enabled
-    for module in (model, model.base_model):
-        _BY_MODULE[module] = enabled.binding
     return model
 
 
@@ -67,11 +142,9 @@ def disable(model: PreTrainedModel) -> PreTrainedModel:
     """Undo `enable`; harmless if the model is not enabled."""
     enabled = _ENABLED.pop(model, None)
     if enabled is not None:
-        enabled.binding.abandon()
-        for handle in enabled.handles:
-            handle.remove()
-        for module in (model, model.base_model):
-            _BY_MODULE.pop(module, None)
+        enabled.binding.settle()
+        for hooks in enabled.hooks:
+            hooks.remove()
     return model
 
 
@@ -89,41 +162,8 @@ def binding_of(model: torch.nn.Module) -> Binding:
     return enabled.binding
 
 
-def _begin(
-    module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]
-) -> tuple[tuple, dict[str, Any]] | None:
-    """Forward pre-hook: a call with one of our caches becomes a call without any, within a running plan."""
-    binding = _BY_MODULE.get(module)
-    if binding is None:
-        return None
-    binding.abandon(module)
-    if not any(isinstance(argument, CacheArgument) for argument in (*args, *kwargs.values())):
-        return None
-    kwargs = _named(module.forward, args) | kwargs
-    cache = kwargs["past_key_values"]
-    if kwargs.get("position_ids") is not None:
-        raise ValueError("position_ids: leave it out, positions follow from the blocks")
-    inputs = kwargs.get("input_ids")
-    plan = plan_inputs(cache, inputs, kwargs.get("inputs_embeds"), kwargs.get("attention_mask"))
-    try:
-        binding.begin(module, plan)
-    except BaseException:
-        plan.rollback()
-        raise
-    tokens = inputs if inputs is not None else kwargs["inputs_embeds"]
-    return (), kwargs | {
-        "past_key_values": None,
-        "use_cache": False,
-        "attention_mask": None,
-        "position_ids": plan.position_ids.to(tokens.device),
-    }
-
-
-def _end(module: torch.nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
-    """Forward hook, called after failures too, then without an output."""
-    binding = _BY_MODULE.get(module)
-    if binding is not None:
-        binding.end(module, success=output is not None)
+def _is_cache(argument: object) -> bool:
+    return isinstance(argument, (CacheArgument, Block))
 
 
 def _named(forward: Callable, args: tuple) -> dict[str, Any]:

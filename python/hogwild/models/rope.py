@@ -42,9 +42,9 @@ class FrozenRope:
     limit: int
 
     @property
-    def buffer(self) -> torch.Tensor:
-        """The module's own frequencies, overwritten while frozen."""
-        return getattr(self.module, "inv_freq" if self.layer_type is None else f"{self.layer_type}_inv_freq")
+    def buffer(self) -> str:
+        """Name of the module's own frequencies, replaced while frozen."""
+        return "inv_freq" if self.layer_type is None else f"{self.layer_type}_inv_freq"
 
 
 def frequencies(model: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
@@ -112,13 +112,13 @@ def frozen(ropes: Sequence[FrozenRope]) -> Iterator[None]:
     saved = []
     try:
         for rope in ropes:
-            saved.append((rope, rope.buffer.clone(), rope.module.rope_type))
+            saved.append((rope, getattr(rope.module, rope.buffer), rope.module.rope_type))
             kinds = rope.module.rope_type
             held = kinds | {rope.layer_type: _FROZEN} if isinstance(kinds, dict) else _FROZEN
             setattr(rope.module, "rope_type", held)  # noqa: B010 (type checkers take it for a submodule)
-            rope.buffer.copy_(rope.inv_freq)
+            setattr(rope.module, rope.buffer, rope.inv_freq)
         yield
     finally:
         for rope, inv_freq, kinds in reversed(saved):
             rope.module.rope_type = kinds
-            rope.buffer.copy_(inv_freq)
+            setattr(rope.module, rope.buffer, inv_freq)
