@@ -201,7 +201,7 @@ def main() -> None:
         )
         rows.append(
             {
-                "case": f"{workers} workers",
+                "case": f"{workers} worker{'s' if workers > 1 else ''}",
                 "workers": workers,
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "prompt_tokens": len(prompt),
