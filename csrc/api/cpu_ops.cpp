@@ -1,33 +1,17 @@
 // torch.ops.hogwild on the CPU.
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <torch/csrc/stable/c/shim.h>
 #include <torch/library.h>
 
 #include <tuple>
 
 #include "csrc/api/arguments.h"
 #include "csrc/api/cpu_values.h"
+#include "csrc/api/torch_threads.h"
 #include "csrc/cpu/attention_plan.h"
 #include "csrc/cpu/ops.h"
 
 namespace hogwild::api {
 namespace {
-
-cpu::Parallel torch_threads() {
-    // Not at::parallel_for: it is a header's code, and serial unless this file is compiled with OpenMP, which
-    // may then be another one than torch's. This runs inside of torch, on its threads.
-    const auto run = [](int count, const std::function<void(int)>& body) {
-        const auto range = [](int64_t begin, int64_t end, void* context) {
-            const auto& function = *static_cast<const std::function<void(int)>*>(context);
-            for (int64_t index = begin; index < end; ++index) function(static_cast<int>(index));
-        };
-        const AOTITorchError error =
-            torch_parallel_for(0, count, 1, range, const_cast<std::function<void(int)>*>(&body));
-        TORCH_CHECK(error == AOTI_TORCH_SUCCESS, "torch_parallel_for failed");
-    };
-    return {at::get_num_threads(), run};
-}
 
 void append(const at::Tensor& k, const at::Tensor& v, at::Tensor k_cache, at::Tensor v_cache,
             const at::Tensor& slots) {

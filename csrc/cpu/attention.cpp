@@ -11,9 +11,6 @@ namespace {
 
 constexpr int kNarrowRows = 8;
 
-// What a thread must have to do to be worth waking: some tens of microseconds.
-constexpr int64_t kMinThreadMultiplyAdds = 1 << 21;
-
 AttentionKernel attention_kernel(Isa isa, DType dtype) {
     switch (isa) {
 #if defined(__x86_64__)
@@ -29,7 +26,7 @@ AttentionKernel attention_kernel(Isa isa, DType dtype) {
 
 int num_workers(const AttentionPlan& plan, const Parallel& parallel) {
     const auto tasks = static_cast<int64_t>(plan.tasks().size());
-    const int64_t worthwhile = std::max<int64_t>(1, plan.multiply_adds() / kMinThreadMultiplyAdds);
+    const int64_t worthwhile = std::max<int64_t>(1, plan.multiply_adds() / parallel.min_work);
     return static_cast<int>(std::min({int64_t{parallel.num_threads}, tasks, worthwhile}));
 }
 

@@ -7,10 +7,15 @@
 
 namespace hogwild::cpu {
 
+// Some tens of microseconds.
+constexpr int64_t kDefaultMinWork = 1 << 21;
+
 struct Parallel {
     int num_threads;
     // Calls body(0) .. body(count - 1), in any order, each on any thread, and returns when all are done.
     void (*run)(int count, const std::function<void(int)>& body);
+    // Multiply-adds that a thread must have to do to be worth waking; `attention` asks.
+    int64_t min_work = kDefaultMinWork;
 };
 
 // body(begin, end) over [0, count) cut into one piece per thread, none smaller than `grain`.

@@ -194,9 +194,8 @@ Expected expected(const Case<T>& c, int group, int token, int head) {
     return {out, std::log(denominator)};
 }
 
-void run(const AttentionParams& params, int num_threads, cpu::Isa isa) {
+void run(const AttentionParams& params, const cpu::Parallel& threads, cpu::Isa isa) {
     const cpu::AttentionPlan plan(params);
-    const cpu::Parallel threads = std_threads(num_threads);
     std::vector<float> workspace(cpu::attention_workspace(plan, threads) + 16, kNaN);
     void* aligned = workspace.data();
     size_t space = workspace.size() * sizeof(float);
@@ -208,7 +207,7 @@ template <typename T>
 void compare(Case<T>& c, int seed, cpu::Isa isa, double rounding) {
     const AttentionParams& p = c.params;
     const char* name = cpu::isa_name(isa);
-    run(p, 2, isa);
+    run(p, std_threads(3, 1), isa);  // however small the tasks are
     for (int group = 0; group < p.num_groups; ++group) {
         for (int token = p.group_tokens[group]; token < p.group_tokens[group + 1]; ++token) {
             for (int head = 0; head < p.num_heads; ++head) {
@@ -226,10 +225,14 @@ void compare(Case<T>& c, int seed, cpu::Isa isa, double rounding) {
             }
         }
     }
-    const std::vector<T> two_threads = c.out;
-    run(p, 1, isa);
-    CHECK(std::memcmp(two_threads.data(), c.out.data(), c.out.size() * sizeof(T)) == 0,
-          "%s, seed %d: one thread gives other bits than two", name, seed);
+    const std::vector<T> out = c.out;
+    const std::vector<float> lse = c.lse;
+    for (const cpu::Parallel& threads : {std_threads(1), std_threads(2)}) {
+        run(p, threads, isa);
+        CHECK(std::memcmp(out.data(), c.out.data(), out.size() * sizeof(T)) == 0 &&
+                  std::memcmp(lse.data(), c.lse.data(), lse.size() * sizeof(float)) == 0,
+              "%s, seed %d: %d threads give other bits than three", name, seed, threads.num_threads);
+    }
 }
 
 template <typename T>
@@ -243,9 +246,31 @@ void test_type(double rounding) {
     }
 }
 
+// Threads are woken for enough work only: the caller of `run` counts them.
+void test_number_of_threads() {
+    static int woken;
+    const auto run_here = [](int count, const std::function<void(int)>& body) {
+        woken = count;
+        for (int i = 0; i < count; ++i) body(i);
+    };
+    int seed = 0;
+    while (cpu::AttentionPlan(Case<float>(seed).params).tasks().size() < 3) ++seed;
+    Case<float> c(seed);
+    const int64_t work = cpu::AttentionPlan(c.params).multiply_adds();
+    const struct {
+        int64_t min_work;
+        int expected;
+    } limits[] = {{1, 3}, {work / 2, 2}, {work, 1}, {work + 1, 1}};
+    for (const auto& limit : limits) {
+        run(c.params, {3, run_here, limit.min_work}, cpu::Isa::kBaseline);
+        CHECK(woken == limit.expected, "%d threads, not %d", woken, limit.expected);
+    }
+}
+
 }  // namespace
 
 void test_attention() {
+    test_number_of_threads();
     test_type<float>(0);
     test_type<cpu::BFloat16>(1.0 / 256);
     test_type<cpu::Float16>(1.0 / 2048);
