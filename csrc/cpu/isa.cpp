@@ -1,7 +1,8 @@
 #include "csrc/cpu/isa.h"
 
 #include <cstdlib>
-#include <cstring>
+#include <stdexcept>
+#include <string>
 
 namespace hogwild::cpu {
 namespace {
@@ -9,13 +10,18 @@ namespace {
 constexpr Isa kWidestFirst[] = {Isa::kAvx512, Isa::kAvx2, Isa::kBaseline};
 
 Isa choose() {
-    const char* wanted = std::getenv("HOGWILD_CPU_ISA");
-    bool allowed = wanted == nullptr;
+    const char* value = std::getenv("HOGWILD_CPU_ISA");
+    const std::string wanted = value == nullptr ? "" : value;
+    std::string known, supported;
     for (Isa isa : kWidestFirst) {
-        allowed = allowed || std::strcmp(wanted, isa_name(isa)) == 0;
-        if (allowed && isa_supported(isa)) return isa;
+        const std::string name = isa_name(isa);
+        known += (known.empty() ? "" : ", ") + name;
+        if (!isa_supported(isa)) continue;
+        if (wanted.empty() || wanted == name) return isa;
+        supported += (supported.empty() ? "" : ", ") + name;
     }
-    return Isa::kBaseline;
+    throw std::invalid_argument("HOGWILD_CPU_ISA is \"" + wanted + "\"; expected one of " + known +
+                                ", and of these the processor supports " + supported);
 }
 
 }  // namespace

@@ -9,8 +9,9 @@ const char* isa_name(Isa isa);
 
 bool isa_supported(Isa isa);
 
-// The widest that this machine supports, or the narrower one that HOGWILD_CPU_ISA names: baseline, avx2,
-// avx512.
+// The widest that this processor supports, or the one that the environment variable HOGWILD_CPU_ISA names:
+// baseline, avx2 or avx512. Read at the first call; std::invalid_argument (in Python: ValueError) if there is
+// no instruction set of that name or this processor lacks it. Set but empty is as not set.
 Isa best_isa();
 
 }  // namespace hogwild::cpu
