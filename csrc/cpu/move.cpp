@@ -29,16 +29,41 @@ void rotate_row(T* row, const float* cos, const float* sin, const RotaryDims& ro
     }
 }
 
+// cos and sin of the last shift asked for: the entries of one block have the same, and computing them takes
+// longer than moving an entry.
+class Rotation {
+  public:
+    explicit Rotation(const MoveParams& params) : params_(params), cos_(half()), sin_(half()) {}
+
+    void set_shift(int32_t shift) {
+        if (shift == shift_) return;
+        shift_ = shift;
+        for (int pair = 0; pair < half(); ++pair) {
+            const double angle = static_cast<double>(shift) * static_cast<double>(params_.inv_freq[pair]);
+            cos_[pair] = static_cast<float>(std::cos(angle));
+            sin_[pair] = static_cast<float>(std::sin(angle));
+        }
+    }
+
+    template <typename T>
+    void apply(T* row) const {
+        rotate_row(row, cos_.data(), sin_.data(), params_.rotary);
+    }
+
+  private:
+    int half() const { return params_.rotary.half; }
+
+    const MoveParams& params_;
+    int32_t shift_ = 0;  // never asked for: it is a copy
+    std::vector<float> cos_, sin_;
+};
+
 template <typename T>
-void move_entry(const MoveParams& params, int64_t entry, float* cos, float* sin) {
+void move_entry(const MoveParams& params, int64_t entry, Rotation& rotation) {
     const Cache& cache = params.cache;
     const int32_t shift = params.shift[entry];
     const bool rotates = shift != 0 && params.inv_freq != nullptr;
-    for (int pair = 0; rotates && pair < params.rotary.half; ++pair) {
-        const double angle = static_cast<double>(shift) * static_cast<double>(params.inv_freq[pair]);
-        cos[pair] = static_cast<float>(std::cos(angle));
-        sin[pair] = static_cast<float>(std::sin(angle));
-    }
+    if (rotates) rotation.set_shift(shift);
     const int64_t src = params.src_slots[entry], dst = params.dst_slots[entry];
     const T* src_k = entry_rows<T>(cache.k, cache, src, cache.head_dim);
     const T* src_v = entry_rows<T>(cache.v, cache, src, cache.value_dim);
@@ -49,7 +74,7 @@ void move_entry(const MoveParams& params, int64_t entry, float* cos, float* sin)
         const int64_t v_offset = head * cache.page_size * cache.value_dim;
         std::memcpy(dst_k + k_offset, src_k + k_offset, sizeof(T) * cache.head_dim);
         std::memcpy(dst_v + v_offset, src_v + v_offset, sizeof(T) * cache.value_dim);
-        if (rotates) rotate_row(dst_k + k_offset, cos, sin, params.rotary);
+        if (rotates) rotation.apply(dst_k + k_offset);
     }
 }
 
@@ -58,10 +83,10 @@ void move_entry(const MoveParams& params, int64_t entry, float* cos, float* sin)
 void move(const MoveParams& params, const Parallel& parallel) {
     dispatch(params.dtype, [&](auto element) {
         for_ranges(parallel, params.num_entries, 16, [&](int64_t begin, int64_t end) {
-            std::vector<float> cos(params.rotary.half), sin(params.rotary.half);
+            Rotation rotation(params);
             for (int64_t entry = begin; entry < end; ++entry) {
                 if (params.src_slots[entry] < 0 || params.dst_slots[entry] < 0) continue;
-                move_entry<decltype(element)>(params, entry, cos.data(), sin.data());
+                move_entry<decltype(element)>(params, entry, rotation);
             }
         });
     });

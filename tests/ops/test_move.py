@@ -37,6 +37,26 @@ def test_equals_reference(
         assert error <= 2 * torch_error + torch.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("shifts", [(7,), (7, -3, 7), (0, 7, 0, 7, -7)])
+def test_runs_of_entries_with_one_shift(shifts: tuple[int, ...], device: str) -> None:
+    """Entries of one block have the same shift; each gives the bits of its entry moved alone."""
+    count = 20 * len(shifts)
+    k_cache, v_cache = torch.randn(2 * count, 2, 1, 16), torch.randn(2 * count, 2, 1, 8)
+    src = torch.arange(count)
+    src[5] = -1
+    shift = torch.tensor(shifts, dtype=torch.int32).repeat_interleave(20)
+    caches = [cache.to(device, copy=True) for cache in (k_cache, v_cache)]
+    torch.ops.hogwild.move(
+        *caches, *(x.to(device) for x in (src, torch.arange(count) + count, shift, inv_freq(16)))
+    )
+    alone = [cache.to(device, copy=True) for cache in (k_cache, v_cache)]
+    for i in range(count):
+        one = (src[i : i + 1], torch.tensor([i + count]), shift[i : i + 1], inv_freq(16))
+        torch.ops.hogwild.move(*alone, *(x.to(device) for x in one))
+    assert torch.equal(caches[0], alone[0]) and torch.equal(caches[1], alone[1])
+    assert not torch.equal(caches[0][-1].cpu(), k_cache[count - 1])  # the last shift is never 0
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_shift_0_copies_the_bits(dtype: torch.dtype, device: str) -> None:
     k_cache = torch.randn(4, 2, 4, 16).to(dtype)
