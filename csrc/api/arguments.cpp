@@ -13,7 +13,7 @@ Cache cache_params(const char* op, const at::Tensor& k_cache, const at::Tensor& 
     Argument(op, "k_cache", k_cache).shape({-1, -1, -1, -1}, "[P, K, S, D]").contiguous().element_type();
     Argument(op, "v_cache", v_cache)
         .dtype(k_cache.scalar_type())
-        .device(k_cache.device())
+        .device_of(k_cache, "k_cache")
         .shape({k_cache.size(0), k_cache.size(1), k_cache.size(2), -1}, "[P, K, S, Dv]")
         .contiguous();
     for (int64_t dim = 1; dim < 4; ++dim) {
@@ -28,7 +28,8 @@ Cache cache_params(const char* op, const at::Tensor& k_cache, const at::Tensor& 
 
 RotaryDims rotary_dims(const char* op, const char* source, int64_t half, int64_t start, bool interleaved,
                        int64_t head_dim) {
-    HOGWILD_CHECK_VALUE(start >= 0, op, ": rotary_start is ", start, "; expected 0 or more");
+    HOGWILD_CHECK_VALUE(start >= 0 && start <= head_dim, op, ": rotary_start is ", start, "; expected 0 to ",
+                        head_dim, ", the dims of a head");
     HOGWILD_CHECK_VALUE(start + 2 * half <= head_dim, op, ": ", source, " rotates ", 2 * half,
                         " dims from rotary_start ", start, " on, but a head has only ", head_dim);
     return {to_int(half), to_int(start), interleaved};
@@ -49,16 +50,19 @@ AppendParams append_params(const at::Tensor& k, const at::Tensor& v, const at::T
     AppendParams params{};
     params.cache = cache_params(op, k_cache, v_cache);
     params.dtype = Argument(op, "k_cache", k_cache).element_type();
-    const auto device = k_cache.device();
-    Argument(op, "slots", slots).dtype(at::kLong).device(device).shape({-1}, "[T]").contiguous();
+    Argument(op, "slots", slots)
+        .dtype(at::kLong)
+        .device_of(k_cache, "k_cache")
+        .shape({-1}, "[T]")
+        .contiguous();
     const int64_t num_tokens = slots.size(0);
     Argument(op, "k", k)
         .dtype(k_cache.scalar_type())
-        .device(device)
+        .device_of(k_cache, "k_cache")
         .shape({num_tokens, k_cache.size(1), k_cache.size(3)}, "[T, K, D]");
     Argument(op, "v", v)
         .dtype(k_cache.scalar_type())
-        .device(device)
+        .device_of(k_cache, "k_cache")
         .shape({num_tokens, v_cache.size(1), v_cache.size(3)}, "[T, K, Dv]");
     const at::Tensor& k_rows = with_dense_rows(k, keep_alive);
     const at::Tensor& v_rows = with_dense_rows(v, keep_alive);
@@ -76,14 +80,17 @@ AppendParams append_params(const at::Tensor& k, const at::Tensor& v, const at::T
 RotationTableParams rotation_table_params(const at::Tensor& query_pos, const at::Tensor& rotary_pos,
                                           const at::Tensor& inv_freq) {
     const char* op = "rotation_table";
-    const auto device = query_pos.device();
     Argument(op, "query_pos", query_pos).dtype(at::kInt).shape({-1, -1}, "[T, F]").contiguous();
     Argument(op, "rotary_pos", rotary_pos)
         .dtype(at::kInt)
-        .device(device)
+        .device_of(query_pos, "query_pos")
         .shape({query_pos.size(0)}, "[T]")
         .contiguous();
-    Argument(op, "inv_freq", inv_freq).dtype(at::kFloat).device(device).shape({-1}, "[R/2]").contiguous();
+    Argument(op, "inv_freq", inv_freq)
+        .dtype(at::kFloat)
+        .device_of(query_pos, "query_pos")
+        .shape({-1}, "[R/2]")
+        .contiguous();
     RotationTableParams params{};
     params.query_pos = query_pos.data_ptr<int32_t>();
     params.rotary_pos = rotary_pos.data_ptr<int32_t>();
@@ -106,11 +113,10 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
     AttentionParams params{};
     params.cache = cache_params(op, k_cache, v_cache);
     params.dtype = Argument(op, "k_cache", k_cache).element_type();
-    const auto device = k_cache.device();
 
     Argument(op, "q", q)
         .dtype(k_cache.scalar_type())
-        .device(device)
+        .device_of(k_cache, "k_cache")
         .shape({-1, -1, k_cache.size(3)}, "[T, H, D]");
     const int64_t num_tokens = q.size(0), num_heads = q.size(1), num_kv_heads = k_cache.size(1);
     HOGWILD_CHECK_VALUE(num_heads > 0 && num_heads % num_kv_heads == 0, op, ": q has ", num_heads,
@@ -118,7 +124,11 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
 
     const auto int_argument = [&](const char* name, const at::Tensor& tensor, at::IntArrayRef sizes,
                                   const char* meaning) {
-        Argument(op, name, tensor).dtype(at::kInt).device(device).shape(sizes, meaning).contiguous();
+        Argument(op, name, tensor)
+            .dtype(at::kInt)
+            .device_of(k_cache, "k_cache")
+            .shape(sizes, meaning)
+            .contiguous();
         return tensor.data_ptr<int32_t>();
     };
     params.block_lens = int_argument("block_lens", block_lens, {-1}, "[B]");
@@ -133,7 +143,7 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
     if (rotation.has_value()) {
         Argument(op, "rotation", *rotation)
             .dtype(at::kFloat)
-            .device(device)
+            .device_of(k_cache, "k_cache")
             .shape({num_tokens, query_pos.size(1), 2, -1}, "[T, F, 2, R/2]")
             .contiguous();
         params.rotation = rotation->data_ptr<float>();
@@ -142,14 +152,21 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
     params.rotary = rotary_dims(op, "rotation", half, rotary_start, interleaved, k_cache.size(3));
 
     if (sinks.has_value()) {
-        Argument(op, "sinks", *sinks).floating_point().device(device).shape({num_heads}, "[H]");
+        Argument(op, "sinks", *sinks)
+            .floating_point()
+            .device_of(k_cache, "k_cache")
+            .shape({num_heads}, "[H]");
         params.sinks = keep_alive.emplace_back(sinks->to(at::kFloat).contiguous()).data_ptr<float>();
     }
-    HOGWILD_CHECK_VALUE(std::isfinite(scale), op, ": scale is ", scale, "; expected a finite number");
+    params.scale = static_cast<float>(scale);
+    params.softcap = static_cast<float>(softcap);
+    HOGWILD_CHECK_VALUE(std::isfinite(params.scale), op, ": scale is ", scale,
+                        "; expected a number that is finite in fp32");
     HOGWILD_CHECK_VALUE(window >= 0 && window <= std::numeric_limits<int32_t>::max(), op, ": window is ",
                         window, "; expected 0 (none) or a number of tokens");
-    HOGWILD_CHECK_VALUE(std::isfinite(softcap) && softcap >= 0, op, ": softcap is ", softcap,
-                        "; expected 0 (none) or a positive number");
+    HOGWILD_CHECK_VALUE(softcap == 0 || (params.softcap > 0 && std::isfinite(params.softcap)), op,
+                        ": softcap is ", softcap,
+                        "; expected 0 (none) or a number that is positive and finite in fp32");
 
     const at::Tensor& q_rows = with_dense_rows(q, keep_alive);
     params.q = q_rows.data_ptr();
@@ -162,8 +179,6 @@ AttentionParams attention_params(const at::Tensor& q, const at::Tensor& k_cache,
     params.max_pages = to_int(block_table.size(1));
     params.num_heads = to_int(num_heads);
     params.window = to_int(window);
-    params.scale = static_cast<float>(scale);
-    params.softcap = static_cast<float>(softcap);
     return params;
 }
 
@@ -174,20 +189,27 @@ MoveParams move_params(const at::Tensor& k_cache, const at::Tensor& v_cache, con
     MoveParams params{};
     params.cache = cache_params(op, k_cache, v_cache);
     params.dtype = Argument(op, "k_cache", k_cache).element_type();
-    const auto device = k_cache.device();
-    Argument(op, "src_slots", src_slots).dtype(at::kLong).device(device).shape({-1}, "[N]").contiguous();
+    Argument(op, "src_slots", src_slots)
+        .dtype(at::kLong)
+        .device_of(k_cache, "k_cache")
+        .shape({-1}, "[N]")
+        .contiguous();
     const int64_t num_entries = src_slots.size(0);
     Argument(op, "dst_slots", dst_slots)
         .dtype(at::kLong)
-        .device(device)
+        .device_of(k_cache, "k_cache")
         .shape({num_entries}, "[N]")
         .contiguous();
-    Argument(op, "shift", shift).dtype(at::kInt).device(device).shape({num_entries}, "[N]").contiguous();
+    Argument(op, "shift", shift)
+        .dtype(at::kInt)
+        .device_of(k_cache, "k_cache")
+        .shape({num_entries}, "[N]")
+        .contiguous();
     int64_t half = 0;
     if (inv_freq.has_value()) {
         Argument(op, "inv_freq", *inv_freq)
             .dtype(at::kFloat)
-            .device(device)
+            .device_of(k_cache, "k_cache")
             .shape({-1}, "[R/2]")
             .contiguous();
         params.inv_freq = inv_freq->data_ptr<float>();

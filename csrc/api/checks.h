@@ -42,9 +42,10 @@ class Argument {
         return *this;
     }
 
-    const Argument& device(const at::Device& expected) const {
-        HOGWILD_CHECK_VALUE(tensor_.device() == expected, describe(), "; expected device ", expected,
-                            ", where the caches are");
+    // `name` is the argument whose device all others share.
+    const Argument& device_of(const at::Tensor& other, const char* name) const {
+        HOGWILD_CHECK_VALUE(tensor_.device() == other.device(), describe(), "; expected device ",
+                            other.device(), ", that of ", name);
         return *this;
     }
 

@@ -1,4 +1,5 @@
-// Checks of what the elements of arguments say: the CPU implementations make them, as reading is free there.
+// Checks of what the elements of arguments say, which must be in the CPU's memory: the CPU implementations
+// make them, as reading is free there, and `_check_attention`.
 #pragma once
 
 #include "csrc/params.h"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -233,10 +234,14 @@ def test_attention_with_too_few_columns() -> None:
 @pytest.mark.parametrize(
     "name, value, error, message",
     [
-        ("scale", float("nan"), ValueError, r"attention: scale is nan; expected a finite number"),
+        ("scale", float("nan"), ValueError, r"attention: scale is nan; expected a number that is finite"),
+        ("scale", 1e39, ValueError, r"attention: scale is 1e\+39; expected a number that is finite in fp32"),
         ("window", -1, ValueError, r"attention: window is -1; expected 0 \(none\) or"),
         ("window", 2**31, ValueError, r"attention: window is 2147483648"),
-        ("softcap", -1.0, ValueError, r"attention: softcap is -1; expected 0 \(none\) or a positive number"),
+        ("softcap", -1.0, ValueError, r"attention: softcap is -1; expected 0 \(none\) or a number that is"),
+        ("softcap", float("nan"), ValueError, r"attention: softcap is nan"),
+        ("softcap", 1e39, ValueError, r"attention: softcap is 1e\+39; .* positive and finite in fp32"),
+        ("softcap", 1e-60, ValueError, r"attention: softcap is 1e-60; .* positive and finite in fp32"),
         ("softcap", float("inf"), ValueError, r"attention: softcap is inf"),
         ("sinks", torch.zeros(3), ValueError, r"attention: sinks is .*\[H\] = \[4\]"),
         (
@@ -245,7 +250,7 @@ def test_attention_with_too_few_columns() -> None:
             TypeError,
             r"attention: sinks is Int.*expected a floating-point dtype",
         ),
-        ("rotary_start", -1, ValueError, r"attention: rotary_start is -1; expected 0 or more"),
+        ("rotary_start", -1, ValueError, r"attention: rotary_start is -1; expected 0 to 16, the dims"),
         (
             "rotary_start",
             1,
@@ -311,6 +316,33 @@ def test_move_from_a_destination() -> None:
         )
 
 
+@pytest.mark.parametrize("start", [-1, 17])
+def test_rotary_start_without_rotation(start: int) -> None:
+    """There is nothing to say about the dims that are rotated."""
+    case = attention_case(Shape(rotary_dims=0, seed=3))
+    (*arguments, _), options = move_call(6, torch.float32, 0, interleaved=False, reach=10, seed=0)
+    message = rf"rotary_start is {start}; expected 0 to 16, the dims of a head"
+    with pytest.raises(ValueError, match=f"attention: {message}"):
+        torch.ops.hogwild.attention(*case.args, **(case.kwargs | {"rotary_start": start}))
+    with pytest.raises(ValueError, match=f"move: {message}"):
+        torch.ops.hogwild.move(*arguments, None, **(options | {"rotary_start": start}))
+
+
+def on_cpu(op: str) -> Callable[..., Any]:
+    """The CPU implementation of an op, whatever devices its arguments are on."""
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+    return partial(getattr(torch.ops.hogwild, op).default.redispatch, keys)
+
+
+def test_device_of_the_other_arguments() -> None:
+    query_pos, rotary_pos, frequencies = ints(*range(6)).view(3, 2), ints(0, 1, 2), torch.ones(4)
+    with pytest.raises(ValueError, match=r"inv_freq is .* on meta; expected device cpu, that of query_pos"):
+        on_cpu("rotation_table")(query_pos, rotary_pos, frequencies.to("meta"))
+    *arguments, slots = append_call(5, torch.float32)
+    with pytest.raises(ValueError, match=r"slots is .* on meta; expected device cpu, that of k_cache"):
+        on_cpu("append")(*arguments, slots.to("meta"))
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", APPEND)
 def test_append_with_a_tensor_on_another_device(name: str) -> None:
@@ -320,12 +352,39 @@ def test_append_with_a_tensor_on_another_device(name: str) -> None:
         torch.ops.hogwild.append(**arguments)
 
 
-def test_attention_by_pytorch_ops_is_refused_in_the_same_words() -> None:
-    case = attention_case(Shape(seed=3))
+def test_attention_by_pytorch_ops_is_refused_in_the_same_words(device: str) -> None:
+    case = attention_case(Shape(seed=3)).to(device)
     q, *others = case.args
     assert torch.ops.hogwild._check_attention(q, *others, **case.kwargs) is None
     with pytest.raises(ValueError, match=r"attention: q is .*\[T, H, D\] = \[-1, -1, 16\]"):
         torch.ops.hogwild._check_attention(q[..., :8], *others, **case.kwargs)
+
+
+@pytest.mark.parametrize(
+    "name, index, value, message",
+    [
+        ("own_block", 0, 7, r"attention: own_block\[0\] is 7; expected -1 or one of the"),
+        ("group_tokens", 2, 99, r"attention: group_tokens\[2\] is 99; expected at most the number of tokens"),
+        ("group_blocks", 1, -1, r"attention: group_blocks\[1\] is -1 after 0"),
+        ("block_lens", 0, 10**6, r"attention: block_lens\[0\] is 1000000; expected 0 to"),
+        (
+            "block_table",
+            (0, 0),
+            2**30,
+            r"attention: block_table\[0, 0\] is 1073741824; expected a page from 0",
+        ),
+    ],
+)
+def test_attention_by_pytorch_ops_is_refused_for_elements(
+    name: str, index: Any, value: int, message: str, device: str
+) -> None:
+    case = attention_case(Shape(groups=2, padding=1, seed=3)).to(device)
+    arguments = dict(zip(ATTENTION, case.args, strict=True))
+    assert arguments["block_lens"][0] > 0
+    torch.ops.hogwild._check_attention(**arguments, **case.kwargs)
+    arguments[name] = with_element(index, value)(arguments[name])
+    with pytest.raises(ValueError, match=message):
+        torch.ops.hogwild._check_attention(**arguments, **case.kwargs)
 
 
 @pytest.mark.cuda
