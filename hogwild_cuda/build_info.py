@@ -17,7 +17,10 @@ _RECORD = Path(__file__).with_name("_build.json")
 
 @dataclass(frozen=True)
 class BuildInfo:
-    """Facts for bug reports and for `hogwild info`; everything recorded at build time but the last three."""
+    """Facts for bug reports and for `hogwild info`.
+
+    From `torch_built` to `git_commit` they were recorded at build time; the others are found out when asked for.
+    """
 
     version: str
     torch_built: str  # the PyTorch whose headers the extension was compiled with
@@ -37,7 +40,8 @@ def build_info() -> BuildInfo:
     """Returns what was built, with what, and why something is missing.
 
     Raises:
-      ImportError: the extension has not been built.
+      ImportError: setup.py's record of the build is missing (without the extension itself, importing this
+        package has failed already).
     """
     record = read_record()
     return BuildInfo(

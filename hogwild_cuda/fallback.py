@@ -39,7 +39,8 @@ def _with_warning(op: str, implementation: Callable[..., Any], reason: str) -> C
 
 def _checked_attention(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
     torch.ops.hogwild._check_attention(*args, **kwargs)
-    return reference.attention(*args, **kwargs)
+    with torch.no_grad():  # as the kernels: no gradients
+        return reference.attention(*args, **kwargs)
 
 
 def _register() -> None:

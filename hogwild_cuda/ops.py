@@ -4,7 +4,16 @@ Sizes: ``T`` packed tokens, ``G`` groups (sessions), ``B`` blocks, ``F`` at leas
 group, ``H`` query heads, ``K`` kv heads, ``D`` and ``Dv`` head dims of keys and values, ``P`` pages of ``S`` tokens,
 ``R`` rotary dims. Queries, keys, values and pages are of one dtype: fp32, bf16 or fp16. All tensors of a call are on
 one device. Wrong dtypes raise TypeError and everything else that is wrong ValueError, naming the argument, before
-anything is written; what the elements of integer tensors say is checked on the CPU only.
+anything is written. What the elements of integer tensors say is checked on the CPU, and on CUDA where `attention`
+is served by PyTorch ops (`hogwild_cuda.fallback`); kernels trust it.
+
+The ops are for inference only: they have no gradients, and a backward pass warns and stops at their outputs.
+
+Environment variables for the CPU, each read once (ValueError where the value is not as said; empty: not set):
+  HOGWILD_CPU_ISA: the instruction set of attention, ``baseline``, ``avx2`` or ``avx512``, instead of the widest that
+    the processor supports; one that it lacks is refused. Read on import.
+  HOGWILD_CPU_MIN_WORK: multiply-adds, 1 or more, that a thread must have to do in attention to be woken, by default
+    2097152. Results do not depend on it. Read at an op's first call.
 """
 
 from __future__ import annotations
@@ -67,8 +76,8 @@ def attention(
 
     A token sees key ``j`` of its group's ``f``-th block iff ``0 <= j <= query_pos[t, f]``,
     ``j < block_lens[f]``, in the block it is written to also ``j <= rotary_pos[t]``, and under a window also
-    ``query_pos[t, f] - j < window``. Keys are read once for all tokens of a group. Values that are not finite may
-    spread to other tokens of their group, never to other groups.
+    ``query_pos[t, f] - j < window``. Keys are read once for all tokens of a group. NaN and infinities stay within
+    their group, but there may reach tokens that do not see them.
 
     Args:
       q: [T, H, D] queries, rotated by the model to ``rotary_pos``; any strides. H is a multiple of K.
