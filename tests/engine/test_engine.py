@@ -257,10 +257,13 @@ def test_a_protocol_that_waits_for_ever(model):
             return []
 
     engine = make_engine(model)
+    events = []
     with pytest.raises(
         HogwildError, match="session 1: the protocol has not finished and has nothing to feed"
     ):
-        list(engine.stream(Waiting(PROMPT)))
+        for event in engine.stream(Waiting(PROMPT)):
+            events.append(event)
+    assert events[-1].type == "finish" and events[-1].reason == "error"
     session = engine.open(Waiting(PROMPT))
     assert [type(e) for _, events in engine.forward() for e in events] == [StartEvent]
     assert engine.forward() == []

@@ -4,7 +4,7 @@ import pytest
 from tiny import TOKENIZER, Writers, contents, drive, make_engine, make_model
 
 from hogwild.cache import Pool
-from hogwild.engine.events import TokenEvent
+from hogwild.engine.events import FinishEvent, TokenEvent
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import ContextLengthError, PoolExhausted
 from hogwild.prompting import StepRule
@@ -70,8 +70,39 @@ def test_a_full_pool_leaves_sessions_usable(model):
 
 def test_a_prompt_larger_than_the_pool(model):
     engine = make_engine(model, page_size=16, max_tokens=32)
+    events = []
     with pytest.raises(PoolExhausted):
-        list(engine.stream(writers()))
+        for event in engine.stream(writers()):
+            events.append(event)
+    assert [event.reason for event in events if isinstance(event, FinishEvent)] == ["error"]
+    assert events[-1].message.startswith("PoolExhausted: pool exhausted: ")
+    assert engine.pool.used_pages == 0
+
+
+def test_sessions_that_wait_for_the_pages_of_others(model):
+    """Room for any one of them, not for all at once: they end one after the other, with the same text."""
+    counts = [10, 40, 40]
+    engine = make_engine(model, page_size=16, max_tokens=16 * 12)
+    protocols = [writers(count, sampling=STOCHASTIC) for count in counts]
+    finishes = {p: event.reason for p, event in engine.run(protocols) if isinstance(event, FinishEvent)}
+    assert [finishes[protocol] for protocol in protocols] == ["max_forwards", "max_forwards", "error"]
+    for protocol, count in zip(protocols[:2], counts[:2], strict=True):
+        assert protocol.said == undisturbed(lambda n=count: writers(n, sampling=STOCHASTIC))
+    assert engine.pool.used_pages == 0
+
+
+def test_a_session_too_large_for_the_pool_ends_alone(model):
+    engine = make_engine(model, page_size=16, max_tokens=16 * 10)
+    large, *small = Writers(PROMPT * 5, [(5, 6), (11,)], count=5), writers(12), writers(12)
+    reasons, order = {}, []
+    for protocol, event in engine.run([large, *small]):
+        if isinstance(event, FinishEvent):
+            reasons[protocol] = event
+            order.append(protocol)
+    assert order[-1] is large  # until then, the others might have made room
+    assert reasons[large].reason == "error" and "PoolExhausted" in reasons[large].message
+    assert [reasons[protocol].reason for protocol in small] == ["max_forwards"] * 2
+    assert [protocol.said for protocol in small] == [undisturbed(writers)] * 2
     assert engine.pool.used_pages == 0
 
 
@@ -111,3 +142,17 @@ def test_a_full_pool_when_steps_move(model):
     *result, full = run(starve=True)
     assert full >= 3
     assert result == expected
+
+
+@pytest.mark.parametrize("pages", [10, 11, 12, 13])
+def test_a_stream_whose_steps_find_no_room(model, pages):
+    sampling = SamplingParams(temperature=0.9, seed=1, forbidden_tokens=(0,))
+    options = {"max_forwards": 60, "sampling": sampling, "rule": ShortSteps()}
+    protocol = CollaborationProtocol("Go.", TOKENIZER, 3, prompt=PROMPT, **options)
+    engine = make_engine(model, page_size=16, max_tokens=16 * pages)
+    events = []
+    with pytest.raises(PoolExhausted):
+        for event in engine.stream(protocol):
+            events.append(event)
+    assert events[-1].reason == "error" and events[-1].tokens == 3 * events[-1].forwards > 0
+    assert engine.pool.used_pages == 0

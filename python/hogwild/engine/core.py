@@ -118,6 +118,11 @@ class EngineCore:
         """
         self._sessions = [session for session in self._sessions if not session.closed]
         asked = self._sessions if sessions is None else list(sessions)
+        self._forward(asked)
+        told = [(session, session.take_events()) for session in asked]
+        return [(session, events) for session, events in told if events]
+
+    def _forward(self, asked: Sequence[Session]) -> None:
         while batch := self._select(asked):
             plan: ForwardPlan | None = None
             try:
@@ -131,8 +136,6 @@ class EngineCore:
                 if plan is not None:
                     plan.rollback()
                 raise
-        told = [(session, session.take_events()) for session in asked]
-        return [(session, events) for session, events in told if events]
 
     def _select(self, sessions: Sequence[Session]) -> list[_Item]:
         """Rows of the next forward, a session's side by side; short ones first: decoding never waits."""
@@ -224,7 +227,8 @@ class EngineCore:
         The last event is a `FinishEvent`. Closing the generator, or an exception, frees the session's pages.
 
         Raises:
-            HogwildError, or what the protocol raised: after the `FinishEvent` of reason "error".
+            HogwildError, or what the protocol raised: after the `FinishEvent` of reason "error". It is a
+                `PoolExhausted` where the pool has no room and no other session of the call can make any.
         """
         with self.open(protocol) as session:
             for _, event in self._drive([session]):
@@ -236,7 +240,9 @@ class EngineCore:
         """Run several protocols side by side to their ends, in shared forwards.
 
         Yields each event with its protocol. A session that fails says so in its `FinishEvent`; the others go
-        on. Closing the generator, or an exception, frees the pages of all.
+        on. Where the pool has no room for some, they wait for pages of those that end; where it has none for
+        any, the one that asked for most ends with `PoolExhausted`. Closing the generator, or an exception,
+        frees the pages of all.
         """
         sessions: list[Session] = []
         try:
@@ -249,16 +255,39 @@ class EngineCore:
                 session.close()
 
     def _drive(self, sessions: list[Session]) -> Iterator[tuple[Session, Event]]:
-        for session in sessions:
-            for event in session.take_events():
-                yield session, event
-        while running := [session for session in sessions if not session.finished]:
-            told = self.forward(running)
-            if not told and all(not session.next_rows() for session in running):
-                names = ", ".join(session.name for session in running)
-                raise HogwildError(f"{names}: the protocol has not finished and has nothing to feed")
-            for session, events in told:
+        while True:
+            for session in sessions:
                 if session.finished:
                     session.close()
-                for event in events:
+                for event in session.take_events():
                     yield session, event
+            if not (running := [session for session in sessions if not session.finished]):
+                return
+            self._advance(running)
+
+    def _advance(self, running: list[Session]) -> None:
+        """One forward of those that the pool has room for; when nobody can go on, it ends who is the reason."""
+        before = [session.forwards for session in running]
+        lacking = self._forward_with_room(running)
+        if before != [session.forwards for session in running]:
+            return
+        if any(session.finished or session.has_events for session in running):
+            return
+        if lacking:  # who asks for most, the last of several
+            session, error = max(reversed(lacking), key=lambda pair: pair[1].needed)
+            session.fail(error)
+        elif not any(session.next_rows() for session in running):
+            for session in running:
+                session.fail(
+                    HogwildError(f"{session.name}: the protocol has not finished and has nothing to feed")
+                )
+
+    def _forward_with_room(self, sessions: list[Session]) -> list[tuple[Session, PoolExhausted]]:
+        """A forward of all, or where the pool is too full, of each by itself; those that it is too full for."""
+        try:
+            self._forward(sessions)
+        except PoolExhausted as error:
+            if len(sessions) == 1:
+                return [(sessions[0], error)]
+            return [lack for session in sessions for lack in self._forward_with_room([session])]
+        return []

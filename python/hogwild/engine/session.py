@@ -85,6 +85,11 @@ class Session:
         """Whether its pages have been given back."""
         return self._closed
 
+    @property
+    def has_events(self) -> bool:
+        """Whether `take_events` would give any."""
+        return bool(self._events)
+
     def take_events(self) -> list[Event]:
         """Events since the last call."""
         events, self._events = self._events, []
@@ -183,4 +188,5 @@ class Session:
         )
         self._emit([finish])
         self._ended = True
+        self._undelivered = False
         self._rows.clear()
