@@ -9,7 +9,8 @@ from hogwild.cache import Pool
 from hogwild.engine.events import FinishEvent, StartEvent, StepEvent, TokenEvent
 from hogwild.engine.sampling import SamplingParams
 from hogwild.engine.trace import TraceWriter, read_trace
-from hogwild.errors import HogwildError, UnsupportedModelError
+from hogwild.errors import ContextLengthError, HogwildError, UnsupportedModelError
+from hogwild.models import binding_of, enable
 from hogwild.prompting import StepRule
 from hogwild.protocols import CollaborationProtocol, CollaborationResult, Engine
 
@@ -245,10 +246,35 @@ def test_steps_move_on_the_real_cache(model):
 def test_wrong_arguments(model):
     with pytest.raises(ValueError, match="page_size and max_tokens are settings of a new pool"):
         make_engine(model, pool=Pool(), page_size=32)
-    with pytest.raises(ValueError, match="max_forward_tokens: expected at least 1, got 0"):
-        make_engine(model, max_forward_tokens=0)
+    for name, value, error in [
+        ("max_forward_tokens", 0, ValueError),
+        ("max_forward_tokens", 1.5, TypeError),
+        ("max_length", 0, ValueError),
+        ("max_length", "many", TypeError),
+        ("page_size", 0, ValueError),
+    ]:
+        with pytest.raises(error, match=f"{name}: expected .*, got {value!r}"):
+            make_engine(model, **{name: value})
     with pytest.raises((TypeError, UnsupportedModelError)):
         make_engine(torch.nn.Linear(2, 2))
+    engine = Engine(model, TOKENIZER)
+    with pytest.raises(TypeError, match="problem: expected text, got None"):
+        engine.collaboration(None)
+    with pytest.raises(TypeError, match="seed: expected an integer, got None"):
+        engine.collaboration("Go.", seed=None)
+
+
+def test_the_longest_view_of_an_enabled_model_is_kept():
+    model = enable(make_model(), max_length=100)
+    assert binding_of(make_engine(model).model).max_length == 100
+    assert make_engine(model, max_length=200).model is model
+    assert binding_of(model).max_length == 200
+    long = Writers(PROMPT * 5, count=3)
+    (session,) = drive(make_engine(model), long)
+    assert isinstance(session.error, ContextLengthError) and session.error.limit == 200
+    with pytest.raises(ValueError, match="max_length"):
+        make_engine(model, max_length=10**6)
+    assert binding_of(model).max_length == 200
 
 
 def test_a_protocol_that_waits_for_ever(model):

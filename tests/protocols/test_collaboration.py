@@ -304,7 +304,9 @@ def test_max_forwards_counts_what_each_worker_samples():
     [
         ({"workers": 0}, ValueError, "workers"),
         ({"layout": "circular"}, UnknownNameError, "unknown layout 'circular'.*combined"),
-        ({"max_forwards": 0}, ValueError, "max_forwards: expected at least 1, got 0"),
+        ({"max_forwards": 0}, ValueError, "max_forwards: expected an integer >= 1, got 0"),
+        ({"max_forwards": 2.5}, TypeError, "max_forwards: expected an integer >= 1, got 2.5"),
+        ({"max_forwards": "2"}, TypeError, "max_forwards: expected an integer >= 1, got '2'"),
         ({"prompt": []}, ValueError, "prompt: expected at least one token"),
     ],
 )

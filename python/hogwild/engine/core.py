@@ -8,13 +8,20 @@ from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 from hogwild.cache import PAGE_SIZE, BlockSet, ForwardPlan, Pool, View
+from hogwild.engine.checks import check_integer
 from hogwild.engine.events import Event
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row
 from hogwild.engine.sampler import Sample
 from hogwild.engine.session import Session
-from hogwild.errors import ContextLengthError, HogwildError, NonFiniteLogitsError, PoolExhausted
+from hogwild.errors import (
+    ContextLengthError,
+    HogwildError,
+    NonFiniteLogitsError,
+    PoolExhausted,
+    UnsupportedModelError,
+)
 from hogwild.models import binding_of, enable, packed_forward
 from hogwild_cuda.version import __version__
 
@@ -33,15 +40,18 @@ class EngineCore:
     """Runs protocols on a model. `hogwild.Engine` adds a method for each protocol of ours to it.
 
     Args:
-        model: a loaded Hugging Face causal language model; `hogwild.enable` is called on it.
+        model: a loaded Hugging Face causal language model. `hogwild.enable` is called on it, unless it is
+            enabled already and no `max_length` is given.
         tokenizer: its tokenizer.
         pool: where keys and values are kept; by default a new one.
         page_size, max_tokens: of the new pool, see `hogwild.cache.Pool`.
         max_forward_tokens: prompts longer than this are written in several forwards.
+        max_length: longest view that is wanted, in tokens, see `hogwild.enable`; it holds for the model.
 
     Raises:
         UnsupportedModelError: the model cannot share a cache between workers; the message says why.
-        ValueError: an argument out of range, or settings of a new pool next to a `pool`.
+        ValueError, TypeError: an argument out of range or of the wrong type, or settings of a new pool next to
+            a `pool`.
     """
 
     def __init__(
@@ -53,13 +63,18 @@ class EngineCore:
         page_size: int | None = None,
         max_tokens: int | None = None,
         max_forward_tokens: int = 1024,
+        max_length: int | None = None,
     ) -> None:
         if pool is not None and (page_size is not None or max_tokens is not None):
             raise ValueError("page_size and max_tokens are settings of a new pool, but a pool was given")
-        if max_forward_tokens < 1:
-            raise ValueError(f"max_forward_tokens: expected at least 1, got {max_forward_tokens}")
-        self.model, self.tokenizer = enable(model), tokenizer
-        self.pool = Pool(page_size or PAGE_SIZE, max_tokens) if pool is None else pool
+        check_integer("max_forward_tokens", max_forward_tokens, minimum=1)
+        if max_length is not None:
+            check_integer("max_length", max_length, minimum=1)
+        if pool is None:
+            pool = Pool(PAGE_SIZE if page_size is None else page_size, max_tokens)
+        if max_length is not None or not _is_enabled(model):
+            enable(model, max_length)
+        self.model, self.tokenizer, self.pool = model, tokenizer, pool
         self.max_forward_tokens = max_forward_tokens
         self._limit = binding_of(model).max_length
         self._sessions: list[Session] = []
@@ -291,3 +306,11 @@ class EngineCore:
                 return [(sessions[0], error)]
             return [lack for session in sessions for lack in self._forward_with_room([session])]
         return []
+
+
+def _is_enabled(model: Any) -> bool:
+    try:
+        binding_of(model)
+    except (UnsupportedModelError, TypeError):  # TypeError: what is no model may not even be a key
+        return False
+    return True

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from hogwild.engine.checks import check_integer
+
 MIN_TEMPERATURE = 1e-5  # below, logits divided by it leave the range of fp32
 
 
@@ -51,10 +53,10 @@ class SamplingParams:
         self._number("top_p", lambda x: 0 < x <= 1, "a number in (0, 1] (1: all tokens)")
         self._number("min_p", lambda x: 0 <= x <= 1, "a number in [0, 1] (0: all tokens)")
         self._number("repetition_penalty", lambda x: x > 0, "a finite number > 0 (1: none)")
-        self._integer("top_k", self.top_k, minimum=0)
-        self._integer("seed", self.seed)
+        check_integer("top_k", self.top_k, minimum=0)
+        check_integer("seed", self.seed)
         for token in self.forbidden_tokens:
-            self._integer("forbidden_tokens", token, minimum=0)
+            check_integer("forbidden_tokens", token, minimum=0)
 
     @property
     def greedy(self) -> bool:
@@ -100,12 +102,4 @@ class SamplingParams:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name}: expected {expected}, got {value!r}")
         if not math.isfinite(value) or not allowed(value):
-            raise ValueError(f"{name}: expected {expected}, got {value!r}")
-
-    @staticmethod
-    def _integer(name: str, value: object, minimum: int | None = None) -> None:
-        expected = "an integer" if minimum is None else f"an integer >= {minimum}"
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name}: expected {expected}, got {value!r}")
-        if minimum is not None and value < minimum:
             raise ValueError(f"{name}: expected {expected}, got {value!r}")

@@ -9,6 +9,7 @@ from typing import Any
 from hogwild.cache.layouts import make_layout
 from hogwild.cache.store import BlockStore
 from hogwild.cache.view import ViewSpec
+from hogwild.engine.checks import check_integer
 from hogwild.engine.detokenize import Detokenizer
 from hogwild.engine.events import AnswerEvent, Event, StartEvent, StepEvent, TokenEvent
 from hogwild.engine.feed import Feed, Result
@@ -87,8 +88,9 @@ class CollaborationProtocol(Protocol):
         rule: StepRule | None = None,
         prompt: Sequence[int] | None = None,
     ) -> None:
-        if max_forwards < 1:
-            raise ValueError(f"max_forwards: expected at least 1, got {max_forwards}")
+        if not isinstance(problem, str):
+            raise TypeError(f"problem: expected text, got {problem!r}")
+        check_integer("max_forwards", max_forwards, minimum=1)
         self.problem, self.max_forwards = problem, max_forwards
         self.workers = worker_names(workers)
         self.layout = make_layout(layout, self.workers)

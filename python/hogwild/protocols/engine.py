@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hogwild.engine.checks import check_integer
 from hogwild.engine.core import EngineCore
 from hogwild.engine.sampling import SamplingParams
 from hogwild.protocols.collaboration import CollaborationProtocol
@@ -46,6 +47,7 @@ class Engine(EngineCore):
             seed: of the workers' random draws.
             options: further arguments of `CollaborationProtocol`.
         """
+        check_integer("seed", seed)
         published = getattr(self.model, "generation_config", None)
         sampling = SamplingParams.from_generation_config(
             published,
