@@ -99,7 +99,7 @@ def test_footer_says_how_it_stands():
     assert "Ctrl-C stops" in screen(state)[-1]
     assert finished_because(state) == "unfinished"
     state = state_of(make_run(2, forwards=10, finish="eos"))
-    assert "all workers ended" in screen(state)[-1]
+    assert "a worker ended" in screen(state)[-1]
     assert figures(state) == "10 forwards · 20 tokens · 25.0 tokens/s · 0.8 s"
 
 

@@ -64,6 +64,10 @@ def test_speed_must_be_positive(trace, capsys, speed):
         (lambda lines: [*lines[:4], "{not json", *lines[5:]], "line 5: not an event"),
         (lambda lines: [*lines[:4], '{"type": "dance"}'], "line 5: not an event: unknown event type 'dance'"),
         (lambda lines: [*lines[:6], lines[6][: len(lines[6]) // 2]], "line 7: not an event"),
+        (
+            lambda lines: [*lines[:4], '{"type": "mode", "mode": "x", "time": "x"}'],
+            "line 5: not an event: event 'mode': time: expected a finite number, got 'x'",
+        ),
         (lambda lines: lines[1:], "line 1: not a trace"),
         (lambda lines: [], "line 1: not a trace"),
         (lambda lines: lines[:1], "holds no events"),

@@ -87,6 +87,28 @@ def test_wrong_fields_are_named(values, message):
         Event.from_dict(values)
 
 
+@pytest.mark.parametrize(
+    "event, field, value, expected",
+    [
+        (EXAMPLE[1], "time", "x", "a finite number"),
+        (EXAMPLE[1], "time", True, "a finite number"),
+        (EXAMPLE[1], "time", float("nan"), "a finite number"),
+        (EXAMPLE[1], "time", 10**400, "a finite number"),
+        (EXAMPLE[1], "forward", 1.5, "an integer"),
+        (EXAMPLE[1], "text", None, "text"),
+        (EXAMPLE[1], "worker", ["Alice"], "text"),
+        (EXAMPLE[1], "token", True, "an integer"),
+        (EXAMPLE[0], "workers", "Alice", "a list of texts"),
+        (EXAMPLE[0], "workers", ["Alice", 1], "a list of texts"),
+        (EXAMPLE[0], "settings", [], "an object"),
+        (EXAMPLE[4], "reason", {}, "text"),
+    ],
+)
+def test_fields_of_the_wrong_type_are_named(event, field, value, expected):
+    with pytest.raises(TypeError, match=f"^event '{event.type}': {field}: expected {expected}, got "):
+        Event.from_dict({**event.to_dict(), field: value})
+
+
 def test_wrong_source_and_reason():
     with pytest.raises(UnknownNameError, match="source of a token 'guessed'"):
         TokenEvent(worker="Alice", token=1, source="guessed")
@@ -119,6 +141,11 @@ def test_trace_is_flushed_per_event(tmp_path):
         ("[]", "line 3: not an event: an event is a JSON object, got list"),
         ('{"type": "nothing"}', "line 3: not an event: unknown event type 'nothing'"),
         ("", "line 3: not an event"),
+        ("[" * 100_000, "line 3: not an event"),
+        (
+            '{"type": "mode", "mode": null}',
+            "line 3: not an event: event 'mode': mode: expected text, got None",
+        ),
     ],
 )
 def test_broken_line_is_named_after_the_good_ones(tmp_path, broken, message):

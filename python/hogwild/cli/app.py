@@ -62,7 +62,9 @@ def solve(
     layout: Annotated[
         str, typer.Option(help="How the workers see each other: combined, contiguous or interleaved.")
     ] = "combined",
-    max_forwards: Annotated[int, typer.Option(help="Stop after this many forwards of the model.")] = 256,
+    max_forwards: Annotated[
+        int, typer.Option(help="Tokens per worker; forwards that only write the prompt do not count.")
+    ] = 256,
     temperature: Annotated[
         float | None,
         typer.Option(help="0 is greedy. Default: the model's own settings.", rich_help_panel="Sampling"),

@@ -26,7 +26,7 @@ _BOXED_HEIGHT = 6  # lines: lower panes have a rule on top instead of a box
 _HISTORY_SHARE = 0.45
 _FINISHED = {
     "answer": "answered",
-    "eos": "all workers ended",
+    "eos": "a worker ended",
     "max_forwards": "out of forwards",
     "cancelled": "cancelled",
     "error": "error",

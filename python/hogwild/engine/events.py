@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,6 +17,26 @@ from hogwild.errors import UnknownNameError
 
 SOURCES = ("sampled", "inserted")
 FINISH_REASONS = ("answer", "eos", "max_forwards", "cancelled", "error")
+
+
+def _is_number(value: object) -> bool:
+    """A finite float, or an integer that is one without loss."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53
+
+
+# annotation of a field -> what is expected, and the test of a JSON value
+_FIELD_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "str": ("text", lambda value: isinstance(value, str)),
+    "int": ("an integer", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    "float": ("a finite number", _is_number),
+    "list[str]": (
+        "a list of texts",
+        lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    ),
+    "dict[str, Any]": ("an object", lambda value: isinstance(value, dict)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +67,7 @@ class Event:
         Raises:
             UnknownNameError: `type` is not the type of an event.
             ValueError: `type` or a field is missing, or a field is not one of that event.
+            TypeError: a field is of the wrong type.
         """
         values = dict(values)
         if "type" not in values:
@@ -65,6 +87,10 @@ class Event:
         )
         if unknown or missing:
             raise ValueError(f"event {name!r}: unknown fields {unknown}, missing fields {missing}")
+        for field_name, value in values.items():
+            expected, fits = _FIELD_TYPES[str(fields[field_name].type)]
+            if not fits(value):
+                raise TypeError(f"event {name!r}: {field_name}: expected {expected}, got {value!r}")
         return cls(**values)
 
     @staticmethod

@@ -69,7 +69,7 @@ def read_trace(path: str | os.PathLike[str]) -> Iterator[Event]:
         for number, line in enumerate(file, start=2):
             try:
                 yield Event.from_json(line)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise TraceError(f"{path}, line {number}: not an event: {error}") from error
 
 
