@@ -10,6 +10,7 @@ from runs import make_run
 
 from hogwild.cli import solve
 from hogwild.engine.events import Event, FinishEvent
+from hogwild.engine.sampling import SamplingParams
 
 
 class ScriptedSession:
@@ -58,25 +59,41 @@ class ScriptedSession:
         self.closed = True
 
 
+class ScriptedProtocol:
+    """The part of a protocol that the command line looks at."""
+
+    workers = ("Alice", "Bob")
+
+    def __init__(self, params: SamplingParams) -> None:
+        self.params = params
+
+    def sampling(self, worker: str) -> SamplingParams:
+        return self.params
+
+
 class ScriptedEngine:
     """An engine whose one session tells `events`, forward by forward.
 
     Attributes:
         asked: what `collaboration` was called with.
+        published: the model's own sampling settings.
         before_forward: called with the number of each forward before it runs; it may raise.
     """
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.session = ScriptedSession(events)
         self.asked: dict[str, Any] = {}
+        self.published: dict[str, Any] = {"temperature": 0.6}
         self.before_forward: Callable[[int], None] = lambda number: None
 
-    def collaboration(self, problem: str, **settings: Any) -> str:
+    def collaboration(self, problem: str, **settings: Any) -> ScriptedProtocol:
         self.asked = {"problem": problem, **settings}
-        return "protocol"
+        names = SamplingParams.__dataclass_fields__
+        given = {name: value for name, value in settings.items() if name in names}
+        return ScriptedProtocol(SamplingParams(**{**self.published, **given}))
 
-    def open(self, protocol: str) -> ScriptedSession:
-        assert protocol == "protocol"
+    def open(self, protocol: ScriptedProtocol) -> ScriptedSession:
+        assert isinstance(protocol, ScriptedProtocol)
         return self.session
 
     def forward(self, sessions: list[ScriptedSession]) -> list[tuple[ScriptedSession, list[Event]]]:

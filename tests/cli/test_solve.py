@@ -130,6 +130,15 @@ def test_reader_of_our_output_that_stops_reading(engine, tmp_path, monkeypatch):
     [
         (["x", "--workers", "0"], "--workers: expected at least 1, got 0"),
         (["x", "--workers", "-3"], "--workers: expected at least 1, got -3"),
+        (["x", "--workers", "2.5"], "--workers: expected a whole number, or names"),
+        (["x", "--workers", "1e3"], "--workers: expected a whole number, or names"),
+        (["x", "--workers", "²"], "--workers: expected a whole number, or names"),
+        (["x", "--workers", "+-2"], "--workers: expected a whole number, or names"),
+        (["x", "--workers", ""], "--workers: expected a number, or different names"),
+        (["x", "--device", "gpu"], "--device: cannot use 'gpu'"),
+        (["x", "--device", "cuda:99"], "--device: cannot use 'cuda:99'"),
+        (["x", "--device", "meta"], "--device: cannot use 'meta'"),
+        (["x", "--dtype", "int8"], "--dtype: expected one of auto, float32, bfloat16, float16, got 'int8'"),
         (["x", "--workers", "Ann,,Ben"], "'Ann,,Ben'"),
         (["x", "--workers", "Ann,Ann"], "different names"),
         (
@@ -156,6 +165,24 @@ def test_bad_input_is_one_line_and_exit_code_2(engine, capsys, arguments, said):
     assert engine.asked == {}
 
 
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["--top-p", "0.9", "--seed", "5"], "--top-p, --seed"),
+        (["--top-k", "3"], "--top-k"),
+        (["--min-p", "0.1"], "--min-p"),
+        (["--seed", "0"], "--seed"),
+    ],
+)
+def test_settings_of_draws_that_are_never_made(engine, capsys, arguments, named):
+    engine.published = {}  # greedy
+    assert run(["solve", "x", *arguments]) == 2
+    log = capsys.readouterr().err.splitlines()
+    said = f"hogwild: error: {named}: without effect, for demo is greedy by its own settings; give a --temperature too"
+    assert log == [said] and not engine.session.closed
+    assert run(["solve", "x", *arguments, "--temperature", "0.5"]) == 0
+
+
 def test_unknown_model_is_one_line_and_exit_code_2(capsys, tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_text("an older run")
@@ -173,5 +200,7 @@ def test_debug_lets_the_error_through(engine):
 
 def test_workers_by_number_or_name():
     assert parse_workers("3") == 3
+    assert parse_workers("٣") == 3
     assert parse_workers("Ann") == ["Ann"]
+    assert parse_workers("Nan") == ["Nan"] and parse_workers("R2D2") == ["R2D2"]
     assert parse_workers(" Ann , Ben") == ["Ann", "Ben"]

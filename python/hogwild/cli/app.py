@@ -67,7 +67,9 @@ def solve(
     ] = 256,
     temperature: Annotated[
         float | None,
-        typer.Option(help="0 is greedy. Default: the model's own settings.", rich_help_panel="Sampling"),
+        typer.Option(
+            help="0 is greedy. Default: the model's own settings (demo: greedy).", rich_help_panel="Sampling"
+        ),
     ] = None,
     top_p: Annotated[
         float | None,
@@ -87,8 +89,12 @@ def solve(
         typer.Option(help="Above 1, a worker's own tokens get less likely.", rich_help_panel="Sampling"),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="The same seed gives the same run.", rich_help_panel="Sampling")
-    ] = 0,
+        int | None,
+        typer.Option(
+            help="The same seed gives the same run; needs random draws. Default: 0.",
+            rich_help_panel="Sampling",
+        ),
+    ] = None,
     trace: Annotated[Path | None, typer.Option(help="Record the run in this file, for replay.")] = None,
     as_json: Json = False,
     debug: Debug = False,

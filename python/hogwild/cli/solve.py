@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,7 +17,12 @@ from hogwild.cli.run import run_protocol
 from hogwild.engine.events import Event, FinishEvent
 
 if TYPE_CHECKING:
+    from hogwild.engine.sampling import SamplingParams
     from hogwild.protocols import Engine
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")  # of accelerate
+DRAWS = ("top_p", "top_k", "min_p", "seed")  # settings that only random draws look at
 
 
 @dataclass(frozen=True)
@@ -38,16 +44,33 @@ class SolveRequest:
 def parse_workers(text: str) -> int | list[str]:
     """A number of workers, or their names."""
     names = [name.strip() for name in text.split(",")]
-    if len(names) == 1 and names[0].lstrip("+-").isdigit():
+    if len(names) == 1 and re.fullmatch(r"[+-]?\d+", names[0]):
         count = int(names[0])
         if count < 1:
             raise ValueError(f"--workers: expected at least 1, got {count}")
         return count
+    if len(names) == 1 and _looks_like_a_number(names[0]):
+        raise ValueError(f"--workers: expected a whole number, or names separated by commas, got {text!r}")
     if not all(names) or len(set(names)) < len(names):
         raise ValueError(
             f"--workers: expected a number, or different names separated by commas, got {text!r}"
         )
     return names
+
+
+def _looks_like_a_number(name: str) -> bool:
+    """Whether `name` can hardly be meant as one: no letter in it, or a float such as 1e3."""
+    if not any(character.isalpha() for character in name):
+        return bool(name)
+    return any(character.isdigit() for character in name) and _is_float(name)
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_problem(text: str) -> str:
@@ -62,7 +85,7 @@ def check(request: SolveRequest) -> None:
     """Refuses at once what would be refused after a model was loaded.
 
     Raises:
-        ValueError: a setting is out of range, or no such layout.
+        ValueError: a setting is out of range, or no such layout, dtype or device.
     """
     from hogwild.cache.layouts import LAYOUTS
     from hogwild.engine.sampling import SamplingParams
@@ -73,6 +96,35 @@ def check(request: SolveRequest) -> None:
         raise UnknownNameError("layout", request.layout, LAYOUTS)
     if request.max_forwards < 1:
         raise ValueError(f"--max-forwards: expected at least 1, got {request.max_forwards}")
+    if request.dtype not in (None, *DTYPES):
+        raise ValueError(f"--dtype: expected one of {', '.join(DTYPES)}, got {request.dtype!r}")
+    if request.device not in (None, *DEVICE_MAPS):
+        _check_device(request.device)
+
+
+def _check_device(device: str) -> None:
+    """Refuses a device that cannot hold a tensor, of whatever kind."""
+    import torch
+
+    try:
+        torch.empty(1, device=device).cpu()
+    except Exception as error:  # its type depends on the kind of device
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"--device: cannot use {device!r}: {reason}") from error
+
+
+def check_draws(request: SolveRequest, sampling: SamplingParams) -> None:
+    """Refuses settings of random draws where the model's own settings are greedy: nothing is drawn.
+
+    Raises:
+        ValueError: such a setting without `--temperature`.
+    """
+    given = [f"--{name.replace('_', '-')}" for name in DRAWS if request.sampling.get(name) is not None]
+    if given and sampling.greedy and request.sampling.get("temperature") is None:
+        raise ValueError(
+            f"{', '.join(given)}: without effect, for {request.model} is greedy by its own settings; "
+            "give a --temperature too"
+        )
 
 
 def solve(request: SolveRequest) -> str:
@@ -94,6 +146,7 @@ def solve(request: SolveRequest) -> str:
                 max_forwards=request.max_forwards,
                 **_given(request.sampling),
             )
+            check_draws(request, protocol.sampling(protocol.workers[0]))
         reader = stack.enter_context(make_reader(request.as_json))
         ending = ""
 
