@@ -165,24 +165,6 @@ def test_bad_input_is_one_line_and_exit_code_2(engine, capsys, arguments, said):
     assert engine.asked == {}
 
 
-@pytest.mark.parametrize(
-    "arguments, named",
-    [
-        (["--top-p", "0.9", "--seed", "5"], "--top-p, --seed"),
-        (["--top-k", "3"], "--top-k"),
-        (["--min-p", "0.1"], "--min-p"),
-        (["--seed", "0"], "--seed"),
-    ],
-)
-def test_settings_of_draws_that_are_never_made(engine, capsys, arguments, named):
-    engine.published = {}  # greedy
-    assert run(["solve", "x", *arguments]) == 2
-    log = capsys.readouterr().err.splitlines()
-    said = f"hogwild: error: {named}: without effect, for demo is greedy by its own settings; give a --temperature too"
-    assert log == [said] and not engine.session.closed
-    assert run(["solve", "x", *arguments, "--temperature", "0.5"]) == 0
-
-
 def test_unknown_model_is_one_line_and_exit_code_2(capsys, tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_text("an older run")

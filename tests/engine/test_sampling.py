@@ -196,4 +196,9 @@ def test_settings_a_model_was_published_with():
     assert SamplingParams.from_generation_config(published) == SamplingParams(forbidden_tokens=(5,))
     assert SamplingParams.from_generation_config(published, temperature=0.3).top_k == 0
     assert SamplingParams.from_generation_config(GenerationConfig(do_sample=True)).temperature == 1.0
-    assert SamplingParams.from_generation_config(None, top_p=0.5) == SamplingParams(top_p=0.5)
+    assert SamplingParams.from_generation_config(None, top_p=0.5) == SamplingParams(
+        top_p=0.5, temperature=1.0
+    )
+    assert SamplingParams.from_generation_config(GenerationConfig(), top_k=5).temperature == 1.0
+    assert SamplingParams.from_generation_config(None, top_p=0.5, temperature=0.0).greedy
+    assert SamplingParams.from_generation_config(None, seed=5).greedy

@@ -68,7 +68,8 @@ def solve(
     temperature: Annotated[
         float | None,
         typer.Option(
-            help="0 is greedy. Default: the model's own settings (demo: greedy).", rich_help_panel="Sampling"
+            help="0 is greedy. Default: the model's own settings (demo: greedy); 1 with --top-p, --top-k or --min-p.",
+            rich_help_panel="Sampling",
         ),
     ] = None,
     top_p: Annotated[

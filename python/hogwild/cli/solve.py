@@ -17,12 +17,10 @@ from hogwild.cli.run import run_protocol
 from hogwild.engine.events import Event, FinishEvent
 
 if TYPE_CHECKING:
-    from hogwild.engine.sampling import SamplingParams
     from hogwild.protocols import Engine
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")  # of accelerate
-DRAWS = ("top_p", "top_k", "min_p", "seed")  # settings that only random draws look at
 
 
 @dataclass(frozen=True)
@@ -113,20 +111,6 @@ def _check_device(device: str) -> None:
         raise ValueError(f"--device: cannot use {device!r}: {reason}") from error
 
 
-def check_draws(request: SolveRequest, sampling: SamplingParams) -> None:
-    """Refuses settings of random draws where the model's own settings are greedy: nothing is drawn.
-
-    Raises:
-        ValueError: such a setting without `--temperature`.
-    """
-    given = [f"--{name.replace('_', '-')}" for name in DRAWS if request.sampling.get(name) is not None]
-    if given and sampling.greedy and request.sampling.get("temperature") is None:
-        raise ValueError(
-            f"{', '.join(given)}: without effect, for {request.model} is greedy by its own settings; "
-            "give a --temperature too"
-        )
-
-
 def solve(request: SolveRequest) -> str:
     """Runs the request and shows it; one of `hogwild.engine.events.FINISH_REASONS`.
 
@@ -146,7 +130,6 @@ def solve(request: SolveRequest) -> str:
                 max_forwards=request.max_forwards,
                 **_given(request.sampling),
             )
-            check_draws(request, protocol.sampling(protocol.workers[0]))
         reader = stack.enter_context(make_reader(request.as_json))
         ending = ""
 

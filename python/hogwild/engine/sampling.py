@@ -70,9 +70,12 @@ class SamplingParams:
         Args:
             config: a Hugging Face `GenerationConfig`, or None for none.
             overrides: fields of this class; None leaves the model's own setting. A model published with
-                `do_sample` off is greedy unless `temperature` is given.
+                `do_sample` off is greedy unless `temperature` is given, or one of `top_p`, `top_k` and `min_p`,
+                which say nothing of greedy choices: then the temperature is 1.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
+        if given.keys() & {"top_p", "top_k", "min_p"} and not getattr(config, "do_sample", False):
+            given.setdefault("temperature", 1.0)
         if config is None:
             return cls(**given)
         published = {
