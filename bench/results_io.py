@@ -91,7 +91,16 @@ def _versions(device: str) -> dict[str, str]:
 
 
 def _commit() -> str:
-    """The commit measured, with "-dirty" where tracked files differ from it; "unknown" outside a repository."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    described = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return described.stdout.strip() or "unknown"
+    """The commit measured, with "-dirty" where files differ from it (other results do not count), or "unknown"."""
+
+    def git(*arguments: str) -> str | None:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return "unknown"
+    changed = git(
+        "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results", ":!README.md"
+    )
+    return commit + ("-dirty" if changed else "")
