@@ -131,3 +131,20 @@ def test_bad_rows(pool, rows, message):
     with pytest.raises(BlockError, match=message):
         ForwardPlan(rows(a, b, Block(Pool())))
     assert pool.free_pages == free and len(a) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda k: k.to("meta"), r"expected .*device\(type='cpu'\)\) as this pool holds, got .*type='meta'"),
+        (lambda k: k.half(), r"expected .*torch.float32.* as this pool holds, got .*torch.float16"),
+        (lambda k: k[:, :1], r"key of layer 0: expected .*\(2, 8, .* got \(1, 8, "),
+    ],
+)
+def test_keys_of_another_device_dtype_or_shape(pool, change, message):
+    a = block(pool, 3)
+    before = contents(a)
+    k = torch.zeros(1, 2, 8)
+    with pytest.raises(BlockError, match=message):
+        pool.layer(0, change(k), k, pool.layers[0].rotary)
+    assert same(contents(a), before)
