@@ -61,7 +61,7 @@ class _Hooks:
         if kwargs.get("position_ids") is not None:
             raise ValueError("position_ids: leave it out, positions follow from the blocks")
         inputs = kwargs.get("input_ids")
-        vocabulary = binding.model.get_input_embeddings().num_embeddings
+        vocabulary = binding.config.vocab_size
         plan = plan_inputs(
             cache, inputs, kwargs.get("inputs_embeds"), kwargs.get("attention_mask"), vocabulary
         )
