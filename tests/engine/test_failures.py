@@ -6,7 +6,18 @@ import sys
 
 import pytest
 import torch
-from tiny import TOKENIZER, Writers, contents, drive, make_engine, make_model
+from tiny import (
+    PROMPT,
+    STOCHASTIC,
+    TOKENIZER,
+    Writers,
+    contents,
+    drive,
+    make_engine,
+    make_model,
+    undisturbed,
+    writers,
+)
 
 from fakes import ToyTokenizer
 from hogwild.cache.view import ViewSpec
@@ -18,23 +29,10 @@ from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import BlockError, HogwildError, NonFiniteLogitsError
 from hogwild.protocols import CollaborationProtocol
 
-PROMPT = TOKENIZER.encode("The quick brown fox jumps over the lazy dog.")
-STOCHASTIC = SamplingParams(temperature=1.2, top_k=40, repetition_penalty=1.1, seed=3)
-
 
 @pytest.fixture
 def model():
     return make_model()
-
-
-def writers(count=12, **options):
-    return Writers(PROMPT, [(5, 6), (11,)], count=count, **options)
-
-
-def undisturbed(make):
-    protocol = make()
-    drive(make_engine(make_model()), protocol)
-    return protocol.said
 
 
 def finish_of(session):

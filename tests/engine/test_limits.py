@@ -1,7 +1,17 @@
 """Limits of the model and of the pool: told before anything changes, and sessions can go on."""
 
 import pytest
-from tiny import TOKENIZER, Writers, contents, drive, make_engine, make_model
+from tiny import (
+    PROMPT,
+    STOCHASTIC,
+    TOKENIZER,
+    Writers,
+    contents,
+    make_engine,
+    make_model,
+    undisturbed,
+    writers,
+)
 
 from hogwild.cache import Pool
 from hogwild.engine.events import FinishEvent, TokenEvent
@@ -10,23 +20,10 @@ from hogwild.errors import ContextLengthError, PoolExhausted
 from hogwild.prompting import StepRule
 from hogwild.protocols import CollaborationProtocol
 
-PROMPT = TOKENIZER.encode("The quick brown fox jumps over the lazy dog.")
-STOCHASTIC = SamplingParams(temperature=1.2, top_k=40, repetition_penalty=1.1, seed=3)
-
 
 @pytest.fixture
 def model():
     return make_model()
-
-
-def writers(count=12, **options):
-    return Writers(PROMPT, [(5, 6), (11,)], count=count, **options)
-
-
-def undisturbed(make):
-    protocol = make()
-    drive(make_engine(make_model()), protocol)
-    return protocol.said
 
 
 def test_a_view_longer_than_the_models_positions():

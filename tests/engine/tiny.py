@@ -14,6 +14,8 @@ from hogwild.engine.protocol import Protocol
 from hogwild.engine.sampling import SamplingParams
 
 TOKENIZER = ToyTokenizer(["\n\n", ".\n\n"])
+PROMPT = TOKENIZER.encode("The quick brown fox jumps over the lazy dog.")
+STOCHASTIC = SamplingParams(temperature=1.2, top_k=40, repetition_penalty=1.1, seed=3)
 
 
 def make_model(max_position_embeddings=2048, seed=1):
@@ -102,3 +104,15 @@ def drive(engine, *protocols, interrupt=None):
 def contents(session):
     """Token ids of every block of a session."""
     return {name: session.blocks.tokens(name) for name in session.blocks.names()}
+
+
+def writers(count=12, **options):
+    """Two workers with headers of unequal length on the common prompt."""
+    return Writers(PROMPT, [(5, 6), (11,)], count=count, **options)
+
+
+def undisturbed(make):
+    """What the workers of `make()` say when nothing goes wrong."""
+    protocol = make()
+    drive(make_engine(make_model()), protocol)
+    return protocol.said

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hogwild.protocols import Engine
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")  # of accelerate
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,7 @@ def check(request: SolveRequest) -> None:
     from hogwild.cache.layouts import LAYOUTS
     from hogwild.engine.sampling import SamplingParams
     from hogwild.errors import UnknownNameError
+    from hogwild.models.loading import DEVICE_MAPS
 
     SamplingParams(**_given(request.sampling))
     if request.layout not in LAYOUTS:

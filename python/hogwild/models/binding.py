@@ -80,6 +80,7 @@ class Binding:
         Raises:
             BlockError: the plan's blocks belong to another model.
             ContextLengthError: a view would be longer than the model's positions.
+            HogwildError: another forward of the model is running.
             UnsupportedModelError: an attention layer was not called exactly once.
         """
         self.settle()

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["DEMO", "ModelLoadError", "load"]
+__all__ = ["DEMO", "DEVICE_MAPS", "ModelLoadError", "load"]
 
 DEMO = "demo"
 
 _EXPECTED = f'expected "{DEMO}", a Hugging Face id such as Qwen/Qwen3-0.6B, or a local folder'
-_DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")  # of accelerate; `device` may name one
 
 # Names of the errors found along the chain of causes; the hub's own classes move between its versions.
 _NOT_FOUND = {"RepositoryNotFoundError", "HFValidationError"}
@@ -93,7 +93,7 @@ def _placement(device: str | torch.device | None) -> torch.device | str:
 
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device in _DEVICE_MAPS:
+    if device in DEVICE_MAPS:
         from transformers.utils import is_accelerate_available
 
         if not is_accelerate_available():
@@ -103,7 +103,7 @@ def _placement(device: str | torch.device | None) -> torch.device | str:
         chosen = torch.device(device)
     except RuntimeError:
         raise ValueError(
-            f"device: expected a torch device such as cpu or cuda:0, or one of {', '.join(_DEVICE_MAPS)}; "
+            f"device: expected a torch device such as cpu or cuda:0, or one of {', '.join(DEVICE_MAPS)}; "
             f"got {device!r}"
         ) from None
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
