@@ -1,0 +1,148 @@
+// From the registers of a segment's warps to the output, or to the workspace where other CTAs have a part of
+// it.
+#pragma once
+
+#include "csrc/attention/attend.cuh"
+
+namespace hogwild::cuda {
+
+// Every CTA has two places in the workspace: for a segment that began before its part of the line, and for
+// one that goes on behind it. Each holds a row's unscaled sum of values and its softmax.
+struct Partials {
+    float* sums;         // [num_ctas, 2, max_rows, head_dim]
+    Softmax* softmaxes;  // [num_ctas, 2, max_rows]
+    int max_rows;
+
+    __device__ Partials(void* workspace, int num_ctas, int max_rows, int head_dim)
+        : sums(static_cast<float*>(workspace)),
+          softmaxes(reinterpret_cast<Softmax*>(sums + std::int64_t{num_ctas} * 2 * max_rows * head_dim)),
+          max_rows(max_rows) {}
+
+    __device__ std::int64_t row(int cta, bool goes_on, int row) const {
+        return (std::int64_t{cta} * 2 + goes_on) * max_rows + row;
+    }
+};
+
+// Adds the slices of each slab up, in those of slice 0. By all threads; the stage is free to be written to.
+template <typename Traits>
+__device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsigned char* stage) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        float& sum = rows.softmax[i].sum;
+        sum += __shfl_xor_sync(~0u, sum, 1);
+        sum += __shfl_xor_sync(~0u, sum, 2);
+    }
+    if (role.slices == 1) return;
+
+    // A few dims at a time, as many as fit.
+    constexpr int kMaxSlices = Traits::kTileKeys / 16;
+    constexpr int kMaxWriters = Traits::kTileKeys == 64 ? 6 : 4;
+    constexpr int kSoftmaxBytes = kWarps * kSlab * sizeof(Softmax);
+    constexpr int kRounds = Traits::kTileKeys == 64 ? 2 : 4;
+    constexpr int kTiles = Rows<Traits>::kDimTiles / kRounds;
+    static_assert(Rows<Traits>::kDimTiles % kRounds == 0);
+    static_assert(kSoftmaxBytes + kMaxWriters * kTiles * 32 * sizeof(float4) <= Traits::kStageBytes);
+    const int lane = threadIdx.x % 32;
+    auto* softmaxes = reinterpret_cast<Softmax*>(stage);
+    auto* sums = reinterpret_cast<float4*>(stage + kSoftmaxBytes) + lane;
+
+    __syncthreads();
+    if (role.active() && lane % 4 == 0) {
+        Softmax* to = softmaxes + (role.slice * role.slabs + role.slab) * kSlab + lane / 4;
+        to[0] = rows.softmax[0];
+        to[8] = rows.softmax[1];
+    }
+    float factor[kMaxSlices][2];
+#pragma unroll
+    for (int round = 0; round < kRounds; ++round) {
+        if (round > 0) __syncthreads();
+        if (role.active() && role.slice > 0) {
+            float4* to = sums + ((role.slice - 1) * role.slabs + role.slab) * kTiles * 32;
+#pragma unroll
+            for (int n = 0; n < kTiles; ++n) {
+                const float (&out)[4] = rows.out[round * kTiles + n];
+                to[n * 32] = make_float4(out[0], out[1], out[2], out[3]);
+            }
+        }
+        __syncthreads();
+        if (role.slice > 0) continue;
+        if (round == 0) {
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                Softmax all;
+                Softmax slices[kMaxSlices];
+#pragma unroll
+                for (int slice = 0; slice < kMaxSlices; ++slice) {
+                    if (slice >= role.slices) continue;
+                    slices[slice] = softmaxes[(slice * role.slabs + role.slab) * kSlab + lane / 4 + 8 * i];
+                    all.top = fmaxf(all.top, slices[slice].top);
+                }
+#pragma unroll
+                for (int slice = 0; slice < kMaxSlices; ++slice) {
+                    factor[slice][i] = exp2_approx(slices[slice].top - all.base());
+                    all.sum += slices[slice].sum * factor[slice][i];
+                }
+                rows.softmax[i] = all;
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n) {
+            float (&out)[4] = rows.out[round * kTiles + n];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) out[i] *= factor[0][i / 2];
+#pragma unroll
+            for (int slice = 1; slice < kMaxSlices; ++slice) {
+                if (slice >= role.slices) continue;
+                const float4 other = sums[(((slice - 1) * role.slabs + role.slab) * kTiles + n) * 32];
+                out[0] += other.x * factor[slice][0];
+                out[1] += other.y * factor[slice][0];
+                out[2] += other.z * factor[slice][1];
+                out[3] += other.w * factor[slice][1];
+            }
+        }
+    }
+}
+
+// Writes the rows of a segment that has all of its unit's keys.
+template <typename Traits>
+__device__ inline void write_output(const AttentionParams& p, const Rows<Traits>& rows, const Unit& unit,
+                                    int kv_head, const Role& role) {
+    using T = typename Traits::T;
+    const int lane = threadIdx.x % 32;
+    const int ratio = p.num_heads / p.cache.num_kv_heads;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        if (!rows.exists[i]) continue;
+        const int row = unit.first_row + role.slab * kSlab + lane / 4 + 8 * i;
+        const int head = kv_head * ratio + row % ratio;
+        const std::int64_t to = std::int64_t{rows.token[i]} * p.num_heads + head;
+        const RowEnd end(rows.softmax[i], p.sinks ? p.sinks + head : nullptr);
+        if (lane % 4 == 0) p.lse[to] = end.lse;
+        auto* out = static_cast<std::uint32_t*>(p.out) + to * (Traits::kHeadDim / 2) + lane % 4;
+#pragma unroll
+        for (int n = 0; n < Rows<Traits>::kDimTiles; ++n) {
+            out[4 * n] =
+                end.empty ? 0 : pack<T>(rows.out[n][2 * i] * end.factor, rows.out[n][2 * i + 1] * end.factor);
+        }
+    }
+}
+
+// Writes the rows of a segment that has some of its unit's keys.
+template <typename Traits>
+__device__ inline void write_partial(const Partials& partials, const Rows<Traits>& rows, bool goes_on,
+                                     const Role& role) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        if (!rows.exists[i]) continue;
+        const std::int64_t row = partials.row(blockIdx.x, goes_on, role.slab * kSlab + lane / 4 + 8 * i);
+        if (lane % 4 == 0) partials.softmaxes[row] = rows.softmax[i];
+        auto* sums = reinterpret_cast<float2*>(partials.sums + row * Traits::kHeadDim) + lane % 4;
+#pragma unroll
+        for (int n = 0; n < Rows<Traits>::kDimTiles; ++n) {
+            sums[4 * n] = make_float2(rows.out[n][2 * i], rows.out[n][2 * i + 1]);
+        }
+    }
+}
+
+}  // namespace hogwild::cuda
