@@ -19,64 +19,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import combined_layout
 import results_io
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import hogwild_cuda  # noqa: F401  (loads the ops)
-
 PAGE_SIZE = 32
-HEADER, OWN = 5, 20
 HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128
-
-
-def hogwild_call(shared: int, workers: int, dtype: torch.dtype) -> Callable[[], object]:
-    """One attention call for all workers in the combined layout: shared, header, the others, header, own block."""
-    lens = [shared, HEADER, HEADER] + [OWN] * workers
-    needed = [-(-length // PAGE_SIZE) for length in lens]
-    free = torch.randperm(sum(needed), dtype=torch.int32)
-    table = torch.zeros(len(lens), max(needed), dtype=torch.int32)
-    for block, pages in enumerate(free.split(needed)):
-        table[block, : len(pages)] = pages
-
-    query_pos = torch.zeros(workers, len(lens), dtype=torch.int32)
-    for worker in range(workers):
-        others = [3 + other for other in range(workers) if other != worker]
-        start = 0
-        for block in [0, 1, *others, 2, 3 + worker]:
-            query_pos[worker, block] = sum(lens) - 1 - start
-            start += lens[block]
-    rotary_pos = torch.full((workers,), OWN - 1, dtype=torch.int32)
-    own_block = torch.arange(3, 3 + workers, dtype=torch.int32)
-    inv_freq = 1e6 ** -(torch.arange(0, HEAD_DIM, 2) / HEAD_DIM)
-    rotation = torch.ops.hogwild.rotation_table(query_pos, rotary_pos, inv_freq)
-
-    q = torch.randn(workers, HEADS, HEAD_DIM).to(dtype)
-    k_cache = torch.randn(sum(needed), KV_HEADS, PAGE_SIZE, HEAD_DIM).to(dtype)
-    v_cache = torch.randn(sum(needed), KV_HEADS, PAGE_SIZE, HEAD_DIM).to(dtype)
-    group_tokens = torch.tensor([0, workers], dtype=torch.int32)
-    group_blocks = torch.tensor([0, len(lens)], dtype=torch.int32)
-    block_lens = torch.tensor(lens, dtype=torch.int32)
-    return lambda: torch.ops.hogwild.attention(
-        q,
-        k_cache,
-        v_cache,
-        table,
-        block_lens,
-        group_tokens,
-        group_blocks,
-        query_pos,
-        rotary_pos,
-        own_block,
-        rotation,
-        scale=HEAD_DIM**-0.5,
-    )
 
 
 def torch_calls(shared: int, workers: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     """The two ways to run PyTorch's attention over a copy of all keys per worker."""
-    length = shared + 2 * HEADER + OWN * workers
+    length = combined_layout.visible_tokens(shared, workers)
     q = torch.randn(workers, HEADS, 1, HEAD_DIM).to(dtype)
     k, v = (torch.randn(workers, KV_HEADS, length, HEAD_DIM).to(dtype) for _ in range(2))
 
@@ -104,7 +59,17 @@ def medians(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 
 def measure(shared: int, workers: int, dtype: torch.dtype, rounds: int) -> dict:
-    calls = {"hogwild": hogwild_call(shared, workers, dtype)}
+    calls: dict[str, Callable[[], object]] = {
+        "hogwild": combined_layout.attention_call(
+            shared,
+            workers,
+            heads=HEADS,
+            kv_heads=KV_HEADS,
+            head_dim=HEAD_DIM,
+            page_size=PAGE_SIZE,
+            dtype=dtype,
+        )
+    }
     for kind, batch in (("copied", workers), ("single", 1)):
         calls |= {f"{kind} {way}": call for way, call in torch_calls(shared, batch, dtype).items()}
     us = medians(calls, rounds)

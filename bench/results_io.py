@@ -48,15 +48,17 @@ def write(
     method: str,
     path: str | Path | None = None,
     device: str = "cpu",
+    commit: str | None = None,
 ) -> Path:
     """Write a file of results and return where it is.
 
     Args:
       benchmark: its name, also the last part of the default file name.
-      rows: of each {"case", parameters, "us", "baselines": {name: us}}.
+      rows: of each {"case", parameters, "us", "baselines": {name: us}}, on a GPU also "bytes" and "read_us".
       method: how the numbers came about, in a sentence.
       path: by default bench/results/<device>-<benchmark>.json.
       device: what was measured on, as torch names it.
+      commit: what was measured, if Git is not there to say it.
 
     Raises:
       ValueError: a row lacks "case", "us" or "baselines".
@@ -69,7 +71,7 @@ def write(
         "benchmark": benchmark,
         "device": device_name(device),
         "date": datetime.date.today().isoformat(),
-        "commit": _commit(),
+        "commit": commit or _commit(),
         "versions": _versions(device),
         "method": method,
         "rows": rows,
@@ -81,12 +83,16 @@ def write(
 
 def _versions(device: str) -> dict[str, str]:
     versions = {"python": platform.python_version(), "torch": torch.__version__}
-    try:
-        versions["transformers"] = importlib.metadata.version("transformers")
-    except importlib.metadata.PackageNotFoundError:
-        pass  # the benchmarks of ops do without it
+    packages = ["transformers"]  # the benchmarks of ops do without any
     if device.startswith("cuda") and torch.version.cuda:
         versions["cuda"] = torch.version.cuda
+        versions["cudnn"] = str(torch.backends.cudnn.version())
+        packages += ["triton", "flashinfer-python"]
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            pass
     return versions
 
 

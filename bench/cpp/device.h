@@ -25,6 +25,15 @@ inline bool has_device() {
     return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
 }
 
+// Of the current device.
+inline int device_attribute(cudaDeviceAttr attribute) {
+    int device = 0;
+    int value = 0;
+    HOGWILD_CHECK(cudaGetDevice(&device));
+    HOGWILD_CHECK(cudaDeviceGetAttribute(&value, attribute, device));
+    return value;
+}
+
 template <typename T>
 class DeviceArray {
   public:

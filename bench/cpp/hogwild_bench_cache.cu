@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "bench/cpp/baselines.h"
 #include "bench/cpp/device.h"
 #include "bench/cpp/flags.h"
+#include "bench/cpp/random.h"
 #include "bench/cpp/report.h"
 #include "bench/cpp/timing.h"
 #include "csrc/cache/append.h"
@@ -22,10 +24,8 @@ struct Shape {
     DType dtype;
     std::string dtype_name;
 
-    int element_size() const { return dtype == DType::kFloat32 ? 4 : 2; }
-    std::size_t entry_bytes() const {
-        return std::size_t{2} * kv_heads * head_dim * element_size();
-    }  // K and V
+    // K and V
+    std::size_t entry_bytes() const { return std::size_t{2} * kv_heads * head_dim * element_size(dtype); }
 };
 
 // Pages for `tokens` entries in a random order, and the slots that fill them one page after the other.
@@ -34,6 +34,8 @@ struct Pages {
         : count((tokens + shape.page_size - 1) / shape.page_size),
           k(count * shape.page_size * shape.entry_bytes() / 2),
           v(k.size()) {
+        fill_random(k.data(), shape.dtype, k.size() / element_size(shape.dtype), 1);
+        fill_random(v.data(), shape.dtype, v.size() / element_size(shape.dtype), 2);
         std::vector<std::int64_t> order(count);
         std::iota(order.begin(), order.end(), 0);
         std::shuffle(order.begin(), order.end(), std::mt19937(0));
@@ -51,8 +53,9 @@ struct Pages {
     std::vector<std::int64_t> slots;
 };
 
-Row row(const char* name, const Shape& shape, int tokens, double us, Timer& timer) {
+Row measure(const char* name, const Shape& shape, int tokens, const Launch& op, const Timer& timer) {
     const std::size_t bytes = 2 * tokens * shape.entry_bytes();  // read and written
+    const std::vector<double> us = timer.medians_us({op, read_launch(bytes), copy_launch(bytes)});
     return {name,
             {{"tokens", tokens},
              {"kv_heads", shape.kv_heads},
@@ -60,15 +63,18 @@ Row row(const char* name, const Shape& shape, int tokens, double us, Timer& time
              {"page_size", shape.page_size}},
             shape.dtype_name,
             static_cast<double>(bytes),
-            us,
-            timer.read_us(bytes),
-            {{"copy", timer.copy_us(bytes)}}};
+            us[0],
+            us[1],
+            {{"copy", us[2]}},
+            {}};
 }
 
-Row bench_append(const Shape& shape, int tokens, Timer& timer) {
+Row bench_append(const Shape& shape, int tokens, const Timer& timer) {
     const Pages pages(shape, tokens);
     const DeviceArray<char> k(tokens * shape.entry_bytes() / 2);
     const DeviceArray<char> v(k.size());
+    fill_random(k.data(), shape.dtype, k.size() / element_size(shape.dtype), 3);
+    fill_random(v.data(), shape.dtype, v.size() / element_size(shape.dtype), 4);
     const DeviceArray<std::int64_t> slots(pages.slots);
     AppendParams params{};
     params.dtype = shape.dtype;
@@ -79,11 +85,11 @@ Row bench_append(const Shape& shape, int tokens, Timer& timer) {
     params.k_token_stride = params.v_token_stride = std::int64_t{shape.kv_heads} * shape.head_dim;
     params.slots = slots.data();
     params.num_tokens = tokens;
-    const double us = timer.median_us([&](cudaStream_t stream) { return cuda::append(params, stream); });
-    return row("append", shape, tokens, us, timer);
+    const Launch op = [&](cudaStream_t stream) { return cuda::append(params, stream); };
+    return measure("append", shape, tokens, op, timer);
 }
 
-Row bench_move(const Shape& shape, int tokens, Timer& timer) {
+Row bench_move(const Shape& shape, int tokens, const Timer& timer) {
     const Pages pages(shape, 2 * tokens);  // the first half moves into the second
     const auto middle = pages.slots.begin() + tokens;
     const DeviceArray<std::int64_t> from(std::vector<std::int64_t>(pages.slots.begin(), middle));
@@ -103,36 +109,30 @@ Row bench_move(const Shape& shape, int tokens, Timer& timer) {
     params.inv_freq = inv_freq.data();
     params.rotary.half = shape.head_dim / 2;
     params.num_entries = tokens;
-    const double us = timer.median_us([&](cudaStream_t stream) { return cuda::move(params, stream); });
-    return row("move", shape, tokens, us, timer);
-}
-
-DType parse_dtype(Flags& flags) {
-    const std::string& name = flags.text("dtype");
-    if (name == "fp32") return DType::kFloat32;
-    if (name == "fp16") return DType::kFloat16;
-    if (name == "bf16") return DType::kBFloat16;
-    flags.fail("--dtype is " + name + "; expected fp32, fp16 or bf16");
+    const Launch op = [&](cudaStream_t stream) { return cuda::move(params, stream); };
+    return measure("move", shape, tokens, op, timer);
 }
 
 int run(int argc, char** argv) {
-    Flags flags(argc, argv,
-                {{"tokens", "1,4,16,64,256,2048,16384", "new or moved tokens, separated by commas"},
-                 {"kv-heads", "8", "key/value heads"},
-                 {"head-dim", "128", "elements of a head"},
-                 {"page-size", "32", "tokens of a page"},
-                 {"dtype", "bf16", "fp32, fp16 or bf16"},
-                 {"repetitions", "200", "replays per median"},
-                 {"json", "", "file for the results"},
-                 {"commit", "unknown", "recorded in the file"}});
+    Flags flags(
+        argc, argv,
+        "Times append (new keys and values into pages) and move (entries to other pages, keys rotated).",
+        {{"tokens", "1,4,16,64,256,2048,16384", "new or moved tokens, separated by commas"},
+         {"kv-heads", "8", "key/value heads"},
+         {"head-dim", "128", "elements of a head"},
+         {"page-size", "32", "tokens of a page"},
+         {"dtype", "bf16", "fp32, bf16 or fp16"},
+         {"repetitions", "200", "replays per median"},
+         {"json", "", "file for the results"},
+         {"commit", "unknown", "recorded in the file"}});
     const Shape shape{flags.number("kv-heads"), flags.number("head-dim"), flags.number("page-size"),
-                      parse_dtype(flags), flags.text("dtype")};
+                      flags.dtype("dtype"), flags.text("dtype")};
     const std::vector<int> lengths = flags.numbers("tokens");
     if (!has_device()) {
         std::fprintf(stderr, "no CUDA device: nothing to measure\n");
         return EXIT_FAILURE;
     }
-    Timer timer(flags.number("repetitions"));
+    const Timer timer(flags.number("repetitions"));
     Report report{"cache", flags.text("commit"), Timer::method(), {}};
     for (const int tokens : lengths) report.rows.push_back(bench_append(shape, tokens, timer));
     for (const int tokens : lengths) report.rows.push_back(bench_move(shape, tokens, timer));

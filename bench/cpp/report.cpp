@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -19,6 +20,17 @@ std::string quoted(const std::string& text) {
         out += c;
     }
     return out + '"';
+}
+
+template <typename Value>
+std::string object(const std::vector<std::pair<std::string, Value>>& fields) {
+    std::ostringstream json;
+    const char* separator = "";
+    for (const auto& [name, value] : fields) {
+        json << separator << quoted(name) << ": " << value;
+        separator = ", ";
+    }
+    return "{" + json.str() + "}";
 }
 
 std::string device_name() {
@@ -40,24 +52,63 @@ std::string today() {
     return text;
 }
 
-double gb_per_second(double bytes, double us) { return bytes / us * 1e-3; }
+std::string fixed(double value, int digits) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.*f", digits, value);
+    return text;
+}
+
+// A table's column: its title and one text a row.
+using Column = std::vector<std::string>;
+
+template <typename Cell>
+Column column(const std::string& title, const std::vector<Row>& rows, Cell cell) {
+    Column texts{title};
+    for (const Row& row : rows) texts.push_back(cell(row));
+    return texts;
+}
+
+bool is_constant(const Column& column) {
+    return std::all_of(column.begin() + 2, column.end(), [&](const auto& text) { return text == column[1]; });
+}
 
 }  // namespace
 
 void Report::print() const {
-    std::printf("%s on %s; %s\n\n", benchmark.c_str(), device_name().c_str(), method.c_str());
-    std::printf("%-8s %-44s %10s %10s %10s", "case", "parameters", "us", "GB/s", "read us");
-    if (!rows.empty()) {
-        for (const auto& baseline : rows.front().baselines) std::printf(" %7s us", baseline.first.c_str());
+    std::printf("%s on %s; %s\n", benchmark.c_str(), device_name().c_str(), method.c_str());
+    if (rows.empty()) return;
+    const Row& first = rows.front();
+    std::vector<Column> columns{column("case", rows, [](const Row& row) { return row.name; }),
+                                column("dtype", rows, [](const Row& row) { return row.dtype; })};
+    for (std::size_t i = 0; i < first.parameters.size(); ++i) {
+        columns.push_back(column(first.parameters[i].first, rows,
+                                 [i](const Row& row) { return std::to_string(row.parameters[i].second); }));
     }
-    std::printf("\n");
-    for (const Row& row : rows) {
-        std::string parameters = row.dtype;
-        for (const auto& [name, value] : row.parameters)
-            parameters += " " + name + "=" + std::to_string(value);
-        std::printf("%-8s %-44s %10.2f %10.1f %10.2f", row.name.c_str(), parameters.c_str(), row.us,
-                    gb_per_second(row.bytes, row.us), row.read_us);
-        for (const auto& baseline : row.baselines) std::printf(" %10.2f", baseline.second);
+    for (const Column& column : columns) {  // what all rows have in common stands above
+        if (is_constant(column)) std::printf("%s %s  ", column[0].c_str(), column[1].c_str());
+    }
+    std::printf("\n\n");
+    columns.erase(std::remove_if(columns.begin(), columns.end(), is_constant), columns.end());
+
+    columns.push_back(column("us", rows, [](const Row& row) { return fixed(row.us, 2); }));
+    columns.push_back(
+        column("GB/s", rows, [](const Row& row) { return fixed(row.bytes / row.us * 1e-3, 0); }));
+    columns.push_back(column("read us", rows, [](const Row& row) { return fixed(row.read_us, 2); }));
+    columns.push_back(column("us/read", rows, [](const Row& row) { return fixed(row.us / row.read_us, 3); }));
+    for (std::size_t i = 0; i < first.baselines.size(); ++i) {
+        columns.push_back(column(first.baselines[i].first + " us", rows,
+                                 [i](const Row& row) { return fixed(row.baselines[i].second, 2); }));
+    }
+    for (std::size_t i = 0; i < first.launch.size(); ++i) {
+        columns.push_back(column(first.launch[i].first, rows,
+                                 [i](const Row& row) { return std::to_string(row.launch[i].second); }));
+    }
+    for (std::size_t line = 0; line <= rows.size(); ++line) {
+        for (const Column& column : columns) {
+            std::size_t width = 0;
+            for (const std::string& text : column) width = std::max(width, text.size());
+            std::printf("%*s  ", static_cast<int>(width), column[line].c_str());
+        }
         std::printf("\n");
     }
 }
@@ -79,13 +130,10 @@ void Report::write_json(const std::string& path) const {
         json << separator << "    {\"case\": " << quoted(row.name);
         for (const auto& [name, value] : row.parameters) json << ", " << quoted(name) << ": " << value;
         json << ", \"dtype\": " << quoted(row.dtype) << ", \"bytes\": " << static_cast<long long>(row.bytes)
-             << ", \"us\": " << row.us << ", \"read_us\": " << row.read_us << ", \"baselines\": {";
-        const char* comma = "";
-        for (const auto& [name, us] : row.baselines) {
-            json << comma << quoted(name) << ": " << us;
-            comma = ", ";
-        }
-        json << "}}";
+             << ", \"us\": " << row.us << ", \"read_us\": " << row.read_us
+             << ", \"baselines\": " << object(row.baselines);
+        if (!row.launch.empty()) json << ", \"launch\": " << object(row.launch);
+        json << "}";
         separator = ",\n";
     }
     json << "\n  ]\n}\n";

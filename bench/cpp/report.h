@@ -7,14 +7,18 @@
 
 namespace hogwild::bench {
 
+using NamedInts = std::vector<std::pair<std::string, int>>;
+using NamedTimes = std::vector<std::pair<std::string, double>>;  // microseconds
+
 struct Row {
-    std::string name;                                     // "case" in the file
-    std::vector<std::pair<std::string, int>> parameters;  // such as tokens, kv_heads, head_dim
+    std::string name;      // "case" in the file
+    NamedInts parameters;  // such as tokens, kv_heads, head_dim; the same names in all rows
     std::string dtype;
-    double bytes;                                           // read and written by the op
-    double us;                                              // median time of the op
-    double read_us;                                         // a plain read of as many bytes
-    std::vector<std::pair<std::string, double>> baselines;  // microseconds
+    double bytes;          // read and written by the op
+    double us;             // median time of the op
+    double read_us;        // a plain read of as many bytes
+    NamedTimes baselines;  // the same names in all rows
+    NamedInts launch;      // how the op chose to run, or was told to; the same names in all rows
 };
 
 struct Report {

@@ -3,12 +3,15 @@
 
 #include <cuda_runtime_api.h>
 
-#include <cstddef>
 #include <functional>
+#include <vector>
 
 #include "bench/cpp/device.h"
 
 namespace hogwild::bench {
+
+// Puts the work to be timed on a stream and returns the launch's error.
+using Launch = std::function<cudaError_t(cudaStream_t)>;
 
 class Timer {
   public:
@@ -17,20 +20,16 @@ class Timer {
     Timer(const Timer&) = delete;
     Timer& operator=(const Timer&) = delete;
 
-    // Median microseconds of one replay of what `launch` puts on the stream.
-    double median_us(const std::function<cudaError_t(cudaStream_t)>& launch);
-
-    // Median microseconds of a plain kernel that reads, or copies half of, as many bytes.
-    double read_us(std::size_t bytes);
-    double copy_us(std::size_t bytes);
+    // Median microseconds of one replay of each launch. They take turns, so that a drift of the machine's
+    // clocks is the same for all of them.
+    std::vector<double> medians_us(const std::vector<Launch>& launches) const;
 
     static const char* method();
 
   private:
     int repetitions_;
     cudaStream_t stream_;
-    DeviceArray<char> flush_;  // written before every repetition; several times the size of L2
-    DeviceArray<int> sink_;    // where the read kernel could write
+    DeviceArray<char> flush_;  // written before every replay; several times the size of L2
 };
 
 }  // namespace hogwild::bench
