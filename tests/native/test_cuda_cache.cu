@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <limits>
 #include <numeric>
@@ -15,23 +14,10 @@
 #include "csrc/cache/append.h"
 #include "csrc/cache/move.h"
 #include "csrc/cache/rotation_table.h"
+#include "cuda_check.h"
 
 namespace hogwild {
 namespace {
-
-constexpr int kSkipped = 77;
-
-int failures = 0;
-
-#define EXPECT(condition, ...)                                   \
-    do {                                                         \
-        if (!(condition)) {                                      \
-            ++failures;                                          \
-            std::fprintf(stderr, "%s:%d: ", __FILE__, __LINE__); \
-            std::fprintf(stderr, __VA_ARGS__);                   \
-            std::fprintf(stderr, "\n");                          \
-        }                                                        \
-    } while (false)
 
 template <typename T>
 struct Traits;
@@ -61,11 +47,6 @@ std::vector<T> random_values(std::size_t size) {
     std::vector<T> values(size);
     for (T& value : values) value = static_cast<T>(normal(random_bits));
     return values;
-}
-
-template <typename T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
 // Sizes of a random case: multiples of 8 take the vector path, the others the scalar one.
