@@ -21,10 +21,10 @@ C_FILES  = $(or $(shell git ls-files '*.cpp' '*.h' '*.inl' '*.cu' '*.cuh'),$(err
 
 export PYTHON VENV TORCH
 
-.PHONY: help demo test lint bench gpu gpu-build gpu-test gpu-bench clean
+.PHONY: help demo test lint bench gpu gpu-build gpu-test gpu-sanitize gpu-bench clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(READY): $(SOURCES)
 	@scripts/environment.sh demo,test
@@ -58,25 +58,36 @@ IN_TREE   = PYTHONPATH=$(CURDIR):$(CURDIR)/python$(if $(PYTHONPATH),:$(PYTHONPAT
 GPU_ARCH ?= $(shell $(PYTHON) -c 'import torch; print(";".join(sorted({"%d.%d" % torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())})))')
 GPU_NAME ?= $(shell PYTHONPATH=bench $(PYTHON) -c 'import results_io; print(results_io.device_slug("cuda"))')
 COMMIT   ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
+JOBS     ?= $(shell nproc)
+SANITIZER ?= $(firstword $(shell command -v compute-sanitizer) $(wildcard $(CUDA_HOME)/bin/compute-sanitizer /usr/local/cuda/bin/compute-sanitizer))
 NATIVE    = build/native
 
-gpu: gpu-test gpu-bench  ## on a GPU machine: build with what is installed, test, and measure into bench/results
+gpu: gpu-test gpu-sanitize gpu-bench  ## on a GPU machine: build with what is installed, test, and measure into bench/results
 
 gpu-build:
 	@$(PYTHON) -c 'import torch; assert torch.cuda.is_available()' || { echo "error: $(PYTHON) needs a PyTorch that sees a CUDA device" >&2; exit 1; }
-	FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST="$(GPU_ARCH)" $(PYTHON) setup.py --quiet build_ext --inplace
+	FORCE_CUDA=1 MAX_JOBS=$(JOBS) TORCH_CUDA_ARCH_LIST="$(GPU_ARCH)" $(PYTHON) setup.py --quiet build_ext --inplace
 	cmake -S . -B $(NATIVE) -DHOGWILD_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="$(subst .,,$(GPU_ARCH))"
-	cmake --build $(NATIVE) --parallel
+	cmake --build $(NATIVE) --parallel $(JOBS)
 
 gpu-test: gpu-build  ## the part of `make gpu` that tests
 	ctest --test-dir $(NATIVE) --output-on-failure
 	$(IN_TREE) HOGWILD_TEST_REQUIRE=cuda $(PYTHON) -m pytest -m cuda $(PYTEST_ARGS)
 
-gpu-bench: gpu-build  ## the part of `make gpu` that measures
-	mkdir -p bench/results
-	set -e; for program in $(NATIVE)/hogwild_bench_*; do \
-	    $$program --commit $(COMMIT) --json bench/results/$(GPU_NAME)-$${program##*_}.json; \
+gpu-sanitize: gpu-build  ## the part of `make gpu` that looks for errors in memory and synchronisation
+	@test -n "$(SANITIZER)" || { echo "error: found no compute-sanitizer; it is part of the CUDA toolkit (SANITIZER=... names one)" >&2; exit 1; }
+	set -e; for tool in memcheck racecheck initcheck synccheck; do \
+	    for program in "hogwild_test_cuda_cache" "hogwild_test_cuda_attention --quick"; do \
+	        echo "$$tool: $$program"; \
+	        "$(SANITIZER)" --tool $$tool --error-exitcode 1 $(NATIVE)/$$program; \
+	    done; \
 	done
+
+gpu-bench: gpu-build  ## the part of `make gpu` that measures
+	set -e; mkdir -p bench/results; results=bench/results/$(GPU_NAME); commit=$(COMMIT); \
+	$(NATIVE)/hogwild_bench_cache --commit $$commit --json $$results-cache.json; \
+	$(NATIVE)/hogwild_bench_attention --preset claims --commit $$commit --json $$results-attention.json; \
+	$(IN_TREE) $(PYTHON) bench/attention_cuda.py --commit $$commit --json $$results-attention_cuda.json
 
 clean:  ## remove builds (the environment stays)
 	rm -rf build dist hogwild_cuda/_C*.so hogwild_cuda/_build.json $(READY) $(LINTERS)
