@@ -1,8 +1,8 @@
-"""PyTorch-op implementations for CUDA of the ops that have no CUDA kernel.
+"""PyTorch-op implementations for CUDA of what has no CUDA kernel.
 
-`attention` is served this way for now; so are the other ops where the extension was built without CUDA. The
-path is correct but slow: it launches many kernels for each block and waits for the device to read lengths, so
-it is not legal inside CUDA-graph capture. The first call of each op warns.
+That is `attention` of shapes that its kernels do not have, and every op where the extension was built without CUDA.
+The path is correct but slow: it launches many kernels for each block and waits for the device to read lengths, so
+it is not legal inside CUDA-graph capture. The first call of each op for each reason warns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hogwild_cuda.build_info import build_info
 
 
 class FallbackWarning(UserWarning):
-    """An op runs on CUDA by PyTorch ops instead of a kernel of its own."""
+    """A call on CUDA is served by PyTorch ops instead of a kernel."""
 
 
 @functools.cache
@@ -43,16 +43,21 @@ def _checked_attention(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.T
         return reference.attention(*args, **kwargs)
 
 
+def _attention_by_torch_ops(*args: Any, reason: str, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the CUDA implementation of `attention` calls where it has no kernel, for the reason given."""
+    _warn_once("attention", reason)
+    return _checked_attention(*args, **kwargs)
+
+
 def _register() -> None:
-    reasons = {"attention": "there is no CUDA kernel for it yet"}
     info = build_info()
-    if not info.cuda:
-        without_cuda = f"the extension has no CUDA kernels, because {info.why_no_cuda}"
-        reasons = dict.fromkeys(("append", "rotation_table", "attention", "move"), without_cuda)
-    for op, reason in reasons.items():
+    if info.cuda:
+        torch.library.impl("hogwild::_attention_by_torch_ops", "CUDA", _attention_by_torch_ops)
+        return
+    reason = f"the extension has no CUDA kernels, because {info.why_no_cuda}"
+    for op in ("append", "rotation_table", "attention", "move"):
         plain = _checked_attention if op == "attention" else getattr(reference, op)
-        implementation = _with_warning(op, plain, reason)
-        torch.library.impl(f"hogwild::{op}", "CUDA", implementation)
+        torch.library.impl(f"hogwild::{op}", "CUDA", _with_warning(op, plain, reason))
 
 
 _register()

@@ -5,7 +5,17 @@ group, ``H`` query heads, ``K`` kv heads, ``D`` and ``Dv`` head dims of keys and
 ``R`` rotary dims. Queries, keys, values and pages are of one dtype: fp32, bf16 or fp16. All tensors of a call are on
 one device. Wrong dtypes raise TypeError and everything else that is wrong ValueError, naming the argument, before
 anything is written. What the elements of integer tensors say is checked on the CPU, and on CUDA where `attention`
-is served by PyTorch ops (`hogwild_cuda.fallback`); kernels trust it.
+is served by PyTorch ops; CUDA kernels trust it.
+
+CUDA kernels run on the current stream, do not wait for the device and may be captured into graphs. All ops have them,
+`attention` for
+
+- bf16 and fp16, with D = Dv of 64, 80, 96, 112, 128 or 256, S a power of two of at least 16, pages that start at
+  multiples of 16 bytes, and G + T * (H/K) / 64 (D = 256: / 32) of at most 1024: tensor cores;
+- fp32: a simple kernel, not a fast one.
+
+PyTorch ops serve the other calls of `attention`: correct but slow, and not inside graph capture. The first one for each
+reason warns (`hogwild_cuda.fallback.FallbackWarning`).
 
 The ops are for inference only: they have no gradients, and a backward pass warns and stops at their outputs.
 
