@@ -34,7 +34,8 @@ class Shape:
     max_block_tokens: int = 40
     min_workers: int = 1  # of a group
     max_workers: int = 3
-    max_new_tokens: int = 3  # of a worker
+    min_new_tokens: int = 1  # of a worker
+    max_new_tokens: int = 3
     rotary_dims: int = 16
     rotary_start: int = 0
     interleaved: bool = False
@@ -43,6 +44,7 @@ class Shape:
     sinks: bool = False
     padding: int = 0  # tokens after the last group
     far: int = 0  # what is added to the position of some queries: an offset far from the block
+    spread: float = 1.0  # standard deviation of the scores
     dtype: torch.dtype = torch.float32
     seed: int = 0
 
@@ -99,10 +101,17 @@ def inv_freq(rotary_dims: int, base: float = 10000.0) -> Tensor:
     return 1.0 / base ** (torch.arange(0, rotary_dims, 2).float() / rotary_dims)
 
 
-def attention_case(shape: Shape) -> AttentionCase:
-    """Groups of workers over ragged blocks in shuffled pages; free pages and tails hold NaN."""
+def attention_case(shape: Shape, device: str = "cpu") -> AttentionCase:
+    """Groups of workers over ragged blocks in shuffled pages; free pages and tails hold NaN.
+
+    The numbers are drawn on `device`, and are others on another one.
+    """
     rng = random.Random(shape.seed)
-    generator = torch.Generator().manual_seed(shape.seed)
+    generator = torch.Generator(device).manual_seed(shape.seed)
+
+    def ints(values: Any) -> Tensor:
+        return torch.tensor(values, dtype=torch.int32).to(device)
+
     lens, group_blocks, group_tokens = [], [0], [0]
     rows: list[tuple[list[int], int, int]] = []  # query_pos, rotary_pos, own_block of each token
     group_of_token: list[int] = []
@@ -118,18 +127,18 @@ def attention_case(shape: Shape) -> AttentionCase:
 
     blocks_of_group = [last - first for first, last in itertools.pairwise(group_blocks)]
     columns = max(blocks_of_group) + rng.randint(0, 2)
-    query_pos = torch.tensor([row + [-1] * (columns - len(row)) for row, _, _ in rows], dtype=torch.int32)
-    query_pos = query_pos.reshape(len(rows), columns)
-    rotary_pos = torch.tensor([rotary for _, rotary, _ in rows], dtype=torch.int32)
-    own_block = torch.tensor([own for _, _, own in rows], dtype=torch.int32)
+    query_pos = ints([row + [-1] * (columns - len(row)) for row, _, _ in rows]).reshape(len(rows), columns)
+    rotary_pos = ints([rotary for _, rotary, _ in rows])
+    own_block = ints([own for _, _, own in rows])
 
     block_table, pages, num_pages = _page_table(lens, shape, rng)
-    k_cache = _poisoned_pages(num_pages, shape.head_dim, pages, lens, shape, generator)
-    v_cache = _poisoned_pages(num_pages, shape.value_dim, pages, lens, shape, generator)
+    used = _tokens_of_pages(num_pages, pages, lens, shape.page_size).to(device)
+    k_cache = _poisoned_pages(used, shape.head_dim, shape, generator)
+    v_cache = _poisoned_pages(used, shape.value_dim, shape, generator)
     num_heads = shape.kv_heads * shape.ratio
     # As models hand it over: heads before tokens in memory.
-    q = torch.randn(num_heads, len(rows), shape.head_dim, generator=generator).to(shape.dtype).transpose(0, 1)
-    frequencies = inv_freq(shape.rotary_dims) if shape.rotary_dims else None
+    q = _randn((num_heads, len(rows), shape.head_dim), generator).to(shape.dtype).transpose(0, 1)
+    frequencies = inv_freq(shape.rotary_dims).to(device) if shape.rotary_dims else None
     rotation = None
     if frequencies is not None:
         rotation = torch.ops.hogwild.rotation_table(query_pos, rotary_pos, frequencies)
@@ -137,20 +146,20 @@ def attention_case(shape: Shape) -> AttentionCase:
         q,
         k_cache,
         v_cache,
-        block_table,
-        torch.tensor(lens, dtype=torch.int32),
-        torch.tensor(group_tokens, dtype=torch.int32),
-        torch.tensor(group_blocks, dtype=torch.int32),
+        ints(block_table),
+        ints(lens),
+        ints(group_tokens),
+        ints(group_blocks),
         query_pos,
         rotary_pos,
         own_block,
         rotation,
     )
     kwargs = {
-        "scale": shape.head_dim**-0.5,
+        "scale": shape.spread * shape.head_dim**-0.5,
         "window": shape.window,
         "softcap": shape.softcap,
-        "sinks": torch.randn(num_heads, generator=generator) if shape.sinks else None,
+        "sinks": _randn((num_heads,), generator) if shape.sinks else None,
         "interleaved": shape.interleaved,
         "rotary_start": shape.rotary_start,
     }
@@ -168,7 +177,7 @@ def _group(shape: Shape, rng: random.Random) -> tuple[list[int], list[tuple[list
     tokens: list[tuple[list[int], int, int]] = []
     num_workers = rng.randint(shape.min_workers, min(num_blocks, max(shape.min_workers, shape.max_workers)))
     workers = sorted(rng.sample(range(num_blocks), num_workers))  # each writes to a block of its own
-    new_tokens = {worker: rng.randint(1, shape.max_new_tokens) for worker in workers}
+    new_tokens = {worker: rng.randint(shape.min_new_tokens, shape.max_new_tokens) for worker in workers}
     for worker, count in new_tokens.items():  # all of them are stored before any of them looks
         lens[worker] += count
     for worker, count in new_tokens.items():
@@ -189,33 +198,37 @@ def _group(shape: Shape, rng: random.Random) -> tuple[list[int], list[tuple[list
     return lens, tokens
 
 
-def _page_table(lens: list[int], shape: Shape, rng: random.Random) -> tuple[Tensor, list[list[int]], int]:
+def _page_table(
+    lens: list[int], shape: Shape, rng: random.Random
+) -> tuple[list[list[int]], list[list[int]], int]:
+    """The table, the pages of each block, and how many pages there are."""
     needed = [-(-length // shape.page_size) for length in lens]
     num_pages = sum(needed) + rng.randint(1, 4)
     free = rng.sample(range(num_pages), num_pages)
     pages = [[free.pop() for _ in range(count)] for count in needed]
     width = max(needed) + rng.randint(0, 2)
     table = [row + [rng.choice(ABSURD_PAGES) for _ in range(width - len(row))] for row in pages]
-    return torch.tensor(table, dtype=torch.int32).reshape(len(lens), width), pages, num_pages
+    return table, pages, num_pages
 
 
-def _poisoned_pages(
-    num_pages: int,
-    dim: int,
-    pages: list[list[int]],
-    lens: list[int],
-    shape: Shape,
-    generator: torch.Generator,
-) -> Tensor:
-    """NaN everywhere but where a block has tokens."""
-    cache = torch.full((num_pages, shape.kv_heads, shape.page_size, dim), torch.nan, dtype=shape.dtype)
+def _tokens_of_pages(num_pages: int, pages: list[list[int]], lens: list[int], page_size: int) -> Tensor:
+    """How many tokens each page holds, [P]."""
+    used = [0] * num_pages
     for block_pages, length in zip(pages, lens, strict=True):
         for index, page in enumerate(block_pages):
-            used = min(shape.page_size, length - index * shape.page_size)
-            cache[page, :, :used] = torch.randn(shape.kv_heads, used, dim, generator=generator).to(
-                shape.dtype
-            )
-    return cache
+            used[page] = min(page_size, length - index * page_size)
+    return torch.tensor(used)
+
+
+def _poisoned_pages(used: Tensor, dim: int, shape: Shape, generator: torch.Generator) -> Tensor:
+    """NaN everywhere but where a block has tokens."""
+    cache = _randn((len(used), shape.kv_heads, shape.page_size, dim), generator).to(shape.dtype)
+    unused = torch.arange(shape.page_size, device=used.device) >= used[:, None]
+    return cache.masked_fill_(unused[:, None, :, None], torch.nan)
+
+
+def _randn(size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(size, generator=generator, device=generator.device)
 
 
 @st.composite

@@ -6,46 +6,41 @@ import dataclasses
 
 import pytest
 import torch
+from accuracy import assert_accurate, assert_same_bits
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_samples import DTYPES, HEAD_DIMS, KERNEL_SHAPES, kernel_shapes
 from op_samples import SHAPES, AttentionCase, Shape, attention_case, inv_freq, shapes
 from torch import Tensor
 
 from hogwild_cuda import reference
-
-FP32_TOLERANCE = 5e-6
-
-
-def assert_same_bits(actual: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
-    for a, b in zip(actual, expected, strict=True):
-        assert torch.equal(a.cpu(), b.cpu())
-
-
-def max_abs(x: Tensor) -> float:
-    return x.abs().max().item() if x.numel() else 0.0
-
-
-def assert_lse_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
-    empty = expected == -torch.inf
-    assert torch.equal(actual == -torch.inf, empty)
-    assert max_abs(actual[~empty].double() - expected[~empty]) <= tolerance
 
 
 class TestAgainstReference:
     @settings(max_examples=1500)
     @given(shape=shapes(torch.float32))
     def test_fp32(self, device: str, shape: Shape) -> None:
-        self.check_fp32(attention_case(shape), device)
+        assert_accurate(attention_case(shape).to(device))
 
     @settings(max_examples=700)
     @given(shape=shapes(torch.bfloat16, torch.float16))
     def test_low_precision(self, device: str, shape: Shape) -> None:
-        self.check_low_precision(attention_case(shape), device)
+        assert_accurate(attention_case(shape).to(device))
 
-    @pytest.mark.parametrize("name", SHAPES)
+    @settings(max_examples=30)
+    @given(data=st.data(), dtype=st.sampled_from(DTYPES), head_dim=st.sampled_from(HEAD_DIMS))
+    def test_small_calls_of_the_cuda_kernel(
+        self, data: st.DataObject, dtype: torch.dtype, head_dim: int
+    ) -> None:
+        """On the CPU; tests/ops/test_attention_kernel.py has large ones too, on CUDA."""
+        shape = data.draw(kernel_shapes(head_dim, dtype))
+        small = {"kv_heads": min(shape.kv_heads, 2), "groups": 1, "max_new_tokens": 1, "ratio": 2}
+        small["max_block_tokens"] = min(shape.max_block_tokens, 100)
+        assert_accurate(attention_case(dataclasses.replace(shape, **small)))
+
+    @pytest.mark.parametrize("name", SHAPES | KERNEL_SHAPES)
     def test_each_feature(self, name: str, device: str) -> None:
-        case = attention_case(SHAPES[name])
-        check = self.check_fp32 if case.shape.dtype == torch.float32 else self.check_low_precision
-        check(case, device)
+        assert_accurate(attention_case((SHAPES | KERNEL_SHAPES)[name]).to(device))
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
     def test_long_prefill_beside_decoding(self, dtype: torch.dtype, device: str) -> None:
@@ -61,33 +56,9 @@ class TestAgainstReference:
             dtype=dtype,
             seed=21,
         )
-        case = attention_case(shape)
+        case = attention_case(shape).to(device)
         assert case.args[0].shape[0] > 300
-        check = self.check_fp32 if dtype == torch.float32 else self.check_low_precision
-        check(case, device)
-
-    def check_fp32(self, case: AttentionCase, device: str) -> None:
-        out, lse = (tensor.cpu() for tensor in case.to(device).run())
-        expected_out, expected_lse = case.reference()
-        assert out.dtype == torch.float32 and lse.dtype == torch.float32
-        assert max_abs(out.double() - expected_out) <= FP32_TOLERANCE
-        assert_lse_close(lse, expected_lse, FP32_TOLERANCE)
-
-    def check_low_precision(self, case: AttentionCase, device: str) -> None:
-        """At most twice the error of PyTorch's own ops at this precision, and a rounding of queries and result."""
-        dtype = case.shape.dtype
-        out, lse = (tensor.cpu() for tensor in case.to(device).run())
-        expected_out, expected_lse = case.reference()
-        torch_out, torch_lse = case.reference(dtype)
-        rounding = torch.finfo(dtype).eps * max_abs(expected_out)
-        assert out.dtype == dtype and lse.dtype == torch.float32
-        torch_error = max_abs(torch_out.double() - expected_out)
-        assert max_abs(out.double() - expected_out) <= 2 * torch_error + rounding
-        finite = expected_lse != -torch.inf
-        torch_error = max_abs(torch_lse[finite].double() - expected_lse[finite])
-        # Kernels may round the rotated query to the dtype; scores are about as large as their lse, or one.
-        rounding = torch.finfo(dtype).eps / 2 * max(1.0, max_abs(expected_lse[finite]))
-        assert_lse_close(lse, expected_lse, 2 * torch_error + rounding)
+        assert_accurate(case)
 
 
 class TestPositions:
@@ -159,8 +130,16 @@ class TestPositions:
 
 
 class TestGroups:
-    def test_nan_stays_in_its_group(self, device: str) -> None:
-        case = attention_case(Shape(groups=3, padding=2, max_blocks=5, seed=31))
+    @pytest.mark.parametrize(
+        "shape",
+        [
+            Shape(groups=3, padding=2, max_blocks=5, seed=31),
+            dataclasses.replace(KERNEL_SHAPES["many splits"], padding=2, seed=31),
+        ],
+        ids=["fp32", "bf16"],
+    )
+    def test_nan_stays_in_its_group(self, shape: Shape, device: str) -> None:
+        case = attention_case(shape)
         clean_out, clean_lse = (tensor.cpu() for tensor in case.to(device).run())
         sick = 1
         k_cache, v_cache = case.k_cache.clone(), case.v_cache.clone()
@@ -173,7 +152,7 @@ class TestGroups:
         assert_same_bits((out[healthy], lse[healthy]), (clean_out[healthy], clean_lse[healthy]))
         sick_tokens = in_sick_group & sees_something
         assert sick_tokens.any() and out[sick_tokens].isnan().all()
-        assert (out[~sees_something] == 0).all()
+        assert (out[healthy & ~sees_something] == 0).all()
 
     def test_a_group_alone_gives_the_same_bits(self, device: str) -> None:
         case = attention_case(Shape(groups=3, max_block_tokens=500, page_size=16, seed=32))
@@ -189,23 +168,76 @@ class TestGroups:
         padding = torch.tensor(case.group_of_token) < 0
         assert (out.cpu()[padding] == 0).all() and (lse.cpu()[padding] == -torch.inf).all()
 
-    def test_no_tokens(self, device: str) -> None:
-        case = only_group(attention_case(Shape(seed=34)), None)
+    @pytest.mark.parametrize("shape", [Shape(seed=34), KERNEL_SHAPES["decoding"]], ids=["fp32", "bf16"])
+    def test_no_tokens(self, shape: Shape, device: str) -> None:
+        case = only_group(attention_case(shape), None)
         out, lse = case.to(device).run()
-        assert out.shape == (0, 4, 16) and lse.shape == (0, 4)
+        num_heads = shape.kv_heads * shape.ratio
+        assert out.shape == (0, num_heads, shape.value_dim) and lse.shape == (0, num_heads)
+
+    @pytest.mark.parametrize("shape", [Shape(seed=35), KERNEL_SHAPES["decoding"]], ids=["fp32", "bf16"])
+    @pytest.mark.parametrize("bounds", [[0], [0, 0]], ids=["no group", "a group of nothing"])
+    def test_tokens_without_a_block(self, bounds: list[int], shape: Shape, device: str) -> None:
+        case = attention_case(shape)
+        group_blocks = torch.tensor(bounds, dtype=torch.int32)
+        group_tokens = group_blocks.clone()
+        group_tokens[1:] = case.args[0].shape[0]
+        no_block = torch.full_like(case.args[9], -1)
+        arguments = (*case.args[:5], group_tokens, group_blocks, *case.args[7:9], no_block, case.args[10])
+        out, lse = dataclasses.replace(case, args=arguments).to(device).run()
+        assert len(out) > 0 and (out == 0).all() and (lse == -torch.inf).all()
+
+
+class TestMemory:
+    @pytest.mark.parametrize("name", ["decoding", "sixteen workers", "wide heads, a million away"])
+    def test_strides_of_queries_do_not_matter(self, name: str, device: str) -> None:
+        """Nor whether their rows start at a multiple of 16 bytes."""
+        case = attention_case(KERNEL_SHAPES[name]).to(device)
+        q = case.args[0].contiguous()
+        num_tokens, num_heads, dim = q.shape
+        layouts = {
+            "heads first": q.new_empty(num_heads, num_tokens, dim).transpose(0, 1),
+            "part of a wider tensor": q.new_empty(num_tokens, num_heads + 2, dim)[:, 1:-1],
+            "a gap after each row": q.new_empty(num_tokens, num_heads, dim + 8)[..., :dim],
+            "rows at odd elements": q.new_empty(num_tokens, num_heads, dim + 1)[..., 1:],
+            "not at 16 bytes": q.new_empty(q.numel() + 3)[3:].view_as(q),
+            "every other element": q.new_empty(num_tokens, num_heads, dim, 2)[..., 1],
+        }
+        expected = dataclasses.replace(case, args=(q, *case.args[1:])).run()
+        for layout in layouts.values():
+            same = dataclasses.replace(case, args=(layout.copy_(q), *case.args[1:]))
+            assert_same_bits(same.run(), expected)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+    def test_pages_that_start_anywhere(self, dtype: torch.dtype, device: str) -> None:
+        shape = dataclasses.replace(KERNEL_SHAPES["decoding"], dtype=dtype)
+        case = attention_case(shape).to(device)
+        q, *caches = case.args[:3]
+        moved = [cache.new_empty(cache.numel() + 1)[1:].view_as(cache).copy_(cache) for cache in caches]
+        assert all(cache.data_ptr() % 16 for cache in moved)
+        assert_accurate(dataclasses.replace(case, args=(q, *moved, *case.args[3:])))
 
 
 class TestDeterminism:
-    @pytest.mark.parametrize("name", ["split", "groups and padding", "bf16"])
+    NAMES = (
+        "split",
+        "groups and padding",
+        "bf16",
+        "many splits",
+        "prefill beside decoding",
+        "forty sessions",
+    )
+
+    @pytest.mark.parametrize("name", NAMES)
     def test_same_bits_on_every_run(self, name: str, device: str) -> None:
-        case = attention_case(SHAPES[name]).to(device)
+        case = attention_case((SHAPES | KERNEL_SHAPES)[name]).to(device)
         first = case.run()
-        for _ in range(10):
+        for _ in range(20):
             assert_same_bits(case.run(), first)
 
-    @pytest.mark.parametrize("name", ["split", "groups and padding", "bf16"])
+    @pytest.mark.parametrize("name", NAMES)
     def test_same_bits_for_any_number_of_threads(self, name: str) -> None:
-        case = attention_case(SHAPES[name])
+        case = attention_case((SHAPES | KERNEL_SHAPES)[name])
         threads = torch.get_num_threads()
         two = case.run()
         try:

@@ -62,16 +62,20 @@ APPEND = ("k", "v", "k_cache", "v_cache", "slots")
         ("v_cache", lambda t: t[..., :0], ValueError, r"append: .*Dv must be at least 1"),
         ("slots", lambda t: t.int(), TypeError, r"append: slots is Int.*expected dtype Long"),
         ("slots", lambda t: t[:, None], ValueError, r"append: slots is .*\[T\]"),
-        (
-            "slots",
-            with_element(1, 16),
-            ValueError,
-            r"append: slots\[1\] is 16; expected less than 16 \(4 pages of 4\)",
-        ),
     ],
 )
-def test_append(name: str, change: Change, error: type[Exception], message: str) -> None:
-    arguments = dict(zip(APPEND, append_call(5, torch.float32), strict=True))
+def test_append(name: str, change: Change, error: type[Exception], message: str, device: str) -> None:
+    check_append(name, change, error, message, device)
+
+
+def test_append_to_a_slot_that_is_not_there() -> None:
+    message = r"append: slots\[1\] is 16; expected less than 16 \(4 pages of 4\)"
+    check_append("slots", with_element(1, 16), ValueError, message, "cpu")
+
+
+def check_append(name: str, change: Change, error: type[Exception], message: str, device: str) -> None:
+    tensors = (tensor.to(device) for tensor in append_call(5, torch.float32))
+    arguments = dict(zip(APPEND, tensors, strict=True))
     untouched = arguments["k_cache"].clone(), arguments["v_cache"].clone()
     with pytest.raises(error, match=message):
         torch.ops.hogwild.append(**(arguments | {name: change(arguments[name])}))
@@ -96,14 +100,15 @@ def test_append(name: str, change: Change, error: type[Exception], message: str)
         ("inv_freq", torch.ones(2, 2), ValueError, r"rotation_table: inv_freq is .*\[R/2\]"),
     ],
 )
-def test_rotation_table(name: str, value: Tensor, error: type[Exception], message: str) -> None:
+def test_rotation_table(name: str, value: Tensor, error: type[Exception], message: str, device: str) -> None:
     arguments = {
         "query_pos": ints(*range(6)).view(3, 2),
         "rotary_pos": ints(0, 1, 2),
         "inv_freq": torch.ones(4),
     }
+    arguments = {key: tensor.to(device) for key, tensor in (arguments | {name: value}).items()}
     with pytest.raises(error, match=message):
-        torch.ops.hogwild.rotation_table(**(arguments | {name: value}))
+        torch.ops.hogwild.rotation_table(**arguments)
 
 
 ATTENTION = (
@@ -139,20 +144,6 @@ ATTENTION = (
         ("block_table", lambda t: t.long(), TypeError, r"attention: block_table is Long.*expected dtype Int"),
         ("block_table", lambda t: t[:-1], ValueError, r"attention: block_table is .*\[B, max_pages\]"),
         ("block_table", padded, ValueError, r"attention: block_table is .*expected a contiguous tensor"),
-        (
-            "block_table",
-            with_element((0, 0), -3),
-            ValueError,
-            r"block_table\[0, 0\] is -3; expected a page from 0 to",
-        ),
-        ("block_table", with_element((0, 0), 2**30), ValueError, r"block_table\[0, 0\] is 1073741824"),
-        ("block_lens", with_element(0, -1), ValueError, r"attention: block_lens\[0\] is -1; expected 0 to"),
-        (
-            "block_lens",
-            with_element(0, 10**6),
-            ValueError,
-            r"attention: block_lens\[0\] is 1000000; expected 0 to",
-        ),
         ("block_lens", lambda t: t.long(), TypeError, r"attention: block_lens is Long"),
         ("group_tokens", lambda t: t[:-1], ValueError, r"attention: group_blocks is .*\[G\+1\]"),
         (
@@ -161,48 +152,11 @@ ATTENTION = (
             ValueError,
             r"attention: group_tokens is empty; expected G\+1 offsets",
         ),
-        (
-            "group_tokens",
-            with_element(0, -1),
-            ValueError,
-            r"attention: group_tokens\[0\] is -1; expected 0 or more",
-        ),
-        (
-            "group_tokens",
-            with_element(1, 99),
-            ValueError,
-            r"group_tokens\[2\] is .* after 99; expected ascending",
-        ),
-        (
-            "group_tokens",
-            with_element(2, 99),
-            ValueError,
-            r"group_tokens\[2\] is 99; expected at most the number of",
-        ),
-        ("group_blocks", with_element(1, -1), ValueError, r"attention: group_blocks\[1\] is -1 after 0"),
-        (
-            "group_blocks",
-            with_element(2, 99),
-            ValueError,
-            r"group_blocks\[2\] is 99; expected at most the number of",
-        ),
         ("query_pos", lambda t: t.long(), TypeError, r"attention: query_pos is Long"),
         ("query_pos", lambda t: t[1:], ValueError, r"attention: query_pos is .*\[T, F\]"),
         ("query_pos", padded, ValueError, r"attention: query_pos is .*expected a contiguous tensor"),
         ("rotary_pos", lambda t: t[1:], ValueError, r"attention: rotary_pos is .*\[T\]"),
         ("own_block", lambda t: t[1:], ValueError, r"attention: own_block is .*\[T\]"),
-        (
-            "own_block",
-            with_element(0, 7),
-            ValueError,
-            r"attention: own_block\[0\] is 7; expected -1 or one of the",
-        ),
-        (
-            "own_block",
-            with_element(0, -2),
-            ValueError,
-            r"attention: own_block\[0\] is -2; expected -1 or one of",
-        ),
         ("rotation", lambda t: t.double(), TypeError, r"attention: rotation is Double.*expected dtype Float"),
         ("rotation", lambda t: t[:, :, :1], ValueError, r"attention: rotation is .*\[T, F, 2, R/2\]"),
         ("rotation", padded, ValueError, r"attention: rotation is .*expected a contiguous tensor"),
@@ -214,11 +168,40 @@ ATTENTION = (
         ),
     ],
 )
-def test_attention(name: str, change: Change, error: type[Exception], message: str) -> None:
-    case = attention_case(Shape(groups=2, padding=1, seed=3))
+def test_attention(name: str, change: Change, error: type[Exception], message: str, device: str) -> None:
+    case = attention_case(Shape(groups=2, padding=1, seed=3)).to(device)
     arguments = dict(zip(ATTENTION, case.args, strict=True))
     with pytest.raises(error, match=message):
         torch.ops.hogwild.attention(**(arguments | {name: change(arguments[name])}), **case.kwargs)
+
+
+# What kernels on CUDA trust; the path by PyTorch ops checks it there.
+ELEMENTS = [
+    ("block_table", with_element((0, 0), -3), r"block_table\[0, 0\] is -3; expected a page from 0 to"),
+    ("block_table", with_element((0, 0), 2**30), r"block_table\[0, 0\] is 1073741824"),
+    ("block_lens", with_element(0, -1), r"attention: block_lens\[0\] is -1; expected 0 to"),
+    ("block_lens", with_element(0, 10**6), r"attention: block_lens\[0\] is 1000000; expected 0 to"),
+    ("group_tokens", with_element(0, -1), r"attention: group_tokens\[0\] is -1; expected 0 or more"),
+    ("group_tokens", with_element(1, 99), r"group_tokens\[2\] is .* after 99; expected ascending"),
+    ("group_tokens", with_element(2, 99), r"group_tokens\[2\] is 99; expected at most the number of"),
+    ("group_blocks", with_element(1, -1), r"attention: group_blocks\[1\] is -1 after 0"),
+    ("group_blocks", with_element(2, 99), r"group_blocks\[2\] is 99; expected at most the number of"),
+    ("own_block", with_element(0, 7), r"attention: own_block\[0\] is 7; expected -1 or one of the"),
+    ("own_block", with_element(0, -2), r"attention: own_block\[0\] is -2; expected -1 or one of"),
+]
+
+
+@pytest.mark.parametrize("name, change, message", ELEMENTS)
+@pytest.mark.filterwarnings("ignore::hogwild_cuda.fallback.FallbackWarning")
+def test_elements_of_attention(name: str, change: Change, message: str, device: str) -> None:
+    case = attention_case(Shape(groups=2, padding=1, dtype=torch.bfloat16, seed=3)).to(device)
+    arguments = dict(zip(ATTENTION, case.args, strict=True))
+    assert arguments["block_lens"][0] > 0
+    torch.ops.hogwild._check_attention(**arguments, **case.kwargs)
+    arguments[name] = change(arguments[name])
+    for op in (torch.ops.hogwild.attention, torch.ops.hogwild._check_attention):
+        with pytest.raises(ValueError, match=message):
+            op(**arguments, **case.kwargs)
 
 
 def test_attention_with_too_few_columns() -> None:
@@ -259,8 +242,9 @@ def test_attention_with_too_few_columns() -> None:
         ),
     ],
 )
-def test_attention_options(name: str, value: Any, error: type[Exception], message: str) -> None:
-    case = attention_case(Shape(seed=3))
+def test_attention_options(name: str, value: Any, error: type[Exception], message: str, device: str) -> None:
+    case = attention_case(Shape(seed=3)).to(device)
+    value = value.to(device) if isinstance(value, Tensor) else value
     with pytest.raises(error, match=message):
         torch.ops.hogwild.attention(*case.args, **(case.kwargs | {name: value}))
 
@@ -274,33 +258,31 @@ MOVE = ("k_cache", "v_cache", "src_slots", "dst_slots", "shift", "inv_freq")
         ("k_cache", padded, ValueError, r"move: k_cache is .*expected a contiguous tensor"),
         ("v_cache", lambda t: t.half(), TypeError, r"move: v_cache is Half"),
         ("src_slots", lambda t: t.int(), TypeError, r"move: src_slots is Int.*expected dtype Long"),
-        (
-            "src_slots",
-            with_element(0, 10**6),
-            ValueError,
-            r"move: src_slots\[0\] is 1000000; expected less than",
-        ),
         ("dst_slots", lambda t: t[1:], ValueError, r"move: dst_slots is .*\[N\] = \[6\]"),
-        (
-            "dst_slots",
-            with_element(0, 10**6),
-            ValueError,
-            r"move: dst_slots\[0\] is 1000000; expected less than",
-        ),
         ("shift", lambda t: t.long(), TypeError, r"move: shift is Long.*expected dtype Int"),
         ("shift", lambda t: t[1:], ValueError, r"move: shift is .*\[N\] = \[6\]"),
         ("inv_freq", lambda t: t.bfloat16(), TypeError, r"move: inv_freq is BFloat16.*expected dtype Float"),
         (
             "inv_freq",
-            lambda t: torch.ones(9),
+            lambda t: t.new_ones(9),
             ValueError,
             r"move: inv_freq rotates 18 dims.*a head has only 16",
         ),
     ],
 )
-def test_move(name: str, change: Change, error: type[Exception], message: str) -> None:
+def test_move(name: str, change: Change, error: type[Exception], message: str, device: str) -> None:
+    check_move(name, change, error, message, device)
+
+
+@pytest.mark.parametrize("name", ["src_slots", "dst_slots"])
+def test_move_of_a_slot_that_is_not_there(name: str) -> None:
+    message = rf"move: {name}\[0\] is 1000000; expected less than"
+    check_move(name, with_element(0, 10**6), ValueError, message, "cpu")
+
+
+def check_move(name: str, change: Change, error: type[Exception], message: str, device: str) -> None:
     args, _ = move_call(6, torch.float32, 8, interleaved=False, reach=10, seed=0)
-    arguments = dict(zip(MOVE, args, strict=True))
+    arguments = dict(zip(MOVE, (arg.to(device) for arg in args), strict=True))
     untouched = arguments["k_cache"].clone()
     with pytest.raises(error, match=message):
         torch.ops.hogwild.move(**(arguments | {name: change(arguments[name])}))
@@ -317,10 +299,11 @@ def test_move_from_a_destination() -> None:
 
 
 @pytest.mark.parametrize("start", [-1, 17])
-def test_rotary_start_without_rotation(start: int) -> None:
+def test_rotary_start_without_rotation(start: int, device: str) -> None:
     """There is nothing to say about the dims that are rotated."""
-    case = attention_case(Shape(rotary_dims=0, seed=3))
+    case = attention_case(Shape(rotary_dims=0, seed=3)).to(device)
     (*arguments, _), options = move_call(6, torch.float32, 0, interleaved=False, reach=10, seed=0)
+    arguments = [argument.to(device) for argument in arguments]
     message = rf"rotary_start is {start}; expected 0 to 16, the dims of a head"
     with pytest.raises(ValueError, match=f"attention: {message}"):
         torch.ops.hogwild.attention(*case.args, **(case.kwargs | {"rotary_start": start}))
@@ -358,33 +341,6 @@ def test_attention_by_pytorch_ops_is_refused_in_the_same_words(device: str) -> N
     assert torch.ops.hogwild._check_attention(q, *others, **case.kwargs) is None
     with pytest.raises(ValueError, match=r"attention: q is .*\[T, H, D\] = \[-1, -1, 16\]"):
         torch.ops.hogwild._check_attention(q[..., :8], *others, **case.kwargs)
-
-
-@pytest.mark.parametrize(
-    "name, index, value, message",
-    [
-        ("own_block", 0, 7, r"attention: own_block\[0\] is 7; expected -1 or one of the"),
-        ("group_tokens", 2, 99, r"attention: group_tokens\[2\] is 99; expected at most the number of tokens"),
-        ("group_blocks", 1, -1, r"attention: group_blocks\[1\] is -1 after 0"),
-        ("block_lens", 0, 10**6, r"attention: block_lens\[0\] is 1000000; expected 0 to"),
-        (
-            "block_table",
-            (0, 0),
-            2**30,
-            r"attention: block_table\[0, 0\] is 1073741824; expected a page from 0",
-        ),
-    ],
-)
-def test_attention_by_pytorch_ops_is_refused_for_elements(
-    name: str, index: Any, value: int, message: str, device: str
-) -> None:
-    case = attention_case(Shape(groups=2, padding=1, seed=3)).to(device)
-    arguments = dict(zip(ATTENTION, case.args, strict=True))
-    assert arguments["block_lens"][0] > 0
-    torch.ops.hogwild._check_attention(**arguments, **case.kwargs)
-    arguments[name] = with_element(index, value)(arguments[name])
-    with pytest.raises(ValueError, match=message):
-        torch.ops.hogwild._check_attention(**arguments, **case.kwargs)
 
 
 @pytest.mark.cuda

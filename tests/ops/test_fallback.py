@@ -76,6 +76,13 @@ def test_shapes_without_a_kernel(changes: dict[str, int], dtype: torch.dtype) ->
 
 
 @pytest.mark.cuda
+def test_more_groups_than_a_launch_serves() -> None:
+    case = attention_case(dataclasses.replace(WITH_KERNEL, groups=1100, max_blocks=1, max_block_tokens=3))
+    with pytest.warns(fallback.FallbackWarning, match="more groups or tokens than one launch serves"):
+        assert_is_the_reference(case.to("cuda"))
+
+
+@pytest.mark.cuda
 @pytest.mark.parametrize("cache", [1, 2], ids=["k_cache", "v_cache"])
 def test_pages_that_start_anywhere(cache: int) -> None:
     case = attention_case(WITH_KERNEL).to("cuda")

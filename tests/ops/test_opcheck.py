@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kernel_samples import KERNEL_SHAPES
 from op_samples import SHAPES, append_call, attention_case, inv_freq, move_call
 
+SAMPLES = SHAPES | {name: KERNEL_SHAPES[name] for name in ("decoding", "softcap and sinks", "forty sessions")}
 
-@pytest.mark.parametrize("name", SHAPES)
+
+@pytest.mark.parametrize("name", SAMPLES)
 def test_attention(name: str, device: str) -> None:
-    case = attention_case(SHAPES[name]).to(device)
+    case = attention_case(SAMPLES[name]).to(device)
     torch.library.opcheck(torch.ops.hogwild.attention.default, case.args, case.kwargs)
 
 
