@@ -16,8 +16,6 @@ from torch import Tensor
 
 pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("no_fallback")]
 
-SOME_TENTHS_OF_A_SECOND = 500_000_000  # cycles
-
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_the_current_stream_is_waited_for(dtype: torch.dtype) -> None:
@@ -27,7 +25,7 @@ def test_the_current_stream_is_waited_for(dtype: torch.dtype) -> None:
     late = dataclasses.replace(case, args=(q, *case.args[1:]))
     torch.cuda.synchronize()
     with torch.cuda.stream(torch.cuda.Stream()):
-        torch.cuda._sleep(SOME_TENTHS_OF_A_SECOND // 10)
+        torch.cuda._sleep(50_000_000)
         q.copy_(case.args[0])
         results = late.run()
         torch.cuda.current_stream().synchronize()
@@ -36,6 +34,9 @@ def test_the_current_stream_is_waited_for(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_no_other_stream_is_waited_for(dtype: torch.dtype) -> None:
+    """The default stream copies from the host: a kernel there would keep a multiprocessor from the launch's CTAs."""
+    host = torch.zeros(2**28, dtype=torch.uint8, pin_memory=True)
+    on_device = host.to("cuda")
     decoding = Decoding(3, 128, dtype, "cuda")
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -43,13 +44,14 @@ def test_no_other_stream_is_waited_for(dtype: torch.dtype) -> None:
         for _ in range(2):
             decoding.forward()  # memory is allocated here, which may wait for the device
     torch.cuda.synchronize()
-    torch.cuda._sleep(SOME_TENTHS_OF_A_SECOND)
-    slept = torch.cuda.Event()
-    slept.record()
+    for _ in range(40):  # some tenths of a second
+        on_device.copy_(host, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
     with torch.cuda.stream(side):
         results = decoding.forward()
         side.synchronize()
-    assert not slept.query()
+    assert not copied.query()
     torch.cuda.synchronize()
     assert_accurate(decoding.case, results)
 
