@@ -27,8 +27,7 @@ struct Role {
 template <typename Traits>
 class Rows {
   public:
-    __device__ Rows(const AttentionParams& params, const Tables& tables)
-        : p(params), tables(tables), softcap(params.scale, params.softcap) {}
+    __device__ Rows(const AttentionParams& params, const Tables& tables) : p(params), tables(tables) {}
 
     // Begins a segment.
     __device__ void open(const Unit& unit, int first_token, const Role& role) {
@@ -47,18 +46,16 @@ class Rows {
         }
     }
 
-    // Crosses into a block: other keys are visible, and the queries are rotated anew. What has been summed
-    // stays.
+    // Crosses into a block: other keys are visible, and the queries are those rotated for it. What has been
+    // summed stays.
     __device__ void enter(int block, const unsigned char* queries, const Role& role) {
-        const float* angles[2] = {nullptr, nullptr};
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            const std::int64_t entry = std::int64_t{token[i]} * p.num_columns + block;
-            if (p.rotation) angles[i] = p.rotation + entry * 2 * p.rotary.half;
-            const int position = tables.query_pos[entry];
-            first[i] = p.window > 0 && position >= p.window ? position - p.window + 1 : 0;
-            last[i] =
-                tables.own_block[token[i]] == block ? min(position, tables.rotary_pos[token[i]]) : position;
+            const int position = tables.query_pos[std::int64_t{token[i]} * p.num_columns + block];
+            const bool own = tables.own_block[token[i]] == block;
+            first[i] = max(position - max(p.window, 1) + 1, 0);
+            if (p.window == 0) first[i] = 0;
+            last[i] = own ? min(position, tables.rotary_pos[token[i]]) : position;
             if (!exists[i]) {  // a row of zeros, which needs no mask
                 first[i] = 0;
                 last[i] = INT32_MAX;
@@ -66,7 +63,13 @@ class Rows {
         }
         all_from = __reduce_max_sync(~0u, max(first[0], first[1]));
         all_to = __reduce_min_sync(~0u, min(last[0], last[1]));
-        query.load(queries, role.slab, p.rotary, angles);
+        const int lane = threadIdx.x % 32;
+        const std::uint32_t from = shared_address(queries);
+#pragma unroll
+        for (int step = 0; step < Traits::kDimSteps; ++step) {
+            load_matrices(query[step],
+                          from + Traits::offset(role.slab * kSlab + lane % 16, 2 * step + lane / 16));
+        }
     }
 
     // Adds the keys and values of a tile that begins at `key`; those from `end` on are not the block's.
@@ -116,15 +119,23 @@ class Rows {
             for (int n = 0; n < kKeys / 16; ++n) {
                 std::uint32_t b[4];
                 load_matrices(b, keys + Traits::offset(key_row + 16 * n, 2 * step + lane / 8 % 2));
-                multiply_add<T>(scores[2 * n], query.a[step], b[0], b[1]);
-                multiply_add<T>(scores[2 * n + 1], query.a[step], b[2], b[3]);
+                multiply_add<T>(scores[2 * n], query[step], b[0], b[1]);
+                multiply_add<T>(scores[2 * n + 1], query[step], b[2], b[3]);
             }
         }
 
+        const float scale = p.softcap > 0 ? 2 * kLog2E * p.scale / p.softcap : kLog2E * p.scale;
 #pragma unroll
         for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
-            for (int i = 0; i < 4; ++i) scores[n][i] = softcap(scores[n][i]);
+            for (int i = 0; i < 4; ++i) scores[n][i] *= scale;
+        }
+        if (p.softcap > 0) {
+#pragma unroll
+            for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+                for (int i = 0; i < 4; ++i) scores[n][i] = kLog2E * p.softcap * tanh_of_half(scores[n][i]);
+            }
         }
         if (key < all_from || key + kKeys - 1 > min(all_to, end - 1)) {
 #pragma unroll
@@ -138,7 +149,7 @@ class Rows {
             }
         }
 
-        float scale[2];
+        float rescale[2];
 #pragma unroll
         for (int row = 0; row < 2; ++row) {
             float top = softmax[row].top;
@@ -150,7 +161,7 @@ class Rows {
             const float before = softmax[row].top;
             softmax[row].top = top;
             const float base = softmax[row].base();
-            scale[row] = exp2_approx(before - base);
+            rescale[row] = exp2_approx(before - base);
             float sum = 0;
 #pragma unroll
             for (int n = 0; n < kKeys / 8; ++n) {
@@ -160,13 +171,13 @@ class Rows {
                     sum += scores[n][i];
                 }
             }
-            softmax[row].sum = softmax[row].sum * scale[row] + sum;
+            softmax[row].sum = softmax[row].sum * rescale[row] + sum;
         }
-        if (__any_sync(~0u, scale[0] != 1 || scale[1] != 1)) {
+        if (__any_sync(~0u, rescale[0] != 1 || rescale[1] != 1)) {
 #pragma unroll
             for (int n = 0; n < kDimTiles; ++n) {
 #pragma unroll
-                for (int i = 0; i < 4; ++i) out[n][i] *= scale[i / 2];
+                for (int i = 0; i < 4; ++i) out[n][i] *= rescale[i / 2];
             }
         }
 
@@ -190,9 +201,8 @@ class Rows {
 
     const AttentionParams& p;
     const Tables& tables;
-    const Softcap softcap;
-    Query<Traits> query;
-    int first[2];  // the visible keys of the block
+    std::uint32_t query[Traits::kDimSteps][4];  // as mma wants its A
+    int first[2];                               // the visible keys of the block
     int last[2];
     int all_from;  // those that all rows of the slab see
     int all_to;

@@ -45,70 +45,52 @@ Launch find_launch(DType dtype, int head_dim) {
     }
 }
 
-int rows_of(const AttentionParams& params) {  // if all tokens were of one group
-    return params.num_tokens * (params.num_heads / params.cache.num_kv_heads);
+// Rows of a group that has all of the call's tokens.
+std::int64_t rows_of(const AttentionParams& params) {
+    return std::int64_t{params.num_tokens} * (params.num_heads / params.cache.num_kv_heads);
 }
 
 // A group has one row tile, and one more for every max_rows rows that are full.
 std::int64_t units_of(const AttentionParams& params, int max_rows) {
-    return params.num_groups + std::int64_t{rows_of(params)} / max_rows;
+    return params.num_groups + rows_of(params) / max_rows;
 }
 
-std::size_t shared_bytes(int head_dim, int num_stages, int max_rows, int max_units) {
-    const std::size_t units = std::size_t{sizeof(Unit)} * std::max(max_units, 1);
+std::size_t shared_bytes(int head_dim, int num_stages, int max_rows, std::int64_t max_units) {
     return std::size_t{1} * num_stages * stage_bytes(head_dim) +
-           std::size_t{1} * max_rows * row_bytes(head_dim) + sizeof(PlanMemory) + units;
+           std::size_t{1} * max_rows * row_bytes(head_dim) + sizeof(PlanMemory) + sizeof(Unit) * max_units;
+}
+
+bool stages_tables(const AttentionParams& params) {
+    const std::int64_t size = 2 * (std::int64_t{params.num_groups} + 1) + params.num_blocks +
+                              std::int64_t{params.num_tokens} * (params.num_columns + 2);
+    return size <= kStagedInts;
+}
+
+// The line of work is counted in 32 bits. It is as long as it can be if all units see all blocks.
+bool line_fits(const AttentionParams& params, const AttentionLaunch& launch) {
+    const double runs_of_block = double(params.max_pages) * params.cache.page_size / kRun + launch.block_cost;
+    const double tiles = 1 + double(rows_of(params)) / launch.max_rows;
+    return runs_of_block * params.num_blocks * tiles * params.cache.num_kv_heads < 2e9;
 }
 
 bool is_aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
 
-}  // namespace
-
-const char* why_no_kernel(const AttentionParams& params) {
-    if (params.dtype == DType::kFloat32) return nullptr;
-    const Cache& cache = params.cache;
-    if (cache.head_dim != cache.value_dim) return "keys and values have different head dims";
-    if (!find_launch(params.dtype, cache.head_dim)) {
-        return "bf16 and fp16 have kernels for head dims 64, 80, 96, 112, 128 and 256";
-    }
-    if (cache.page_size < kRun || (cache.page_size & (cache.page_size - 1)) != 0) {
-        return "bf16 and fp16 have kernels for page sizes that are powers of two from 16 on";
-    }
-    if (!is_aligned(cache.k) || !is_aligned(cache.v)) return "k_cache or v_cache does not start at 16 bytes";
-    if (units_of(params, most_rows(cache.head_dim) / 2) > kMaxUnits) {
-        return "there are more groups or tokens than one launch serves";
-    }
-    return nullptr;
-}
-
-cudaError_t plan_attention(const AttentionParams& params, AttentionLaunch* launch,
-                           const AttentionTuning& tuning) {
-    *launch = AttentionLaunch{};
-    if (params.dtype == DType::kFloat32) return cudaSuccess;
-    int device = 0;
-    int num_sms = 0;
-    int most_shared = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, device);
-    if (error == cudaSuccess) {
-        error = cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    }
-    if (error != cudaSuccess) return error;
-
+// Whether a launch of tensor cores on a device of so many multiprocessors, with so much shared memory for a
+// CTA, can serve the call.
+bool choose(const AttentionParams& params, const AttentionTuning& tuning, int num_sms,
+            std::size_t most_shared, AttentionLaunch* launch) {
     // As many rows as the call can need, fewer where shared memory is small, then as many stages as fit.
     const int head_dim = params.cache.head_dim;
-    int max_rows = (std::min(rows_of(params), most_rows(head_dim)) + kSlab - 1) / kSlab * kSlab;
-    max_rows = std::max(max_rows, kSlab);
-    const auto fits = [&](int num_stages) {
-        const int units = static_cast<int>(units_of(params, max_rows));
-        return shared_bytes(head_dim, num_stages, max_rows, units) <= static_cast<std::size_t>(most_shared);
+    const auto rows = static_cast<int>(std::min<std::int64_t>(rows_of(params), most_rows(head_dim)));
+    int max_rows = std::max((rows + kSlab - 1) / kSlab, 1) * kSlab;
+    const auto needed = [&](int num_stages) {
+        return shared_bytes(head_dim, num_stages, max_rows, units_of(params, max_rows));
     };
-    while (!fits(kMinStages) && max_rows > kSlab) max_rows -= kSlab;
+    while (needed(kMinStages) > most_shared && max_rows > kSlab) max_rows -= kSlab;
     int num_stages =
         tuning.num_stages > 0 ? std::clamp(tuning.num_stages, kMinStages, kMaxStages) : kMaxStages;
-    while (num_stages > kMinStages && !fits(num_stages)) --num_stages;
-    if (!fits(num_stages)) return cudaErrorInvalidConfiguration;
+    while (num_stages > kMinStages && needed(num_stages) > most_shared) --num_stages;
+    if (needed(num_stages) > most_shared || units_of(params, max_rows) > kMaxUnits) return false;
 
     // One CTA on each multiprocessor. Where kv heads divide most of them up, each CTA has one head's keys.
     const int num_kv_heads = params.cache.num_kv_heads;
@@ -121,10 +103,56 @@ cudaError_t plan_attention(const AttentionParams& params, AttentionLaunch* launc
     launch->max_rows = max_rows;
     launch->max_units = static_cast<int>(units_of(params, max_rows));
     launch->block_cost = tuning.block_cost >= 0 ? tuning.block_cost : kBlockCost;
-    launch->shared_bytes = shared_bytes(head_dim, num_stages, max_rows, launch->max_units);
-    launch->workspace_bytes =
-        std::size_t{2} * num_ctas * max_rows * (head_dim + sizeof(float2) / sizeof(float)) * sizeof(float);
-    return cudaSuccess;
+    launch->stages_tables = stages_tables(params);
+    launch->shared_bytes = needed(num_stages);
+    launch->workspace_bytes = 2 * sizeof(float) * num_ctas * max_rows * (head_dim + 2);
+    return line_fits(params, *launch);
+}
+
+cudaError_t device_limits(int* num_sms, int* most_shared) {
+    int device = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(num_sms, cudaDevAttrMultiProcessorCount, device);
+    if (error == cudaSuccess) {
+        error = cudaDeviceGetAttribute(most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    }
+    return error;
+}
+
+}  // namespace
+
+const char* why_no_kernel(const AttentionParams& params) {
+    const Cache& cache = params.cache;
+    if (params.dtype == DType::kFloat32) return why_no_plain_kernel(params);
+    if (cache.head_dim != cache.value_dim) return "keys and values have different head dims";
+    if (!find_launch(params.dtype, cache.head_dim)) {
+        return "bf16 and fp16 have kernels for head dims 64, 80, 96, 112, 128 and 256";
+    }
+    if (cache.page_size < kRun || (cache.page_size & (cache.page_size - 1)) != 0) {
+        return "bf16 and fp16 have kernels for page sizes that are powers of two from 16 on";
+    }
+    if (!is_aligned(cache.k) || !is_aligned(cache.v)) {
+        return "k_cache or v_cache does not start at a multiple of 16 bytes";
+    }
+    int num_sms = 0;
+    int most_shared = 0;
+    AttentionLaunch launch;
+    if (device_limits(&num_sms, &most_shared) == cudaSuccess &&
+        !choose(params, {}, num_sms, most_shared, &launch)) {
+        return "it has more groups, tokens or pages than one launch serves";
+    }
+    return nullptr;
+}
+
+cudaError_t plan_attention(const AttentionParams& params, AttentionLaunch* launch,
+                           const AttentionTuning& tuning) {
+    *launch = AttentionLaunch{};
+    if (params.dtype == DType::kFloat32) return cudaSuccess;
+    int num_sms = 0;
+    int most_shared = 0;
+    const cudaError_t error = device_limits(&num_sms, &most_shared);
+    if (error != cudaSuccess) return error;
+    return choose(params, tuning, num_sms, most_shared, launch) ? cudaSuccess : cudaErrorInvalidConfiguration;
 }
 
 cudaError_t attention(const AttentionParams& params, const AttentionLaunch& launch, void* workspace,

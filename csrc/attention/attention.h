@@ -14,22 +14,25 @@ namespace hogwild::cuda {
 struct AttentionTuning {
     int num_ctas = 0;     // 0: chosen
     int num_stages = 0;   // tiles of keys and values in shared memory; 0: chosen
-    int block_cost = -1;  // keys that entering a block counts as when work is divided; -1: chosen
+    int block_cost = -1;  // runs of 16 keys that entering a block counts as when work is divided; -1: chosen
 };
 
-// A launch that has been decided on. It depends on shapes alone, so a captured one stays right when blocks grow.
+// A launch that has been decided on. It depends on shapes alone, so a captured one stays right when blocks
+// grow.
 struct AttentionLaunch {
     int num_ctas;
     int num_stages;
-    int max_rows;      // rows (tokens x heads per kv head) of a session that one pass over its keys serves
-    int max_units;     // row tiles that the call can have
-    int block_cost;
+    int max_rows;        // rows (tokens x heads per kv head) of a session that one pass over its keys serves
+    int max_units;       // row tiles that the call can have
+    int block_cost;      // runs of 16 keys that entering a block counts as
+    bool stages_tables;  // the call's integers are few enough for shared memory
     std::size_t shared_bytes;     // dynamic shared memory of a CTA
     std::size_t workspace_bytes;  // device memory that the launch may use; it need not be initialised
 };
 
-// Why no kernel serves the call, as the end of a sentence ("head_dim is 72; ..."), or null if one does. fp32 of
-// any shape is served by a simple kernel, bf16 and fp16 by tensor cores where D = Dv is one of the instantiated.
+// Why no kernel serves the call, as the end of a sentence ("head_dim is 72; ..."), or null if one does. fp32
+// of any shape is served by a simple kernel, bf16 and fp16 by tensor cores where D = Dv is one of the
+// instantiated.
 const char* why_no_kernel(const AttentionParams& params);
 
 // Decides on the launch of a call that has a kernel, for the current device.
@@ -37,8 +40,9 @@ cudaError_t plan_attention(const AttentionParams& params, AttentionLaunch* launc
                            const AttentionTuning& tuning = {});
 
 // Launches on `stream` and returns the launch's error. `workspace` has launch.workspace_bytes on the current
-// device, aligned to 16 bytes, and is free again when the launch is done. Nothing is allocated and nothing waits,
-// so the call is legal inside graph capture. Rows of q, k_cache and v_cache start at multiples of 16 bytes.
+// device, aligned to 16 bytes, and is free again when the launch is done. Nothing is allocated and nothing
+// waits, so the call is legal inside graph capture. Rows of q, k_cache and v_cache start at multiples of 16
+// bytes.
 cudaError_t attention(const AttentionParams& params, const AttentionLaunch& launch, void* workspace,
                       cudaStream_t stream);
 

@@ -27,10 +27,11 @@ constexpr int stage_bytes(int head_dim) { return 2 * tile_keys(head_dim) * row_b
 constexpr int kMinStages = 2;
 constexpr int kMaxStages = 6;
 
-// What entering a block costs, in keys: the rotation of the queries, and a tile that may be nearly empty.
-constexpr int kBlockCost = 32;
+// What entering a block costs, in runs of keys: the rotation of the queries, and a tile that may be nearly
+// empty.
+constexpr int kBlockCost = 2;
 
 // The most row tiles of one launch: the plan in shared memory has a unit for each.
-constexpr int kMaxUnits = 1024;
+constexpr int kMaxUnits = 2048;
 
 }  // namespace hogwild::cuda

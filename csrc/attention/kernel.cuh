@@ -57,55 +57,50 @@ __global__ void __launch_bounds__(kThreads, 1)
     const Partials partials(workspace, launch.num_ctas, launch.max_rows, Traits::kHeadDim);
 
     prefetch_tables(p, launch.num_ctas);
-    Plan plan(p, launch.num_ctas, launch.max_rows, launch.max_units, launch.block_cost, memory);
+    Plan plan(p, launch, memory);
     plan.make();
 
-    Loader<Traits> loader(p, plan, memory);
     Rows<Traits> rows(p, plan.tables);
     Role role(1, Traits::kTileKeys);
-    const auto load_piece_queries = [&](const Piece& piece) {
-        const Unit& unit = memory.units[piece.unit];
-        load_queries<Traits>(p, unit, plan.first_token(unit), piece.head, queries);
-    };
-    for (;;) {  // over lists of pieces
-        loader.start();
-        for (int i = 0; i < num_stages - 1; ++i) {
-            loader.issue(stage(i));
-            commit_copies();
-        }
-        if (memory.num_pieces > 0 && memory.pieces[0].opens) load_piece_queries(memory.pieces[0]);
-
-        TileCursor tile;
-        tile.start(memory);
-        int current = 0;
+    do {
+        plan.list_pieces();
+        Loader<Traits> loader(p, plan, memory);
+        TileCursor tile(memory);
         bool enters = true;  // a block
-        while (!tile.done(memory)) {
-            wait_for_tile(num_stages);
-            __syncthreads();  // the tile is there for all, and nobody reads the one before it any more
-            loader.issue(stage(current == 0 ? num_stages - 1 : current - 1));
-            commit_copies();
-
+        // The loader looks a tile up, issues its copies in the next round, and is num_stages rounds ahead of
+        // the tile that is used.
+        int issued_to = num_stages - 1;
+        int used = 0;
+        for (int round = -num_stages; !tile.done(memory); ++round) {
             const Piece piece = memory.pieces[tile.piece];
             const Unit unit = memory.units[piece.unit];
-            if (enters) {
-                if (piece.opens) {
-                    if (tile.piece > 0) {
-                        load_piece_queries(piece);
-                        __syncthreads();
-                    }
-                    role = Role(unit.num_rows, Traits::kTileKeys);
-                    rows.open(unit, plan.first_token(unit), role);
+            if (round >= 0) {
+                if (enters) {
+                    if (round > 0) __syncthreads();  // nobody reads the queries of the block before any more
+                    rotate_queries<Traits>(p, unit, plan.first_token(unit), piece.head, piece.block, queries);
                 }
-                if (role.active()) rows.enter(piece.block, queries, role);
+                wait_for_tile(num_stages);
+                __syncthreads();  // the tile is there for all, and nobody reads the one before it any more
             }
-            if (role.active()) rows.add(stage(current), tile.key, piece.end, role);
+            loader.issue(stage(issued_to));
+            commit_copies();
+            issued_to = issued_to + 1 == num_stages ? 0 : issued_to + 1;
+            if (round < 0) continue;
 
+            if (enters && piece.opens) {
+                role = Role(unit.num_rows, Traits::kTileKeys);
+                rows.open(unit, plan.first_token(unit), role);
+            }
+            if (role.active()) {
+                if (enters) rows.enter(piece.block, queries, role);
+                rows.add(stage(used), tile.key, piece.end, role);
+            }
             const int before = tile.piece;
             tile.advance(memory, Traits::kTileKeys);
             enters = tile.piece != before;
             if (enters && piece.closes) {
-                merge_slices(rows, role, stage(current));
-                const std::int64_t start = unit.start + std::int64_t{piece.head} * unit.weight;
+                merge_slices(rows, role, stage(used));
+                const int start = unit.start + piece.head * unit.weight;
                 const bool began_before = start < memory.begin;
                 const bool goes_on = start + unit.weight > memory.end;
                 if (role.slice == 0) {
@@ -116,22 +111,21 @@ __global__ void __launch_bounds__(kThreads, 1)
                     }
                 }
             }
-            current = current + 1 == num_stages ? 0 : current + 1;
+            used = used + 1 == num_stages ? 0 : used + 1;
         }
         wait_copies<0>();
-        if (!memory.more_pieces) break;
-        plan.next();
-    }
+        __syncthreads();
+    } while (memory.more_pieces);
 
     RowMerge<Traits> merge(p, plan, memory, partials);
-    const std::int64_t num_rows = std::int64_t{p.num_tokens} * p.num_heads;
-    std::int64_t row = std::int64_t{threadIdx.x / 32} * launch.num_ctas + blockIdx.x;
-    if (row < num_rows) merge.find(row);
-    if (launch.num_ctas > 1) cooperative_groups::this_grid().sync();
-    while (row < num_rows) {
-        merge.merge();
-        row += std::int64_t{kWarps} * launch.num_ctas;
+    const int num_rows = p.num_tokens * p.num_heads;
+    bool waited = launch.num_ctas == 1;
+    for (int row = threadIdx.x / 32 * launch.num_ctas + blockIdx.x;; row += kWarps * launch.num_ctas) {
         if (row < num_rows) merge.find(row);
+        if (!waited) cooperative_groups::this_grid().sync();
+        waited = true;
+        if (row >= num_rows) break;
+        merge.merge();
     }
 }
 

@@ -10,19 +10,13 @@ namespace hogwild::cuda {
 // A place in the list of pieces: the tile that begins at `key`.
 struct TileCursor {
     int piece = 0;
-    int key = 0;
+    int key;
 
-    __device__ void start(const PlanMemory& plan) {
-        piece = 0;
-        key = plan.pieces[0].begin;
-    }
+    __device__ explicit TileCursor(const PlanMemory& plan) : key(plan.pieces[0].begin) {}
     __device__ bool done(const PlanMemory& plan) const { return piece >= plan.num_pieces; }
     __device__ void advance(const PlanMemory& plan, int tile_keys) {
         key += tile_keys;
-        if (key >= plan.pieces[piece].end) {
-            ++piece;
-            if (!done(plan)) key = plan.pieces[piece].begin;
-        }
+        if (key >= plan.pieces[piece].end) key = plan.pieces[min(++piece, kMaxPieces - 1)].begin;
     }
 };
 
@@ -32,19 +26,41 @@ template <typename Traits>
 class Loader {
   public:
     __device__ Loader(const AttentionParams& params, const Plan& plan, const PlanMemory& memory)
-        : p(params), plan(plan), m(memory), page_shift(log2_of(params.cache.page_size)) {}
+        : p(params), plan(plan), m(memory), next(memory) {}
 
-    __device__ void start() {
-        next.start(m);
-        if (!next.done(m)) {
-            find_pages();
-            prefetch_rotation();
+    // Issues the tile that was looked up into a stage, if there is one, and looks the next one up. By all
+    // threads.
+    __device__ void issue(unsigned char* stage) {
+        if (found) {
+            copy(stage);
+            next.advance(m, Traits::kTileKeys);
+        }
+        found = !next.done(m);
+        if (found) find_pages();
+    }
+
+  private:
+    static constexpr int kTileChunks = Traits::kTileKeys * Traits::kChunks;
+    static constexpr int kCopies = (kTileChunks + kThreads - 1) / kThreads;  // of keys, by one thread
+
+    __device__ static bool has_copy(int i) {
+        return kTileChunks % kThreads == 0 || threadIdx.x + i * kThreads < kTileChunks;
+    }
+    __device__ static int row_of(int i) { return (threadIdx.x + i * kThreads) / Traits::kChunks; }
+
+    __device__ void find_pages() {
+        const Piece& piece = m.pieces[next.piece];
+        const int block = plan.tables.group_blocks[m.units[piece.unit].group] + piece.block;
+        const std::int32_t* table = p.block_table + std::int64_t{block} * p.max_pages;
+        const int shift = log2_of(p.cache.page_size);
+#pragma unroll
+        for (int i = 0; i < kCopies; ++i) {
+            const int key = next.key + row_of(i);
+            pages[i] = has_copy(i) && key < piece.end ? __ldg(table + (key >> shift)) : 0;
         }
     }
 
-    // Issues the next tile's copies into a stage, if there is one. By all threads.
-    __device__ void issue(unsigned char* stage) {
-        if (next.done(m)) return;
+    __device__ void copy(unsigned char* stage) {
         using T = typename Traits::T;
         const Piece& piece = m.pieces[next.piece];
         const std::int64_t head_size = std::int64_t{p.cache.page_size} * Traits::kHeadDim;
@@ -66,55 +82,13 @@ class Loader {
             copy_async(to + offset, keys + from, valid);
             copy_async(to + Traits::kTileBytes + offset, values + from, valid);
         }
-        const int before = next.piece;
-        next.advance(m, Traits::kTileKeys);
-        if (next.done(m)) return;
-        find_pages();
-        if (next.piece != before) prefetch_rotation();
-    }
-
-  private:
-    static constexpr int kTileChunks = Traits::kTileKeys * Traits::kChunks;
-    static constexpr int kCopies = (kTileChunks + kThreads - 1) / kThreads;  // of keys, by one thread
-
-    __device__ static bool has_copy(int i) {
-        return kTileChunks % kThreads == 0 || threadIdx.x + i * kThreads < kTileChunks;
-    }
-    __device__ static int row_of(int i) { return (threadIdx.x + i * kThreads) / Traits::kChunks; }
-
-    __device__ void find_pages() {
-        const Piece& piece = m.pieces[next.piece];
-        const int block = plan.tables.group_blocks[m.units[piece.unit].group] + piece.block;
-        const std::int32_t* table = p.block_table + std::int64_t{block} * p.max_pages;
-#pragma unroll
-        for (int i = 0; i < kCopies; ++i) {
-            const int key = next.key + row_of(i);
-            pages[i] = has_copy(i) && key < piece.end ? __ldg(table + (key >> page_shift)) : 0;
-        }
-    }
-
-    // The rotation of the piece's block, which is read when the first of its tiles is used.
-    __device__ void prefetch_rotation() {
-        if (!p.rotation) return;
-        const Piece& piece = m.pieces[next.piece];
-        const Unit& unit = m.units[piece.unit];
-        const int ratio = p.num_heads / p.cache.num_kv_heads;
-        const int first = plan.first_token(unit) + unit.first_row / ratio;
-        const int tokens = (unit.first_row + unit.num_rows - 1) / ratio + 1 - unit.first_row / ratio;
-        constexpr int kLine = 128 / sizeof(float);
-        const int size = 2 * p.rotary.half;
-        const int lines = (size + kLine - 1) / kLine;
-        for (int i = threadIdx.x; i < tokens * lines; i += kThreads) {
-            const std::int64_t row = std::int64_t{first + i / lines} * p.num_columns + piece.block;
-            prefetch_l2(p.rotation + row * size + i % lines * kLine);
-        }
     }
 
     const AttentionParams& p;
     const Plan& plan;
     const PlanMemory& m;
-    const int page_shift;
     TileCursor next;
+    bool found = false;
     int pages[kCopies];
 };
 

@@ -13,11 +13,11 @@ class RowMerge {
         : p(params), plan(plan), m(memory), partials(partials) {}
 
     // Finds out which CTAs have parts of an output row, [T, H].
-    __device__ void find(std::int64_t output_row) {
+    __device__ void find(int output_row) {
         output = output_row;
         num_splits = 0;
-        const int token = static_cast<int>(output / p.num_heads);
-        const int head = static_cast<int>(output % p.num_heads);
+        const int token = output / p.num_heads;
+        const int head = output % p.num_heads;
         const int ratio = p.num_heads / p.cache.num_kv_heads;
         // The last group that begins at the token or before.
         const std::int32_t* bounds = plan.tables.group_tokens;
@@ -29,7 +29,7 @@ class RowMerge {
                    (m.units[i].group == group && m.units[i].first_row <= group_row);
         })];
         if (unit.weight == 0) return;  // nothing is visible
-        const std::int64_t start = unit.start + std::int64_t{head / ratio} * unit.weight;
+        const int start = unit.start + head / ratio * unit.weight;
         first_cta = plan.cta_of(start);
         num_splits = plan.cta_of(start + unit.weight - 1) - first_cta + 1;
         row = group_row - unit.first_row;
@@ -56,7 +56,7 @@ class RowMerge {
             for (int i = 16; i > 0; i /= 2) denominator += __shfl_xor_sync(~0u, denominator, i);
             all.sum += denominator;
             const int count = min(32, num_splits - first);
-#pragma unroll 4
+#pragma unroll 8
             for (int split = 0; split < count; ++split) {
                 const float scale = __shfl_sync(~0u, factor, split);
                 const auto* from =
@@ -71,10 +71,10 @@ class RowMerge {
             }
         }
 
-        const int head = static_cast<int>(output % p.num_heads);
+        const int head = output % p.num_heads;
         const RowEnd end(all, p.sinks ? p.sinks + head : nullptr);
         if (lane == 0) p.lse[output] = end.lse;
-        auto* out = static_cast<std::uint32_t*>(p.out) + output * (Traits::kHeadDim / 2) + lane;
+        auto* out = static_cast<std::uint32_t*>(p.out) + std::int64_t{output} * (Traits::kHeadDim / 2) + lane;
 #pragma unroll
         for (int v = 0; v < kVectors; ++v) {
             if (!has_vector(v)) continue;
@@ -116,7 +116,7 @@ class RowMerge {
     const Plan& plan;
     const PlanMemory& m;
     const Partials partials;
-    std::int64_t output;
+    int output;
     int first_cta;
     int num_splits;
     int row;

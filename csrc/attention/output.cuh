@@ -35,7 +35,6 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
     if (role.slices == 1) return;
 
     // A few dims at a time, as many as fit.
-    constexpr int kMaxSlices = Traits::kTileKeys / 16;
     constexpr int kMaxWriters = Traits::kTileKeys == 64 ? 6 : 4;
     constexpr int kSoftmaxBytes = kWarps * kSlab * sizeof(Softmax);
     constexpr int kRounds = Traits::kTileKeys == 64 ? 2 : 4;
@@ -52,7 +51,7 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
         to[0] = rows.softmax[0];
         to[8] = rows.softmax[1];
     }
-    float factor[kMaxSlices][2];
+    Softmax all[2];
 #pragma unroll
     for (int round = 0; round < kRounds; ++round) {
         if (round > 0) __syncthreads();
@@ -67,39 +66,42 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
         __syncthreads();
         if (role.slice > 0) continue;
         if (round == 0) {
-#pragma unroll
-            for (int i = 0; i < 2; ++i) {
-                Softmax all;
-                Softmax slices[kMaxSlices];
-#pragma unroll
-                for (int slice = 0; slice < kMaxSlices; ++slice) {
-                    if (slice >= role.slices) continue;
-                    slices[slice] = softmaxes[(slice * role.slabs + role.slab) * kSlab + lane / 4 + 8 * i];
-                    all.top = fmaxf(all.top, slices[slice].top);
-                }
-#pragma unroll
-                for (int slice = 0; slice < kMaxSlices; ++slice) {
-                    factor[slice][i] = exp2_approx(slices[slice].top - all.base());
-                    all.sum += slices[slice].sum * factor[slice][i];
-                }
-                rows.softmax[i] = all;
+#pragma unroll 1
+            for (int slice = 0; slice < role.slices; ++slice) {
+                const Softmax* from = softmaxes + (slice * role.slabs + role.slab) * kSlab + lane / 4;
+                all[0].top = fmaxf(all[0].top, from[0].top);
+                all[1].top = fmaxf(all[1].top, from[8].top);
             }
         }
+#pragma unroll 1
+        for (int slice = 0; slice < role.slices; ++slice) {
+            const Softmax* from = softmaxes + (slice * role.slabs + role.slab) * kSlab + lane / 4;
+            const float factor[2] = {exp2_approx(from[0].top - all[0].base()),
+                                     exp2_approx(from[8].top - all[1].base())};
+            if (round == 0) {
+                all[0].sum += from[0].sum * factor[0];
+                all[1].sum += from[8].sum * factor[1];
+            }
+            const float4* other = sums + ((slice - 1) * role.slabs + role.slab) * kTiles * 32;
 #pragma unroll
-        for (int n = 0; n < kTiles; ++n) {
-            float (&out)[4] = rows.out[round * kTiles + n];
+            for (int n = 0; n < kTiles; ++n) {
+                float (&out)[4] = rows.out[round * kTiles + n];
+                if (slice == 0) {
 #pragma unroll
-            for (int i = 0; i < 4; ++i) out[i] *= factor[0][i / 2];
-#pragma unroll
-            for (int slice = 1; slice < kMaxSlices; ++slice) {
-                if (slice >= role.slices) continue;
-                const float4 other = sums[(((slice - 1) * role.slabs + role.slab) * kTiles + n) * 32];
-                out[0] += other.x * factor[slice][0];
-                out[1] += other.y * factor[slice][0];
-                out[2] += other.z * factor[slice][1];
-                out[3] += other.w * factor[slice][1];
+                    for (int i = 0; i < 4; ++i) out[i] *= factor[i / 2];
+                } else {
+                    const float4 x = other[n * 32];
+                    out[0] += x.x * factor[0];
+                    out[1] += x.y * factor[0];
+                    out[2] += x.z * factor[1];
+                    out[3] += x.w * factor[1];
+                }
             }
         }
+    }
+    if (role.slice == 0) {
+        rows.softmax[0] = all[0];
+        rows.softmax[1] = all[1];
     }
 }
 

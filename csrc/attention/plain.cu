@@ -244,6 +244,14 @@ bool vectors_fit(const Cache& cache) {
 
 }  // namespace
 
+const char* why_no_plain_kernel(const AttentionParams& params) {
+    constexpr std::int64_t kMostShared = 46 << 10;  // of 48 KB that any device has, without what is static
+    const std::int64_t floats = params.cache.head_dim + std::int64_t{4} * params.cache.value_dim;
+    if (floats * 4 > kMostShared) return "the head dims are too large for the simple kernel";
+    if (params.num_heads > 65535) return "the simple kernel serves at most 65535 query heads";
+    return nullptr;
+}
+
 cudaError_t plain_attention(const AttentionParams& params, cudaStream_t stream) {
     if (params.num_tokens == 0) return cudaSuccess;
     if (vectors_fit(params.cache)) {

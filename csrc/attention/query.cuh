@@ -1,4 +1,4 @@
-// Queries: rows of a segment in shared memory, and their rotation into the registers of mma's A.
+// Queries: the rows of a unit, rotated for a block, in shared memory.
 #pragma once
 
 #include "csrc/attention/mma.cuh"
@@ -7,128 +7,132 @@
 
 namespace hogwild::cuda {
 
-// Copies the rows of a segment to shared memory, zeros after the last up to the end of its slab. By all
-// threads.
+// 16 bytes of a row as numbers.
+template <typename T>
+struct Chunk {
+    float at[8];
+
+    Chunk() = default;
+    __device__ explicit Chunk(const uint4& bits) {
+        const std::uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const float2 pair = unpack<T>(words[i]);
+            at[2 * i] = pair.x;
+            at[2 * i + 1] = pair.y;
+        }
+    }
+    __device__ uint4 bits() const {
+        return make_uint4(pack<T>(at[0], at[1]), pack<T>(at[2], at[3]), pack<T>(at[4], at[5]),
+                          pack<T>(at[6], at[7]));
+    }
+};
+
+// How 8 dims are rotated: x * cosine + other * sine, `other` being their partners and `sine` negative for the
+// first dim of a pair.
+template <typename T>
+struct ChunkRotation {
+    Chunk<T> other;
+    float cosine[8];
+    float sine[8];
+};
+
+// The rotation of a chunk where chunks have whole pairs, or their partners are whole chunks.
+template <typename T>
+__device__ inline void load_aligned(ChunkRotation<T>& r, const T* row, int dim, const RotaryDims& rotary,
+                                    const float* angles) {
+    const int i = dim - rotary.start;
+    if (rotary.interleaved) {
+        const float4 cosine = __ldg(reinterpret_cast<const float4*>(angles + i / 2));
+        const float4 sine = __ldg(reinterpret_cast<const float4*>(angles + rotary.half + i / 2));
+        const Chunk<T> x(__ldg(reinterpret_cast<const uint4*>(row + dim)));
+        const float cosines[4] = {cosine.x, cosine.y, cosine.z, cosine.w};
+        const float sines[4] = {sine.x, sine.y, sine.z, sine.w};
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+            r.other.at[j] = x.at[j ^ 1];
+            r.cosine[j] = cosines[j / 2];
+            r.sine[j] = j % 2 == 0 ? -sines[j / 2] : sines[j / 2];
+        }
+    } else {
+        const bool first = i < rotary.half;
+        const float* from = angles + (first ? i : i - rotary.half);
+        r.other = Chunk<T>(
+            __ldg(reinterpret_cast<const uint4*>(row + (first ? dim + rotary.half : dim - rotary.half))));
+#pragma unroll
+        for (int j = 0; j < 8; j += 4) {
+            const float4 cosine = __ldg(reinterpret_cast<const float4*>(from + j));
+            const float4 sine = __ldg(reinterpret_cast<const float4*>(from + rotary.half + j));
+            const float sign = first ? -1.f : 1.f;
+            r.cosine[j] = cosine.x, r.cosine[j + 1] = cosine.y;
+            r.cosine[j + 2] = cosine.z, r.cosine[j + 3] = cosine.w;
+            r.sine[j] = sign * sine.x, r.sine[j + 1] = sign * sine.y;
+            r.sine[j + 2] = sign * sine.z, r.sine[j + 3] = sign * sine.w;
+        }
+    }
+}
+
+// The rotation of a chunk whatever pairs it has.
+template <typename T>
+__device__ inline void load_elements(ChunkRotation<T>& r, const T* row, int first_dim,
+                                     const RotaryDims& rotary, const float* angles) {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+        const int dim = first_dim + j;
+        const int i = dim - rotary.start;
+        r.other.at[j] = 0;
+        r.cosine[j] = 1;
+        r.sine[j] = 0;
+        if (i < 0 || i >= 2 * rotary.half) continue;
+        const bool first = rotary.interleaved ? i % 2 == 0 : i < rotary.half;
+        const int pair = rotary.interleaved ? i / 2 : first ? i : i - rotary.half;
+        const int distance = rotary.interleaved ? 1 : rotary.half;
+        r.other.at[j] = static_cast<float>(row[first ? dim + distance : dim - distance]);
+        r.cosine[j] = __ldg(angles + pair);
+        r.sine[j] = first ? -__ldg(angles + rotary.half + pair) : __ldg(angles + rotary.half + pair);
+    }
+}
+
+// Writes the rows of a unit and kv head to shared memory, rotated into a block's frame in fp32 and rounded
+// once; zeros after the last row up to the end of its slab. By all threads.
 template <typename Traits>
-__device__ inline void load_queries(const AttentionParams& p, const Unit& unit, int first_token, int kv_head,
-                                    unsigned char* queries) {
+__device__ inline void rotate_queries(const AttentionParams& p, const Unit& unit, int first_token,
+                                      int kv_head, int block, unsigned char* queries) {
     using T = typename Traits::T;
     const int ratio = p.num_heads / p.cache.num_kv_heads;
+    const RotaryDims& rotary = p.rotary;
+    const int step = rotary.interleaved ? 4 : 8;
+    const bool aligned = rotary.half % step == 0 && rotary.start % 8 == 0 &&
+                         reinterpret_cast<std::uintptr_t>(p.rotation) % sizeof(float4) == 0;
     const int size = (unit.num_rows + kSlab - 1) / kSlab * kSlab * Traits::kChunks;
-#pragma unroll 4
-    for (int i = threadIdx.x; i < size; i += kThreads) {
-        const int row = i / Traits::kChunks;
-        const int chunk = i % Traits::kChunks;
-        uint4 elements = make_uint4(0, 0, 0, 0);
+#pragma unroll 1
+    for (int index = threadIdx.x; index < size; index += kThreads) {
+        const int row = index / Traits::kChunks;
+        const int chunk = index % Traits::kChunks;
+        uint4 bits = make_uint4(0, 0, 0, 0);
         if (row < unit.num_rows) {
             const int token = first_token + (unit.first_row + row) / ratio;
             const int head = kv_head * ratio + (unit.first_row + row) % ratio;
             const T* from = static_cast<const T*>(p.q) + token * p.q_token_stride + head * p.q_head_stride;
-            elements = __ldg(reinterpret_cast<const uint4*>(from + chunk * 8));
+            bits = __ldg(reinterpret_cast<const uint4*>(from + chunk * 8));
+            const int dim = chunk * 8;
+            if (p.rotation && dim + 8 > rotary.start && dim < rotary.start + 2 * rotary.half) {
+                const float* angles =
+                    p.rotation + (std::int64_t{token} * p.num_columns + block) * 2 * rotary.half;
+                ChunkRotation<T> r;
+                if (aligned) {
+                    load_aligned(r, from, dim, rotary, angles);
+                } else {
+                    load_elements(r, from, dim, rotary, angles);
+                }
+                Chunk<T> x(bits);
+#pragma unroll
+                for (int j = 0; j < 8; ++j) x.at[j] = x.at[j] * r.cosine[j] + r.other.at[j] * r.sine[j];
+                bits = x.bits();
+            }
         }
-        *reinterpret_cast<uint4*>(queries + Traits::offset(row, chunk)) = elements;
+        *reinterpret_cast<uint4*>(queries + Traits::offset(row, chunk)) = bits;
     }
 }
-
-// A slab's rows as mma wants its A. Register i of a step has the dims 16 step + 8 (i / 2) + 2 (lane % 4) and
-// the next of row lane / 4 + 8 (i % 2), so that the pairs of a rotation meet in one thread.
-template <typename Traits>
-class Query {
-  public:
-    // Reads a slab and rotates its rows: those of `angles[i]`, cos row and then sin row, are lane / 4 + 8 i.
-    __device__ void load(const unsigned char* queries, int slab, const RotaryDims& rotary,
-                         const float* const (&angles)[2]) {
-        const int lane = threadIdx.x % 32;
-        const int row = slab * kSlab + lane % 16;
-        const std::uint32_t from = shared_address(queries);
-#pragma unroll
-        for (int step = 0; step < kSteps; ++step) {
-            load_matrices(a[step], from + Traits::offset(row, 2 * step + lane / 16));
-        }
-        if (!angles[0]) return;
-        const bool even = (reinterpret_cast<std::uintptr_t>(angles[0]) % sizeof(float2) == 0);
-        if (!rotary.interleaved && 2 * rotary.half == Traits::kHeadDim && kSteps % 2 == 0 && even) {
-            rotate_halves(angles);
-        } else if (rotary.interleaved && rotary.start % 2 == 0) {
-            rotate_neighbours(rotary, angles);
-        } else {
-            rotate_elements(queries, slab, rotary, angles);
-        }
-    }
-
-    std::uint32_t a[Traits::kDimSteps][4];
-
-  private:
-    using T = typename Traits::T;
-    static constexpr int kSteps = Traits::kDimSteps;
-
-    __device__ static int first_dim(int step, int i) { return 16 * step + 8 * (i / 2) + threadIdx.x % 4 * 2; }
-
-    // All dims of a head, in halves: a pair is the same element of two steps.
-    __device__ void rotate_halves(const float* const (&angles)[2]) {
-#pragma unroll
-        for (int step = 0; step < kSteps / 2; ++step) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const float* from = angles[i % 2] + first_dim(step, i);
-                const float2 cosine = __ldg(reinterpret_cast<const float2*>(from));
-                const float2 sine = __ldg(reinterpret_cast<const float2*>(from + Traits::kHeadDim / 2));
-                std::uint32_t& low = a[step][i];
-                std::uint32_t& high = a[step + kSteps / 2][i];
-                const float2 x = unpack<T>(low);
-                const float2 y = unpack<T>(high);
-                low = pack<T>(x.x * cosine.x - y.x * sine.x, x.y * cosine.y - y.y * sine.y);
-                high = pack<T>(x.x * sine.x + y.x * cosine.x, x.y * sine.y + y.y * cosine.y);
-            }
-        }
-    }
-
-    // Neighbouring dims: a pair is one register.
-    __device__ void rotate_neighbours(const RotaryDims& rotary, const float* const (&angles)[2]) {
-#pragma unroll
-        for (int step = 0; step < kSteps; ++step) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int dim = first_dim(step, i) - rotary.start;
-                if (dim < 0 || dim >= 2 * rotary.half) continue;
-                const float cosine = __ldg(angles[i % 2] + dim / 2);
-                const float sine = __ldg(angles[i % 2] + rotary.half + dim / 2);
-                const float2 x = unpack<T>(a[step][i]);
-                a[step][i] = pack<T>(x.x * cosine - x.y * sine, x.x * sine + x.y * cosine);
-            }
-        }
-    }
-
-    // Any pairs: the other of each is read from shared memory.
-    __device__ void rotate_elements(const unsigned char* queries, int slab, const RotaryDims& rotary,
-                                    const float* const (&angles)[2]) {
-#pragma unroll
-        for (int step = 0; step < kSteps; ++step) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int row = slab * kSlab + threadIdx.x % 32 / 4 + 8 * (i % 2);
-                const int dim = first_dim(step, i);
-                const float2 x = unpack<T>(a[step][i]);
-                a[step][i] = pack<T>(rotated(x.x, queries, row, dim, rotary, angles[i % 2]),
-                                     rotated(x.y, queries, row, dim + 1, rotary, angles[i % 2]));
-            }
-        }
-    }
-
-    __device__ static float rotated(float x, const unsigned char* queries, int row, int dim,
-                                    const RotaryDims& rotary, const float* angles) {
-        const int i = dim - rotary.start;
-        if (i < 0 || i >= 2 * rotary.half) return x;
-        const int pair = rotary.interleaved ? i / 2 : i % rotary.half;
-        const bool first = rotary.interleaved ? i % 2 == 0 : i < rotary.half;
-        const int distance = rotary.interleaved ? 1 : rotary.half;
-        const int other = first ? dim + distance : dim - distance;
-        const unsigned char* at = queries + Traits::offset(row, other / 8) + other % 8 * sizeof(T);
-        const float y = static_cast<float>(*reinterpret_cast<const T*>(at));
-        const float cosine = __ldg(angles + pair);
-        const float sine = __ldg(angles + rotary.half + pair);
-        return first ? x * cosine - y * sine : x * cosine + y * sine;
-    }
-};
 
 }  // namespace hogwild::cuda

@@ -19,20 +19,8 @@ struct Softmax {
     __device__ float base() const { return top == -INFINITY ? 0.f : top; }
 };
 
-// x -> cap tanh(x / cap) for x = scale * score, in base 2.
-struct Softcap {
-    float scale;   // of the scores
-    float factor;  // of the tanh; 0: no cap
-
-    __device__ Softcap(float scale, float cap)
-        : scale(cap > 0 ? 2 * kLog2E * scale / cap : kLog2E * scale), factor(cap > 0 ? kLog2E * cap : 0) {}
-
-    // tanh(x) = 1 - 2 / (exp(2 x) + 1), whose error is that of the 1 whatever x is.
-    __device__ float operator()(float score) const {
-        const float x = score * scale;
-        return factor > 0 ? factor * (1 - __fdividef(2.f, 1 + exp2_approx(x))) : x;
-    }
-};
+// tanh(x / 2 log2(e)) = 1 - 2 / (exp2(x) + 1), whose error is that of the 1 whatever x is.
+__device__ inline float tanh_of_half(float x) { return 1 - __fdividef(2.f, 1 + exp2_approx(x)); }
 
 // The end of a row: what its weighted sum of values is multiplied by, and the logarithm of its denominator.
 struct RowEnd {
