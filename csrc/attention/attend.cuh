@@ -1,23 +1,24 @@
-// One warp's attention: a slab of rows over its slice of every tile.
+// One warp's attention: a slab of rows over some of the tiles.
 #pragma once
 
+#include "csrc/attention/plan.cuh"
 #include "csrc/attention/query.cuh"
 #include "csrc/attention/softmax.cuh"
 
 namespace hogwild::cuda {
 
-// How the warps of a CTA share the rows of a segment and the keys of a tile.
+// How the computing warps share the rows of a unit and the tiles of a segment. With few slabs, several warps
+// have the same one and take turns with the tiles.
 struct Role {
     int slabs;
-    int slices;  // of a tile
+    int slices;
     int slab;
     int slice;
 
-    // With few slabs, several warps have the same one and share the keys.
-    __device__ Role(int num_rows, int tile_keys) {
+    __device__ explicit Role(int num_rows) {
         const int warp = threadIdx.x / 32;
         slabs = (num_rows + kSlab - 1) / kSlab;
-        slices = slabs > 4 ? 1 : slabs > 2 || tile_keys < 64 ? 2 : 4;
+        slices = slabs > 4 ? 1 : slabs > 2 ? 2 : 4;
         slab = warp % slabs;
         slice = warp / slabs;
     }
@@ -27,18 +28,19 @@ struct Role {
 template <typename Traits>
 class Rows {
   public:
-    __device__ Rows(const AttentionParams& params, const Tables& tables) : p(params), tables(tables) {}
+    // `slab` is shared memory for the rotated queries, the warp's own.
+    __device__ Rows(const AttentionParams& params, const AttentionLaunch& launch, const Tables& tables,
+                    unsigned char* slab)
+        : p(params), launch(launch), tables(tables), slab(slab) {}
 
     // Begins a segment.
-    __device__ void open(const Unit& unit, int first_token, const Role& role) {
-        const int ratio = p.num_heads / p.cache.num_kv_heads;
+    __device__ void open(const Unit& unit, int first_token, int kv_head, const Role& role) {
+        first_row = unit.first_row + role.slab * kSlab;
+        num_rows = min(kSlab, unit.num_rows - role.slab * kSlab);
+        group_token = first_token;
+        head = kv_head;
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            const int row = role.slab * kSlab + threadIdx.x % 32 / 4 + 8 * i;
-            exists[i] = row < unit.num_rows;
-            token[i] = first_token + (unit.first_row + min(row, unit.num_rows - 1)) / ratio;
-            softmax[i] = Softmax{};
-        }
+        for (int i = 0; i < 2; ++i) softmax[i] = Softmax{};
 #pragma unroll
         for (int n = 0; n < kDimTiles; ++n) {
 #pragma unroll
@@ -46,100 +48,90 @@ class Rows {
         }
     }
 
-    // Crosses into a block: other keys are visible, and the queries are those rotated for it. What has been
-    // summed stays.
-    __device__ void enter(int block, const unsigned char* queries, const Role& role) {
+    // Of the two rows that this thread has numbers of, lane / 4 and lane / 4 + 8.
+    __device__ int row(int i) const { return threadIdx.x % 32 / 4 + 8 * i; }
+    __device__ bool exists(int row) const { return row < num_rows; }
+    __device__ int token(int row) const { return group_token + launch.ratio.quotient(first_row + row); }
+    __device__ int query_head(int row) const {
+        return head * launch.ratio.divisor() + launch.ratio.remainder(first_row + row);
+    }
+
+    // Crosses into a block: other keys are visible, and the queries are rotated anew. What has been summed
+    // stays.
+    __device__ void enter(int block) {
+        const auto row_of = [&](int row) {
+            QueryRow<T> from{nullptr, nullptr};
+            if (exists(row)) {
+                const int at = token(row);
+                from.query =
+                    static_cast<const T*>(p.q) + at * p.q_token_stride + query_head(row) * p.q_head_stride;
+                from.angles = p.rotation + (std::int64_t{at} * p.num_columns + block) * 2 * p.rotary.half;
+            }
+            return from;
+        };
+        __syncwarp();  // nobody reads the slab of the block before
+        SlabRotation<Traits>(p.rotary, slab).run(row_of, p.rotation);
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            const int position = tables.query_pos[std::int64_t{token[i]} * p.num_columns + block];
-            const bool own = tables.own_block[token[i]] == block;
-            first[i] = max(position - max(p.window, 1) + 1, 0);
-            if (p.window == 0) first[i] = 0;
-            last[i] = own ? min(position, tables.rotary_pos[token[i]]) : position;
-            if (!exists[i]) {  // a row of zeros, which needs no mask
-                first[i] = 0;
-                last[i] = INT32_MAX;
-            }
+            first[i] = 0;  // a row of zeros needs no mask
+            last[i] = INT32_MAX;
+            if (!exists(row(i))) continue;
+            const int at = token(row(i));
+            const int position = tables.query_pos[std::int64_t{at} * p.num_columns + block];
+            if (p.window > 0) first[i] = max(position - p.window + 1, 0);
+            last[i] = tables.own_block[at] == block ? min(position, tables.rotary_pos[at]) : position;
         }
         all_from = __reduce_max_sync(~0u, max(first[0], first[1]));
         all_to = __reduce_min_sync(~0u, min(last[0], last[1]));
-        const int lane = threadIdx.x % 32;
-        const std::uint32_t from = shared_address(queries);
+        __syncwarp();
+        if constexpr (kQueryInRegisters) {
 #pragma unroll
-        for (int step = 0; step < Traits::kDimSteps; ++step) {
-            load_matrices(query[step],
-                          from + Traits::offset(role.slab * kSlab + lane % 16, 2 * step + lane / 16));
+            for (int step = 0; step < Traits::kDimSteps; ++step) load_query(query[step], step);
         }
     }
 
     // Adds the keys and values of a tile that begins at `key`; those from `end` on are not the block's.
-    __device__ void add(const unsigned char* stage, int key, int end, const Role& role) {
-        if constexpr (Traits::kTileKeys == 64) {
-            if (role.slices == 1) {
-                add_slice<64>(stage, key, end, role.slice);
-            } else if (role.slices == 2) {
-                add_slice<32>(stage, key, end, role.slice);
-            } else {
-                add_slice<16>(stage, key, end, role.slice);
-            }
-        } else {
-            add_slice<Traits::kTileKeys / 2>(stage, key, end, role.slice);
-        }
-    }
-
-    static constexpr int kDimTiles = Traits::kHeadDim / 8;
-
-    // Of rows lane / 4 (elements 0 and 1 of each tile of 8 dims) and lane / 4 + 8.
-    float out[kDimTiles][4];
-    Softmax softmax[2];  // between segments' end and the tiles, each thread has a part of `sum`
-    int token[2];
-    bool exists[2];
-
-  private:
-    using T = typename Traits::T;
-
-    template <int kKeys>
-    __device__ void add_slice(const unsigned char* stage, int tile_key, int end, int slice) {
-        const int key = tile_key + slice * kKeys;
-        if (key >= end) return;
+    __device__ void add(std::uint32_t tile, int key, int end) {
         const int lane = threadIdx.x % 32;
-        const std::uint32_t keys = shared_address(stage);
-        const std::uint32_t values = keys + Traits::kTileBytes;
+        const std::uint32_t keys = tile;
+        const std::uint32_t values = keys + Traits::kHalfBytes;
 
-        float scores[kKeys / 8][4];
+        float scores[kTileKeys / 8][4];
 #pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) {
+        for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) scores[n][i] = 0;
         }
-        const int key_row = slice * kKeys + lane % 8 + lane / 16 * 8;
+        const int key_row = lane % 8 + lane / 16 * 8;
 #pragma unroll
         for (int step = 0; step < Traits::kDimSteps; ++step) {
+            std::uint32_t (&a)[4] = query[kQueryInRegisters ? step : 0];
+            if constexpr (!kQueryInRegisters) load_query(a, step);
 #pragma unroll
-            for (int n = 0; n < kKeys / 16; ++n) {
+            for (int n = 0; n < kTileKeys / 16; ++n) {
                 std::uint32_t b[4];
                 load_matrices(b, keys + Traits::offset(key_row + 16 * n, 2 * step + lane / 8 % 2));
-                multiply_add<T>(scores[2 * n], query[step], b[0], b[1]);
-                multiply_add<T>(scores[2 * n + 1], query[step], b[2], b[3]);
+                multiply_add<T>(scores[2 * n], a, b[0], b[1]);
+                multiply_add<T>(scores[2 * n + 1], a, b[2], b[3]);
             }
         }
 
         const float scale = p.softcap > 0 ? 2 * kLog2E * p.scale / p.softcap : kLog2E * p.scale;
 #pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) {
+        for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) scores[n][i] *= scale;
         }
         if (p.softcap > 0) {
 #pragma unroll
-            for (int n = 0; n < kKeys / 8; ++n) {
+            for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
                 for (int i = 0; i < 4; ++i) scores[n][i] = kLog2E * p.softcap * tanh_of_half(scores[n][i]);
             }
         }
-        if (key < all_from || key + kKeys - 1 > min(all_to, end - 1)) {
+        if (key < all_from || key + kTileKeys - 1 > min(all_to, end - 1)) {
 #pragma unroll
-            for (int n = 0; n < kKeys / 8; ++n) {
+            for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
                     const int index = key + 8 * n + lane % 4 * 2 + i % 2;
@@ -154,7 +146,7 @@ class Rows {
         for (int row = 0; row < 2; ++row) {
             float top = softmax[row].top;
 #pragma unroll
-            for (int n = 0; n < kKeys / 8; ++n)
+            for (int n = 0; n < kTileKeys / 8; ++n)
                 top = fmaxf(top, fmaxf(scores[n][2 * row], scores[n][2 * row + 1]));
             top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
             top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
@@ -164,7 +156,7 @@ class Rows {
             rescale[row] = exp2_approx(before - base);
             float sum = 0;
 #pragma unroll
-            for (int n = 0; n < kKeys / 8; ++n) {
+            for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
                 for (int i = 2 * row; i < 2 * row + 2; ++i) {
                     scores[n][i] = exp2_approx(scores[n][i] - base);
@@ -181,9 +173,9 @@ class Rows {
             }
         }
 
-        const int value_row = slice * kKeys + lane % 16;
+        const int value_row = lane % 16;
 #pragma unroll
-        for (int n = 0; n < kKeys / 16; ++n) {
+        for (int n = 0; n < kTileKeys / 16; ++n) {
             const std::uint32_t a[4] = {pack<T>(scores[2 * n][0], scores[2 * n][1]),
                                         pack<T>(scores[2 * n][2], scores[2 * n][3]),
                                         pack<T>(scores[2 * n + 1][0], scores[2 * n + 1][1]),
@@ -199,10 +191,34 @@ class Rows {
         }
     }
 
+    static constexpr int kDimTiles = Traits::kHeadDim / 8;
+
+    // Elements 0 and 1 of each tile of 8 dims are of row(0), the others of row(1).
+    float out[kDimTiles][4];
+    Softmax softmax[2];  // until the segment's end, each thread has a part of `sum`
+
+  private:
+    using T = typename Traits::T;
+
+    // 256 dims take all registers for the sums.
+    static constexpr bool kQueryInRegisters = Traits::kHeadDim <= 128;
+
+    // The rotated slab, 16 dims of it, as mma wants its A.
+    __device__ void load_query(std::uint32_t (&a)[4], int step) const {
+        const int lane = threadIdx.x % 32;
+        load_matrices(a, shared_address(slab) + Traits::offset(lane % 16, 2 * step + lane / 16));
+    }
+
     const AttentionParams& p;
+    const AttentionLaunch& launch;
     const Tables& tables;
-    std::uint32_t query[Traits::kDimSteps][4];  // as mma wants its A
-    int first[2];                               // the visible keys of the block
+    unsigned char* const slab;
+    std::uint32_t query[kQueryInRegisters ? Traits::kDimSteps : 1][4];
+    int group_token;  // the group's first
+    int first_row;    // of the group
+    int num_rows;
+    int head;      // kv head
+    int first[2];  // the visible keys of the block
     int last[2];
     int all_from;  // those that all rows of the slab see
     int all_to;

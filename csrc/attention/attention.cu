@@ -9,6 +9,7 @@
 #include "csrc/attention/config.h"
 #include "csrc/attention/plain.h"
 #include "csrc/attention/plan.cuh"
+#include "csrc/attention/ring.cuh"
 
 namespace hogwild::cuda {
 
@@ -55,15 +56,17 @@ std::int64_t units_of(const AttentionParams& params, int max_rows) {
     return params.num_groups + rows_of(params) / max_rows;
 }
 
-std::size_t shared_bytes(int head_dim, int num_stages, int max_rows, std::int64_t max_units) {
-    return std::size_t{1} * num_stages * stage_bytes(head_dim) +
-           std::size_t{1} * max_rows * row_bytes(head_dim) + sizeof(PlanMemory) + sizeof(Unit) * max_units;
+std::size_t shared_bytes(int head_dim, const AttentionLaunch& launch) {
+    return std::size_t{1} * launch.num_tiles * tile_bytes(head_dim) +
+           std::size_t{kComputeWarps} * slab_bytes(head_dim) + sizeof(RingMemory) + sizeof(PlanMemory) +
+           sizeof(Unit) * launch.max_units + sizeof(std::int32_t) * launch.staged_ints;
 }
 
-bool stages_tables(const AttentionParams& params) {
+// How many integers the kernel reads before all else, if they are worth copying to shared memory.
+int staged_ints(const AttentionParams& params) {
     const std::int64_t size = 2 * (std::int64_t{params.num_groups} + 1) + params.num_blocks +
                               std::int64_t{params.num_tokens} * (params.num_columns + 2);
-    return size <= kStagedInts;
+    return size <= kMaxStagedInts ? static_cast<int>(size) : 0;
 }
 
 // The line of work is counted in 32 bits. It is as long as it can be if all units see all blocks.
@@ -79,33 +82,28 @@ bool is_aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(p
 // CTA, can serve the call.
 bool choose(const AttentionParams& params, const AttentionTuning& tuning, int num_sms,
             std::size_t most_shared, AttentionLaunch* launch) {
-    // As many rows as the call can need, fewer where shared memory is small, then as many stages as fit.
     const int head_dim = params.cache.head_dim;
     const auto rows = static_cast<int>(std::min<std::int64_t>(rows_of(params), most_rows(head_dim)));
-    int max_rows = std::max((rows + kSlab - 1) / kSlab, 1) * kSlab;
-    const auto needed = [&](int num_stages) {
-        return shared_bytes(head_dim, num_stages, max_rows, units_of(params, max_rows));
-    };
-    while (needed(kMinStages) > most_shared && max_rows > kSlab) max_rows -= kSlab;
-    int num_stages =
-        tuning.num_stages > 0 ? std::clamp(tuning.num_stages, kMinStages, kMaxStages) : kMaxStages;
-    while (num_stages > kMinStages && needed(num_stages) > most_shared) --num_stages;
-    if (needed(num_stages) > most_shared || units_of(params, max_rows) > kMaxUnits) return false;
+    launch->max_rows = std::max((rows + kSlab - 1) / kSlab, 1) * kSlab;
+    const std::int64_t units = units_of(params, launch->max_rows);
+    if (units > kMaxUnits) return false;
+    launch->max_units = static_cast<int>(units);
+    launch->staged_ints = staged_ints(params);
+    launch->num_tiles = tuning.num_tiles > 0 ? std::clamp(tuning.num_tiles, kMinTiles, kMaxTiles) : kMaxTiles;
+    while (shared_bytes(head_dim, *launch) > most_shared) {
+        if (--launch->num_tiles < kMinTiles) return false;
+    }
+    launch->shared_bytes = shared_bytes(head_dim, *launch);
 
     // One CTA on each multiprocessor. Where kv heads divide most of them up, each CTA has one head's keys.
     const int num_kv_heads = params.cache.num_kv_heads;
     const int by_heads = num_sms / num_kv_heads * num_kv_heads;
-    int num_ctas = by_heads * 16 >= num_sms * 15 ? by_heads : num_sms;
-    if (tuning.num_ctas > 0) num_ctas = std::min(tuning.num_ctas, num_sms);
-
-    launch->num_ctas = num_ctas;
-    launch->num_stages = num_stages;
-    launch->max_rows = max_rows;
-    launch->max_units = static_cast<int>(units_of(params, max_rows));
+    launch->num_ctas = by_heads * 16 >= num_sms * 15 ? by_heads : num_sms;
+    if (tuning.num_ctas > 0) launch->num_ctas = std::min(tuning.num_ctas, num_sms);
     launch->block_cost = tuning.block_cost >= 0 ? tuning.block_cost : kBlockCost;
-    launch->stages_tables = stages_tables(params);
-    launch->shared_bytes = needed(num_stages);
-    launch->workspace_bytes = 2 * sizeof(float) * num_ctas * max_rows * (head_dim + 2);
+    launch->ratio = Divisor(params.num_heads / num_kv_heads);
+    launch->num_heads = Divisor(params.num_heads);
+    launch->workspace_bytes = 2 * sizeof(float) * launch->num_ctas * launch->max_rows * (head_dim + 2);
     return line_fits(params, *launch);
 }
 

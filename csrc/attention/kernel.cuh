@@ -5,122 +5,141 @@
 #include <cooperative_groups.h>
 
 #include "csrc/attention/attention.h"
-#include "csrc/attention/loader.cuh"
 #include "csrc/attention/merge.cuh"
+#include "csrc/attention/ring.cuh"
 
 namespace hogwild::cuda {
 
-__device__ inline void wait_for_tile(int num_stages) {
-    switch (num_stages) {  // all but the newest num_stages - 2
-        case 2:
-            return wait_copies<0>();
-        case 3:
-            return wait_copies<1>();
-        case 4:
-            return wait_copies<2>();
-        case 5:
-            return wait_copies<3>();
-        default:
-            static_assert(kMaxStages == 6);
-            return wait_copies<4>();
-    }
-}
-
 // What everything that follows the plan reads, brought to L2 while it is made: by one CTA each line.
-__device__ inline void prefetch_tables(const AttentionParams& p, int num_ctas) {
-    const int first = blockIdx.x + num_ctas * threadIdx.x;
+__device__ inline void prefetch_tables(const AttentionParams& p, const AttentionLaunch& launch) {
+    const int first = blockIdx.x + launch.num_ctas * threadIdx.x;
     constexpr int kLine = 128;
     const auto lines = [&](const void* from, std::int64_t bytes) {
-        if (from && std::int64_t{first} * kLine < bytes)
-            prefetch_l2(static_cast<const char*>(from) + first * kLine);
+        const std::int64_t at = std::int64_t{first} * kLine;
+        if (from && at < bytes) prefetch_l2(static_cast<const char*>(from) + at);
     };
     lines(p.block_table, std::int64_t{p.num_blocks} * p.max_pages * sizeof(std::int32_t));
     lines(p.rotation, std::int64_t{p.num_tokens} * p.num_columns * 2 * p.rotary.half * sizeof(float));
-    const int head_lines = (p.cache.head_dim * 2 + kLine - 1) / kLine;
-    const int token = first / head_lines / p.num_heads;
-    const int head = first / head_lines % p.num_heads;
+    const int token = launch.num_heads.quotient(first);
     if (token < p.num_tokens) {
-        const std::int64_t at = token * p.q_token_stride + head * p.q_head_stride;
-        prefetch_l2(static_cast<const char*>(p.q) + at * 2 + first % head_lines * kLine);
+        const std::int64_t at =
+            token * p.q_token_stride + launch.num_heads.remainder(first) * p.q_head_stride;
+        const char* row = static_cast<const char*>(p.q) + at * 2;
+        for (int byte = 0; byte < p.cache.head_dim * 2; byte += kLine) prefetch_l2(row + byte);
     }
 }
+
+// Uses the tiles of the ring, in the order in which they come.
+template <typename Traits>
+class Computation {
+  public:
+    __device__ Computation(const AttentionParams& params, const AttentionLaunch& launch, const Plan& plan,
+                           const PlanMemory& memory, RingMemory& ring, const Partials& partials,
+                           unsigned char* tiles, unsigned char* slabs)
+        : p(params),
+          launch(launch),
+          plan(plan),
+          m(memory),
+          ring(ring),
+          partials(partials),
+          tiles(shared_address(tiles)),
+          slabs(slabs),
+          rows(params, launch, plan.tables, slabs + threadIdx.x / 32 * Traits::kSlabBytes) {}
+
+    // All tiles of the list of pieces. By one warp.
+    __device__ void use_all() {
+        int entered = -1;
+#pragma unroll 1
+        for (int i = 0; i < m.num_tiles; ++i) {
+            ring.full[place.index].wait(place.phase);
+            const Tile tile = ring.tiles[place.index];
+            const Piece& piece = m.pieces[tile.piece];
+            if (tile.index == 0 && piece.opens) open(piece);
+            if (turn == role.slice) {
+                if (tile.piece != entered) rows.enter(piece.block);
+                entered = tile.piece;
+                rows.add(tiles + place.index * Traits::kTileBytes, tile.key, tile.end);
+            }
+            turn = turn + 1 == role.slices ? 0 : turn + 1;
+            __syncwarp();
+            if (threadIdx.x % 32 == 0) ring.empty[place.index].arrive();
+            place.advance(launch.num_tiles);
+            if (tile.index + 1 == piece.num_tiles() && piece.closes) close(piece);
+        }
+    }
+
+  private:
+    __device__ void open(const Piece& piece) {
+        const Unit& unit = plan.units[piece.unit];
+        role = Role(unit.num_rows);
+        turn = 0;
+        if (role.active()) rows.open(unit, plan.first_token(unit), piece.head, role);
+    }
+
+    __device__ void close(const Piece& piece) {
+        merge_slices(rows, role, slabs);
+        const Unit& unit = plan.units[piece.unit];
+        const int start = unit.start + piece.head * unit.weight;
+        const bool began_before = start < m.begin;
+        const bool goes_on = start + unit.weight > m.end;
+        if (role.slice == 0) {
+            if (began_before || goes_on) {
+                write_partial(partials, rows, !began_before, role.slab);
+            } else {
+                write_output(p, rows);
+            }
+        }
+        if (role.slices > 1) sync_compute_warps();  // the slabs are the warps' own again
+    }
+
+    const AttentionParams& p;
+    const AttentionLaunch& launch;
+    const Plan& plan;
+    const PlanMemory& m;
+    RingMemory& ring;
+    const Partials& partials;
+    const std::uint32_t tiles;
+    unsigned char* const slabs;
+    Rows<Traits> rows;
+    Role role{1};
+    RingPlace place;
+    int turn = 0;  // the slice that has the next tile
+};
 
 template <typename Traits>
 __global__ void __launch_bounds__(kThreads, 1)
     attention_kernel(const __grid_constant__ AttentionParams p,
                      const __grid_constant__ AttentionLaunch launch, void* workspace) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    const int num_stages = launch.num_stages;
-    unsigned char* queries = shared + num_stages * Traits::kStageBytes;
-    auto& memory = *reinterpret_cast<PlanMemory*>(queries + launch.max_rows * Traits::kRowBytes);
-    const auto stage = [&](int index) { return shared + index * Traits::kStageBytes; };
+    unsigned char* const tiles = shared;
+    unsigned char* const slabs = tiles + launch.num_tiles * Traits::kTileBytes;
+    auto& ring = *reinterpret_cast<RingMemory*>(slabs + kComputeWarps * Traits::kSlabBytes);
+    auto& memory = *reinterpret_cast<PlanMemory*>(&ring + 1);
     const Partials partials(workspace, launch.num_ctas, launch.max_rows, Traits::kHeadDim);
 
-    prefetch_tables(p, launch.num_ctas);
+    prefetch_tables(p, launch);
+    if (threadIdx.x == kComputeThreads) ring.init();
     Plan plan(p, launch, memory);
     plan.make();
 
-    Rows<Traits> rows(p, plan.tables);
-    Role role(1, Traits::kTileKeys);
-    do {
+    const int warp = threadIdx.x / 32;
+    Copier<Traits> copier(p, launch, plan, memory, ring, tiles);
+    Computation<Traits> computation(p, launch, plan, memory, ring, partials, tiles, slabs);
+    for (;;) {
         plan.list_pieces();
-        Loader<Traits> loader(p, plan, memory);
-        TileCursor tile(memory);
-        bool enters = true;  // a block
-        // The loader looks a tile up, issues its copies in the next round, and is num_stages rounds ahead of
-        // the tile that is used.
-        int issued_to = num_stages - 1;
-        int used = 0;
-        for (int round = -num_stages; !tile.done(memory); ++round) {
-            const Piece piece = memory.pieces[tile.piece];
-            const Unit unit = memory.units[piece.unit];
-            if (round >= 0) {
-                if (enters) {
-                    if (round > 0) __syncthreads();  // nobody reads the queries of the block before any more
-                    rotate_queries<Traits>(p, unit, plan.first_token(unit), piece.head, piece.block, queries);
-                }
-                wait_for_tile(num_stages);
-                __syncthreads();  // the tile is there for all, and nobody reads the one before it any more
-            }
-            loader.issue(stage(issued_to));
-            commit_copies();
-            issued_to = issued_to + 1 == num_stages ? 0 : issued_to + 1;
-            if (round < 0) continue;
-
-            if (enters && piece.opens) {
-                role = Role(unit.num_rows, Traits::kTileKeys);
-                rows.open(unit, plan.first_token(unit), role);
-            }
-            if (role.active()) {
-                if (enters) rows.enter(piece.block, queries, role);
-                rows.add(stage(used), tile.key, piece.end, role);
-            }
-            const int before = tile.piece;
-            tile.advance(memory, Traits::kTileKeys);
-            enters = tile.piece != before;
-            if (enters && piece.closes) {
-                merge_slices(rows, role, stage(used));
-                const int start = unit.start + piece.head * unit.weight;
-                const bool began_before = start < memory.begin;
-                const bool goes_on = start + unit.weight > memory.end;
-                if (role.slice == 0) {
-                    if (began_before || goes_on) {
-                        write_partial(partials, rows, !began_before, role);
-                    } else {
-                        write_output(p, rows, unit, piece.head, role);
-                    }
-                }
-            }
-            used = used + 1 == num_stages ? 0 : used + 1;
+        if (warp >= kComputeWarps) {
+            copier.copy_all();
+        } else {
+            computation.use_all();
         }
-        wait_copies<0>();
-        __syncthreads();
-    } while (memory.more_pieces);
+        if (!memory.more_pieces) break;
+        __syncthreads();  // all have done with the list
+    }
 
-    RowMerge<Traits> merge(p, plan, memory, partials);
+    RowMerge<Traits> merge(p, launch, plan, memory, partials);
     const int num_rows = p.num_tokens * p.num_heads;
     bool waited = launch.num_ctas == 1;
-    for (int row = threadIdx.x / 32 * launch.num_ctas + blockIdx.x;; row += kWarps * launch.num_ctas) {
+    for (int row = warp * launch.num_ctas + blockIdx.x;; row += kWarps * launch.num_ctas) {
         if (row < num_rows) merge.find(row);
         if (!waited) cooperative_groups::this_grid().sync();
         waited = true;

@@ -8,28 +8,28 @@ namespace hogwild::cuda {
 template <typename Traits>
 class RowMerge {
   public:
-    __device__ RowMerge(const AttentionParams& params, const Plan& plan, const PlanMemory& memory,
-                        const Partials& partials)
-        : p(params), plan(plan), m(memory), partials(partials) {}
+    __device__ RowMerge(const AttentionParams& params, const AttentionLaunch& launch, const Plan& plan,
+                        const PlanMemory& memory, const Partials& partials)
+        : p(params), launch(launch), plan(plan), m(memory), partials(partials) {}
 
     // Finds out which CTAs have parts of an output row, [T, H].
     __device__ void find(int output_row) {
         output = output_row;
         num_splits = 0;
-        const int token = output / p.num_heads;
-        const int head = output % p.num_heads;
-        const int ratio = p.num_heads / p.cache.num_kv_heads;
+        const int token = launch.num_heads.quotient(output);
+        const int head = launch.num_heads.remainder(output);
+        const int kv_head = launch.ratio.quotient(head);
         // The last group that begins at the token or before.
         const std::int32_t* bounds = plan.tables.group_tokens;
         int group = last_where(p.num_groups, [&](int i) { return bounds[i] <= token; });
         if (group < 0 || token >= bounds[group + 1]) return;  // padding
-        const int group_row = (token - bounds[group]) * ratio + head % ratio;
-        const Unit& unit = m.units[last_where(m.num_units, [&](int i) {
-            return m.units[i].group < group ||
-                   (m.units[i].group == group && m.units[i].first_row <= group_row);
+        const int group_row = (token - bounds[group]) * launch.ratio.divisor() + launch.ratio.remainder(head);
+        const Unit& unit = plan.units[last_where(m.num_units, [&](int i) {
+            return plan.units[i].group < group ||
+                   (plan.units[i].group == group && plan.units[i].first_row <= group_row);
         })];
         if (unit.weight == 0) return;  // nothing is visible
-        const int start = unit.start + head / ratio * unit.weight;
+        const int start = unit.start + kv_head * unit.weight;
         first_cta = plan.cta_of(start);
         num_splits = plan.cta_of(start + unit.weight - 1) - first_cta + 1;
         row = group_row - unit.first_row;
@@ -71,7 +71,7 @@ class RowMerge {
             }
         }
 
-        const int head = output % p.num_heads;
+        const int head = launch.num_heads.remainder(output);
         const RowEnd end(all, p.sinks ? p.sinks + head : nullptr);
         if (lane == 0) p.lse[output] = end.lse;
         auto* out = static_cast<std::uint32_t*>(p.out) + std::int64_t{output} * (Traits::kHeadDim / 2) + lane;
@@ -113,6 +113,7 @@ class RowMerge {
     }
 
     const AttentionParams& p;
+    const AttentionLaunch& launch;
     const Plan& plan;
     const PlanMemory& m;
     const Partials partials;

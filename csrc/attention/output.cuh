@@ -23,9 +23,15 @@ struct Partials {
     }
 };
 
-// Adds the slices of each slab up, in those of slice 0. By all threads; the stage is free to be written to.
+// Between the computing warps alone.
+__device__ inline void sync_compute_warps() {
+    asm volatile("bar.sync 1, %0;" ::"n"(kComputeThreads) : "memory");
+}
+
+// Adds the slices of each slab up, in those of slice 0. By the computing warps; `scratch` are their slabs,
+// which are not needed any more.
 template <typename Traits>
-__device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsigned char* stage) {
+__device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsigned char* scratch) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
         float& sum = rows.softmax[i].sum;
@@ -34,18 +40,19 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
     }
     if (role.slices == 1) return;
 
-    // A few dims at a time, as many as fit.
-    constexpr int kMaxWriters = Traits::kTileKeys == 64 ? 6 : 4;
-    constexpr int kSoftmaxBytes = kWarps * kSlab * sizeof(Softmax);
-    constexpr int kRounds = Traits::kTileKeys == 64 ? 2 : 4;
-    constexpr int kTiles = Rows<Traits>::kDimTiles / kRounds;
-    static_assert(Rows<Traits>::kDimTiles % kRounds == 0);
-    static_assert(kSoftmaxBytes + kMaxWriters * kTiles * 32 * sizeof(float4) <= Traits::kStageBytes);
+    constexpr int kSoftmaxBytes = kComputeWarps * kSlab * sizeof(Softmax);
+    constexpr int kPasses = 2;  // each with some of the dims, as many as fit
+    constexpr int kTiles = Rows<Traits>::kDimTiles / kPasses;
+    static_assert(Rows<Traits>::kDimTiles % kPasses == 0);
+    // Of 1 or 2 slabs, 3 slices are written; of 3 or 4, one.
+    constexpr int kMaxWriters = 6;
+    static_assert(kSoftmaxBytes + kMaxWriters * kTiles * 32 * sizeof(float4) <=
+                  kComputeWarps * Traits::kSlabBytes);
     const int lane = threadIdx.x % 32;
-    auto* softmaxes = reinterpret_cast<Softmax*>(stage);
-    auto* sums = reinterpret_cast<float4*>(stage + kSoftmaxBytes) + lane;
+    auto* softmaxes = reinterpret_cast<Softmax*>(scratch);
+    auto* sums = reinterpret_cast<float4*>(scratch + kSoftmaxBytes) + lane;
 
-    __syncthreads();
+    sync_compute_warps();
     if (role.active() && lane % 4 == 0) {
         Softmax* to = softmaxes + (role.slice * role.slabs + role.slab) * kSlab + lane / 4;
         to[0] = rows.softmax[0];
@@ -53,19 +60,19 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
     }
     Softmax all[2];
 #pragma unroll
-    for (int round = 0; round < kRounds; ++round) {
-        if (round > 0) __syncthreads();
+    for (int pass = 0; pass < kPasses; ++pass) {
+        if (pass > 0) sync_compute_warps();
         if (role.active() && role.slice > 0) {
             float4* to = sums + ((role.slice - 1) * role.slabs + role.slab) * kTiles * 32;
 #pragma unroll
             for (int n = 0; n < kTiles; ++n) {
-                const float (&out)[4] = rows.out[round * kTiles + n];
+                const float (&out)[4] = rows.out[pass * kTiles + n];
                 to[n * 32] = make_float4(out[0], out[1], out[2], out[3]);
             }
         }
-        __syncthreads();
+        sync_compute_warps();
         if (role.slice > 0) continue;
-        if (round == 0) {
+        if (pass == 0) {
 #pragma unroll 1
             for (int slice = 0; slice < role.slices; ++slice) {
                 const Softmax* from = softmaxes + (slice * role.slabs + role.slab) * kSlab + lane / 4;
@@ -78,14 +85,14 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
             const Softmax* from = softmaxes + (slice * role.slabs + role.slab) * kSlab + lane / 4;
             const float factor[2] = {exp2_approx(from[0].top - all[0].base()),
                                      exp2_approx(from[8].top - all[1].base())};
-            if (round == 0) {
+            if (pass == 0) {
                 all[0].sum += from[0].sum * factor[0];
                 all[1].sum += from[8].sum * factor[1];
             }
             const float4* other = sums + ((slice - 1) * role.slabs + role.slab) * kTiles * 32;
 #pragma unroll
             for (int n = 0; n < kTiles; ++n) {
-                float (&out)[4] = rows.out[round * kTiles + n];
+                float (&out)[4] = rows.out[pass * kTiles + n];
                 if (slice == 0) {
 #pragma unroll
                     for (int i = 0; i < 4; ++i) out[i] *= factor[i / 2];
@@ -107,17 +114,15 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
 
 // Writes the rows of a segment that has all of its unit's keys.
 template <typename Traits>
-__device__ inline void write_output(const AttentionParams& p, const Rows<Traits>& rows, const Unit& unit,
-                                    int kv_head, const Role& role) {
+__device__ inline void write_output(const AttentionParams& p, const Rows<Traits>& rows) {
     using T = typename Traits::T;
     const int lane = threadIdx.x % 32;
-    const int ratio = p.num_heads / p.cache.num_kv_heads;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        if (!rows.exists[i]) continue;
-        const int row = unit.first_row + role.slab * kSlab + lane / 4 + 8 * i;
-        const int head = kv_head * ratio + row % ratio;
-        const std::int64_t to = std::int64_t{rows.token[i]} * p.num_heads + head;
+        const int row = rows.row(i);
+        if (!rows.exists(row)) continue;
+        const int head = rows.query_head(row);
+        const std::int64_t to = std::int64_t{rows.token(row)} * p.num_heads + head;
         const RowEnd end(rows.softmax[i], p.sinks ? p.sinks + head : nullptr);
         if (lane % 4 == 0) p.lse[to] = end.lse;
         auto* out = static_cast<std::uint32_t*>(p.out) + to * (Traits::kHeadDim / 2) + lane % 4;
@@ -132,12 +137,12 @@ __device__ inline void write_output(const AttentionParams& p, const Rows<Traits>
 // Writes the rows of a segment that has some of its unit's keys.
 template <typename Traits>
 __device__ inline void write_partial(const Partials& partials, const Rows<Traits>& rows, bool goes_on,
-                                     const Role& role) {
+                                     int slab) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        if (!rows.exists[i]) continue;
-        const std::int64_t row = partials.row(blockIdx.x, goes_on, role.slab * kSlab + lane / 4 + 8 * i);
+        if (!rows.exists(rows.row(i))) continue;
+        const std::int64_t row = partials.row(blockIdx.x, goes_on, slab * kSlab + rows.row(i));
         if (lane % 4 == 0) partials.softmaxes[row] = rows.softmax[i];
         auto* sums = reinterpret_cast<float2*>(partials.sums + row * Traits::kHeadDim) + lane % 4;
 #pragma unroll

@@ -31,6 +31,9 @@ struct Piece {
     int end;
     bool opens;   // the first piece of its segment
     bool closes;  // the last
+    int first_tile;
+
+    __device__ int num_tiles() const { return max(1, (end - begin + kTileKeys - 1) / kTileKeys); }
 };
 
 struct KeyRange {
@@ -51,14 +54,13 @@ struct Tables {
     const std::int32_t* own_block;
 };
 
-constexpr int kMaxPieces = 64;
-constexpr int kStagedInts = 3 * kThreads;
+constexpr int kMaxPieces = 48;
 
-// Shared memory of a CTA's plan; `units` has launch.max_units elements.
+// Shared memory of a CTA's plan. Behind it stand max_units units and staged_ints integers.
 struct PlanMemory {
-    int staged[kStagedInts];
     Piece pieces[kMaxPieces];
     int num_pieces;
+    int num_tiles;
     bool more_pieces;
     int num_units;
     // Where the list of pieces goes on.
@@ -72,7 +74,6 @@ struct PlanMemory {
     int end;
     int part;          // the length of a CTA's part
     int longer_parts;  // how many CTAs have one more
-    Unit units[1];
 };
 
 class Plan {
@@ -81,7 +82,7 @@ class Plan {
         : p(params),
           launch(launch),
           m(memory),
-          ratio(params.num_heads / params.cache.num_kv_heads),
+          units(reinterpret_cast<Unit*>(&memory + 1)),
           lane(threadIdx.x % 32) {}
 
     // By all threads; ends with a barrier, after which all units can be read.
@@ -114,6 +115,7 @@ class Plan {
     }
 
     Tables tables;
+    Unit* const units;
 
   private:
     // All loads are under way before the first is waited for.
@@ -124,12 +126,13 @@ class Plan {
         const int bounds = p.num_groups + 1;
         const int sizes[] = {bounds,       bounds,      p.num_blocks, p.num_tokens * p.num_columns,
                              p.num_tokens, p.num_tokens};
-        if (!launch.stages_tables) return;
+        if (launch.staged_ints == 0) return;
+        int* const to = reinterpret_cast<int*>(units + launch.max_units);
         int ends[6];
         int size = 0;
 #pragma unroll
         for (int i = 0; i < 6; ++i) ends[i] = size += sizes[i];
-        constexpr int kPerThread = kStagedInts / kThreads;
+        constexpr int kPerThread = kMaxStagedInts / kThreads;
         int staged[kPerThread];
 #pragma unroll
         for (int j = 0; j < kPerThread; ++j) {
@@ -142,9 +145,11 @@ class Plan {
             staged[j] = index < size ? __ldg(array) : 0;
         }
 #pragma unroll
-        for (int j = 0; j < kPerThread; ++j) m.staged[threadIdx.x + j * kThreads] = staged[j];
-        tables = {m.staged,           m.staged + ends[0], m.staged + ends[1],
-                  m.staged + ends[2], m.staged + ends[3], m.staged + ends[4]};
+        for (int j = 0; j < kPerThread; ++j) {
+            const int index = threadIdx.x + j * kThreads;
+            if (index < size) to[index] = staged[j];
+        }
+        tables = {to, to + ends[0], to + ends[1], to + ends[2], to + ends[3], to + ends[4]};
         __syncthreads();
     }
 
@@ -156,7 +161,7 @@ class Plan {
             const int group = first + lane;
             int rows = 0;
             if (group < p.num_groups) {
-                rows = (tables.group_tokens[group + 1] - tables.group_tokens[group]) * ratio;
+                rows = (tables.group_tokens[group + 1] - tables.group_tokens[group]) * launch.ratio.divisor();
             }
             int size = launch.max_rows;
             int tiles = (rows + size - 1) / size;
@@ -167,7 +172,7 @@ class Plan {
             const int last = inclusive_sum(tiles);
 #pragma unroll 1
             for (int tile = 0; tile < tiles; ++tile) {
-                Unit& unit = m.units[count + last - tiles + tile];
+                Unit& unit = units[count + last - tiles + tile];
                 unit.group = group;
                 unit.first_row = tile * size;
                 unit.num_rows = min(size, rows - tile * size);
@@ -180,11 +185,14 @@ class Plan {
 
     // By one warp, a lane a block.
     __device__ void weigh(int index) {
-        Unit& unit = m.units[index];
+        Unit& unit = units[index];
         const int blocks = num_blocks(unit);
         int weight = 0;
 #pragma unroll 1
-        for (int block = lane; block < blocks; block += 32) weight += cost(visible(unit, block));
+        for (int block = lane; block < blocks; block += 32) {
+            last_range = visible(unit, block);
+            weight += cost(last_range);
+        }
         weight = __reduce_add_sync(~0u, weight);
         if (lane == 0) unit.weight = weight;
         __syncwarp();
@@ -196,9 +204,9 @@ class Plan {
 #pragma unroll 1
         for (int first = 0; first < m.num_units; first += 32) {
             const int index = first + lane;
-            const int weight = index < m.num_units ? m.units[index].weight * p.cache.num_kv_heads : 0;
+            const int weight = index < m.num_units ? units[index].weight * p.cache.num_kv_heads : 0;
             const int last = inclusive_sum(weight);
-            if (index < m.num_units) m.units[index].start = length + last - weight;
+            if (index < m.num_units) units[index].start = length + last - weight;
             length += __shfl_sync(~0u, last, 31);
         }
         const int cta = blockIdx.x;
@@ -211,7 +219,7 @@ class Plan {
         int holder = 0;
 #pragma unroll 1
         for (int index = lane; index < m.num_units; index += 32) {
-            if (m.units[index].start <= begin && m.units[index].weight > 0) holder = index;
+            if (units[index].start <= begin && units[index].weight > 0) holder = index;
         }
         holder = __reduce_max_sync(~0u, holder);
         if (lane == 0) {
@@ -220,7 +228,7 @@ class Plan {
             m.begin = begin;
             m.end = end;
             m.unit = begin < end ? holder : m.num_units;
-            m.head = begin < end ? (begin - m.units[holder].start) / m.units[holder].weight : 0;
+            m.head = begin < end ? (begin - units[holder].start) / units[holder].weight : 0;
             m.block = 0;
             m.offset = 0;
             m.opened = false;
@@ -239,7 +247,7 @@ class Plan {
         bool full = false;
 #pragma unroll 1
         while (index < m.num_units && !full) {
-            const Unit unit = m.units[index];
+            const Unit unit = units[index];
             const int start = unit.start + head * unit.weight;
             if (start >= m.end) break;
             if (unit.weight == 0) {
@@ -253,7 +261,12 @@ class Plan {
                 full = count + 32 >= kMaxPieces;  // keeps a place for a piece without keys
                 if (full) break;
                 const int block = first_block + lane;
-                const KeyRange keys = block < blocks ? visible(unit, block) : KeyRange{0, 0};
+                KeyRange keys{0, 0};
+                if (launch.max_units == 1 && blocks <= 32) {
+                    keys = last_range;  // still known
+                } else if (block < blocks) {
+                    keys = visible(unit, block);
+                }
                 const int size = cost(keys);
                 const int last = inclusive_sum(size);
                 const int place = start + offset + last - size;
@@ -263,7 +276,7 @@ class Plan {
                 if (begin < end) {
                     const int slot = count + __popc(used & ((1u << lane) - 1));
                     m.pieces[slot] = {
-                        index, head, block, begin, min(end, keys.end), !opened && slot == before, false};
+                        index, head, block, begin, min(end, keys.end), !opened && slot == before, false, 0};
                 }
                 count += __popc(used);
                 offset += __shfl_sync(~0u, last, 31);
@@ -272,7 +285,7 @@ class Plan {
             if (full) break;
             __syncwarp();
             if (count == before) {
-                if (lane == 0) m.pieces[count] = {index, head, 0, 0, 0, !opened, true};
+                if (lane == 0) m.pieces[count] = {index, head, 0, 0, 0, !opened, true, 0};
                 ++count;
             } else if (lane == 0) {
                 m.pieces[count - 1].closes = true;
@@ -286,7 +299,18 @@ class Plan {
             }
             full = count + 32 >= kMaxPieces;
         }
+        __syncwarp();
+        int tiles = 0;
+#pragma unroll 1
+        for (int first = 0; first < count; first += 32) {
+            const int piece = first + lane;
+            const int size = piece < count ? m.pieces[piece].num_tiles() : 0;
+            const int last = inclusive_sum(size);
+            if (piece < count) m.pieces[piece].first_tile = tiles + last - size;
+            tiles += __shfl_sync(~0u, last, 31);
+        }
         if (lane == 0) {
+            m.num_tiles = tiles;
             m.num_pieces = count;
             m.more_pieces = full;
             m.unit = index;
@@ -305,11 +329,11 @@ class Plan {
     __device__ KeyRange visible(const Unit& unit, int block) const {
         const int length = tables.block_lens[tables.group_blocks[unit.group] + block];
         const int token = first_token(unit);
-        const int tokens = token + (unit.first_row + unit.num_rows - 1) / ratio + 1;
+        const int tokens = token + launch.ratio.quotient(unit.first_row + unit.num_rows - 1) + 1;
         unsigned nearest = ~0u;  // negative positions are farther than any
         int farthest = -1;
 #pragma unroll 4
-        for (int t = token + unit.first_row / ratio; t < tokens; ++t) {
+        for (int t = token + launch.ratio.quotient(unit.first_row); t < tokens; ++t) {
             const int position = tables.query_pos[std::int64_t{t} * p.num_columns + block];
             nearest = min(nearest, static_cast<unsigned>(position));
             farthest = max(farthest, position);
@@ -348,8 +372,8 @@ class Plan {
     const AttentionParams& p;
     const AttentionLaunch& launch;
     PlanMemory& m;
-    const int ratio;
     const int lane;
+    KeyRange last_range{0, 0};  // of the last block that this lane has weighed
 };
 
 }  // namespace hogwild::cuda

@@ -1,9 +1,9 @@
-// Queries: the rows of a unit, rotated for a block, in shared memory.
+// The queries of a slab, rotated into a block's frame, in shared memory.
 #pragma once
 
 #include "csrc/attention/mma.cuh"
-#include "csrc/attention/plan.cuh"
 #include "csrc/attention/traits.cuh"
+#include "csrc/params.h"
 
 namespace hogwild::cuda {
 
@@ -12,7 +12,6 @@ template <typename T>
 struct Chunk {
     float at[8];
 
-    Chunk() = default;
     __device__ explicit Chunk(const uint4& bits) {
         const std::uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
 #pragma unroll
@@ -28,111 +27,134 @@ struct Chunk {
     }
 };
 
-// How 8 dims are rotated: x * cosine + other * sine, `other` being their partners and `sine` negative for the
-// first dim of a pair.
-template <typename T>
-struct ChunkRotation {
-    Chunk<T> other;
-    float cosine[8];
-    float sine[8];
-};
+struct Angles {  // of 8 pairs
+    float at[8];
 
-// The rotation of a chunk where chunks have whole pairs, or their partners are whole chunks.
-template <typename T>
-__device__ inline void load_aligned(ChunkRotation<T>& r, const T* row, int dim, const RotaryDims& rotary,
-                                    const float* angles) {
-    const int i = dim - rotary.start;
-    if (rotary.interleaved) {
-        const float4 cosine = __ldg(reinterpret_cast<const float4*>(angles + i / 2));
-        const float4 sine = __ldg(reinterpret_cast<const float4*>(angles + rotary.half + i / 2));
-        const Chunk<T> x(__ldg(reinterpret_cast<const uint4*>(row + dim)));
-        const float cosines[4] = {cosine.x, cosine.y, cosine.z, cosine.w};
-        const float sines[4] = {sine.x, sine.y, sine.z, sine.w};
+    __device__ explicit Angles(const float* from) {
 #pragma unroll
-        for (int j = 0; j < 8; ++j) {
-            r.other.at[j] = x.at[j ^ 1];
-            r.cosine[j] = cosines[j / 2];
-            r.sine[j] = j % 2 == 0 ? -sines[j / 2] : sines[j / 2];
-        }
-    } else {
-        const bool first = i < rotary.half;
-        const float* from = angles + (first ? i : i - rotary.half);
-        r.other = Chunk<T>(
-            __ldg(reinterpret_cast<const uint4*>(row + (first ? dim + rotary.half : dim - rotary.half))));
-#pragma unroll
-        for (int j = 0; j < 8; j += 4) {
-            const float4 cosine = __ldg(reinterpret_cast<const float4*>(from + j));
-            const float4 sine = __ldg(reinterpret_cast<const float4*>(from + rotary.half + j));
-            const float sign = first ? -1.f : 1.f;
-            r.cosine[j] = cosine.x, r.cosine[j + 1] = cosine.y;
-            r.cosine[j + 2] = cosine.z, r.cosine[j + 3] = cosine.w;
-            r.sine[j] = sign * sine.x, r.sine[j + 1] = sign * sine.y;
-            r.sine[j + 2] = sign * sine.z, r.sine[j + 3] = sign * sine.w;
+        for (int i = 0; i < 8; i += 4) {
+            const float4 four = __ldg(reinterpret_cast<const float4*>(from + i));
+            at[i] = four.x;
+            at[i + 1] = four.y;
+            at[i + 2] = four.z;
+            at[i + 3] = four.w;
         }
     }
-}
+};
 
-// The rotation of a chunk whatever pairs it has.
+// Where a row of queries and its angles are; no row where `query` is null.
 template <typename T>
-__device__ inline void load_elements(ChunkRotation<T>& r, const T* row, int first_dim,
-                                     const RotaryDims& rotary, const float* angles) {
+struct QueryRow {
+    const T* query;
+    const float* angles;  // cos row, sin row
+};
+
+// Rotates 16 rows in fp32, rounds them once and writes them to a slab of shared memory; rows that do not
+// exist become zeros. `row_of(i)` gives the i-th row. By one warp.
+template <typename Traits>
+class SlabRotation {
+  public:
+    using T = typename Traits::T;
+
+    __device__ SlabRotation(const RotaryDims& rotary, unsigned char* slab)
+        : rotary(rotary), slab(slab), lane(threadIdx.x % 32) {}
+
+    template <typename RowOf>
+    __device__ void run(RowOf row_of, const float* table) {
+        const bool aligned = reinterpret_cast<std::uintptr_t>(table) % sizeof(float4) == 0;
+        if (!rotary.interleaved && rotary.half % 8 == 0 && rotary.start % 8 == 0 && aligned) {
+            rotate_chunks(row_of);
+        } else {
+            rotate_elements(row_of);
+        }
+    }
+
+  private:
+    // Chunks of 8 dims whose partners are chunks too, two at a time; chunks that are not rotated make pairs
+    // as well.
+    template <typename RowOf>
+    __device__ void rotate_chunks(RowOf row_of) {
+        constexpr int kPairs = Traits::kChunks / 2;  // of a row
+        constexpr int kSize = kSlab * kPairs;
+        constexpr int kUnroll = Traits::kHeadDim <= 128 ? 2 : 1;
+        const int rotated = rotary.half / 8;
+        const int start = rotary.start / 8;
+#pragma unroll kUnroll
+        for (int index = lane; index < kSize; index += 32) {
+            const int row = index / kPairs;
+            const int pair = index % kPairs;
+            int first = start + pair;
+            int second = first + rotated;
+            if (pair >= rotated) {
+                first = 2 * (pair - rotated);
+                second = first + 1;
+                if (first >= start) first += 2 * rotated;
+                if (second >= start) second += 2 * rotated;
+            }
+            const QueryRow<T> from = row_of(row);
+            uint4 low = make_uint4(0, 0, 0, 0);
+            uint4 high = low;
+            if (from.query) {
+                low = __ldg(reinterpret_cast<const uint4*>(from.query + first * 8));
+                high = __ldg(reinterpret_cast<const uint4*>(from.query + second * 8));
+                if (pair < rotated) {
+                    const Angles cosine(from.angles + pair * 8);
+                    const Angles sine(from.angles + rotary.half + pair * 8);
+                    Chunk<T> x(low);
+                    Chunk<T> y(high);
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-        const int dim = first_dim + j;
+                    for (int i = 0; i < 8; ++i) {
+                        const float x_i = x.at[i];
+                        x.at[i] = x_i * cosine.at[i] - y.at[i] * sine.at[i];
+                        y.at[i] = x_i * sine.at[i] + y.at[i] * cosine.at[i];
+                    }
+                    low = x.bits();
+                    high = y.bits();
+                }
+            }
+            write(row, first, low);
+            write(row, second, high);
+        }
+    }
+
+    // Any pairs: 8 dims, and their partners one by one.
+    template <typename RowOf>
+    __device__ void rotate_elements(RowOf row_of) {
+#pragma unroll 1
+        for (int index = lane; index < kSlab * Traits::kChunks; index += 32) {
+            const int row = index / Traits::kChunks;
+            const int chunk = index % Traits::kChunks;
+            const QueryRow<T> from = row_of(row);
+            uint4 bits = make_uint4(0, 0, 0, 0);
+            if (from.query) {
+                Chunk<T> x(__ldg(reinterpret_cast<const uint4*>(from.query + chunk * 8)));
+#pragma unroll
+                for (int i = 0; i < 8; ++i) x.at[i] = rotated(x.at[i], chunk * 8 + i, from);
+                bits = x.bits();
+            }
+            write(row, chunk, bits);
+        }
+    }
+
+    __device__ float rotated(float x, int dim, const QueryRow<T>& from) const {
         const int i = dim - rotary.start;
-        r.other.at[j] = 0;
-        r.cosine[j] = 1;
-        r.sine[j] = 0;
-        if (i < 0 || i >= 2 * rotary.half) continue;
+        if (i < 0 || i >= 2 * rotary.half) return x;
         const bool first = rotary.interleaved ? i % 2 == 0 : i < rotary.half;
         const int pair = rotary.interleaved ? i / 2 : first ? i : i - rotary.half;
         const int distance = rotary.interleaved ? 1 : rotary.half;
-        r.other.at[j] = static_cast<float>(row[first ? dim + distance : dim - distance]);
-        r.cosine[j] = __ldg(angles + pair);
-        r.sine[j] = first ? -__ldg(angles + rotary.half + pair) : __ldg(angles + rotary.half + pair);
+        const float y = static_cast<float>(from.query[first ? dim + distance : dim - distance]);
+        const float cosine = __ldg(from.angles + pair);
+        const float sine = __ldg(from.angles + rotary.half + pair);
+        return first ? x * cosine - y * sine : x * cosine + y * sine;
     }
-}
 
-// Writes the rows of a unit and kv head to shared memory, rotated into a block's frame in fp32 and rounded
-// once; zeros after the last row up to the end of its slab. By all threads.
-template <typename Traits>
-__device__ inline void rotate_queries(const AttentionParams& p, const Unit& unit, int first_token,
-                                      int kv_head, int block, unsigned char* queries) {
-    using T = typename Traits::T;
-    const int ratio = p.num_heads / p.cache.num_kv_heads;
-    const RotaryDims& rotary = p.rotary;
-    const int step = rotary.interleaved ? 4 : 8;
-    const bool aligned = rotary.half % step == 0 && rotary.start % 8 == 0 &&
-                         reinterpret_cast<std::uintptr_t>(p.rotation) % sizeof(float4) == 0;
-    const int size = (unit.num_rows + kSlab - 1) / kSlab * kSlab * Traits::kChunks;
-#pragma unroll 1
-    for (int index = threadIdx.x; index < size; index += kThreads) {
-        const int row = index / Traits::kChunks;
-        const int chunk = index % Traits::kChunks;
-        uint4 bits = make_uint4(0, 0, 0, 0);
-        if (row < unit.num_rows) {
-            const int token = first_token + (unit.first_row + row) / ratio;
-            const int head = kv_head * ratio + (unit.first_row + row) % ratio;
-            const T* from = static_cast<const T*>(p.q) + token * p.q_token_stride + head * p.q_head_stride;
-            bits = __ldg(reinterpret_cast<const uint4*>(from + chunk * 8));
-            const int dim = chunk * 8;
-            if (p.rotation && dim + 8 > rotary.start && dim < rotary.start + 2 * rotary.half) {
-                const float* angles =
-                    p.rotation + (std::int64_t{token} * p.num_columns + block) * 2 * rotary.half;
-                ChunkRotation<T> r;
-                if (aligned) {
-                    load_aligned(r, from, dim, rotary, angles);
-                } else {
-                    load_elements(r, from, dim, rotary, angles);
-                }
-                Chunk<T> x(bits);
-#pragma unroll
-                for (int j = 0; j < 8; ++j) x.at[j] = x.at[j] * r.cosine[j] + r.other.at[j] * r.sine[j];
-                bits = x.bits();
-            }
-        }
-        *reinterpret_cast<uint4*>(queries + Traits::offset(row, chunk)) = bits;
+    __device__ void write(int row, int chunk, const uint4& bits) {
+        *reinterpret_cast<uint4*>(slab + Traits::offset(row, chunk)) = bits;
     }
-}
+
+    const RotaryDims& rotary;
+    unsigned char* const slab;
+    const int lane;
+};
 
 }  // namespace hogwild::cuda

@@ -9,14 +9,14 @@ template <typename Element, int kDim>
 struct Traits {
     using T = Element;
     static constexpr int kHeadDim = kDim;
-    static constexpr int kTileKeys = tile_keys(kDim);
     static constexpr int kChunks = kDim / 8;     // of 16 bytes, in a row
     static constexpr int kDimSteps = kDim / 16;  // of mma's K, over a row
     static constexpr int kRowBytes = row_bytes(kDim);
-    static constexpr int kTileBytes = kTileKeys * kRowBytes;  // of keys or of values
-    static constexpr int kStageBytes = stage_bytes(kDim);
+    static constexpr int kHalfBytes = kTileKeys * kRowBytes;  // of a tile: its keys, or its values
+    static constexpr int kTileBytes = tile_bytes(kDim);
+    static constexpr int kSlabBytes = slab_bytes(kDim);
     static constexpr bool kSwizzled = kDim % 64 == 0;
-    static_assert(kDim % 16 == 0 && 2 * kTileBytes == kStageBytes);
+    static_assert(kDim % 16 == 0 && 2 * kHalfBytes == kTileBytes);
 
     // Where a chunk of a row is, in bytes.
     __device__ static int offset(int row, int chunk) {
