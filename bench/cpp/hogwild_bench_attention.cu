@@ -265,7 +265,7 @@ Row measure(const Shape& shape, const Options& options, const Timer& timer, cons
             us[0],
             us[1],
             {{"empty launch", us[2]}},
-            {{"ctas", plan.num_ctas}, {"tiles", plan.num_tiles}, {"block_cost", plan.block_cost}}};
+            {{"ctas", plan.num_ctas}, {"slots", plan.ring_slots}, {"block_cost", plan.block_cost}}};
 }
 
 // All lengths and numbers of workers of one shape.
@@ -324,7 +324,7 @@ Options chosen_options(Flags& flags) {
     options.new_tokens = flags.number("new-tokens");
     options.window = flags.number("window", 0);
     options.interleaved = flags.number("interleaved", 0, 1) == 1;
-    options.tuning = {flags.number("ctas", 0), flags.number("tiles", 0), flags.number("block-cost", -1)};
+    options.tuning = {flags.number("ctas", 0), flags.number("slots", 0), flags.number("block-cost", -1)};
     if (options.new_tokens > options.own_tokens) {
         flags.fail("--new-tokens is " + flags.text("new-tokens") + "; expected at most --own (" +
                    flags.text("own") + "), which counts them");
@@ -358,7 +358,7 @@ int run(int argc, char** argv) {
                  {"window", "0", "tokens that a query sees; 0: all"},
                  {"interleaved", "0", "1: rotary pairs are neighbouring dims"},
                  {"ctas", "0", "CTAs of the launch; 0: as the op chooses"},
-                 {"tiles", "0", "tiles of 32 keys in shared memory; 0: as the op chooses"},
+                 {"slots", "0", "tiles of 32 keys in shared memory; 0: as the op chooses"},
                  {"block-cost", "-1", "keys that entering a block counts as; -1: as the op chooses"},
                  {"repetitions", "200", "replays per median"},
                  {"json", "", "file for the results"},

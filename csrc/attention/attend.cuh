@@ -3,6 +3,7 @@
 
 #include "csrc/attention/plan.cuh"
 #include "csrc/attention/query.cuh"
+#include "csrc/attention/ring.cuh"
 #include "csrc/attention/softmax.cuh"
 
 namespace hogwild::cuda {
@@ -25,20 +26,47 @@ struct Role {
     __device__ bool active() const { return slice < slices; }
 };
 
+// The rows of a warp in a segment: which ones they are. Worked out anew wherever it is needed, to save
+// registers.
+class SlabRows {
+  public:
+    __device__ SlabRows(const Divisor& ratio, const Unit& unit, int first_token, int kv_head, int slab)
+        : ratio(ratio),
+          group_token(first_token),
+          first_row(unit.first_row + slab * kSlab),
+          num_rows(min(kSlab, unit.num_rows - slab * kSlab)),
+          kv_head(kv_head) {}
+
+    // Of the two rows that a thread has numbers of, lane / 4 and lane / 4 + 8.
+    __device__ static int of_thread(int i) { return threadIdx.x % 32 / 4 + 8 * i; }
+
+    __device__ bool exists(int row) const { return row < num_rows; }
+    __device__ int token(int row) const {
+        return group_token + ratio.quotient(first_row + min(row, num_rows - 1));
+    }
+    __device__ int query_head(int row) const {
+        return kv_head * ratio.divisor() + ratio.remainder(first_row + row);
+    }
+
+  private:
+    const Divisor& ratio;
+    const int group_token;
+    const int first_row;  // of the group
+    const int num_rows;
+    const int kv_head;
+};
+
 template <typename Traits>
 class Rows {
   public:
-    // `slab` is shared memory for the rotated queries, the warp's own.
+    // `slab` is shared memory for the rotated queries, and `limits` for what the rows see; both are the
+    // warp's own.
     __device__ Rows(const AttentionParams& params, const AttentionLaunch& launch, const Tables& tables,
-                    unsigned char* slab)
-        : p(params), launch(launch), tables(tables), slab(slab) {}
+                    unsigned char* slab, Limits* limits)
+        : p(params), launch(launch), tables(tables), slab(slab), limits(limits) {}
 
     // Begins a segment.
-    __device__ void open(const Unit& unit, int first_token, int kv_head, const Role& role) {
-        first_row = unit.first_row + role.slab * kSlab;
-        num_rows = min(kSlab, unit.num_rows - role.slab * kSlab);
-        group_token = first_token;
-        head = kv_head;
+    __device__ void open() {
 #pragma unroll
         for (int i = 0; i < 2; ++i) softmax[i] = Softmax{};
 #pragma unroll
@@ -48,42 +76,35 @@ class Rows {
         }
     }
 
-    // Of the two rows that this thread has numbers of, lane / 4 and lane / 4 + 8.
-    __device__ int row(int i) const { return threadIdx.x % 32 / 4 + 8 * i; }
-    __device__ bool exists(int row) const { return row < num_rows; }
-    __device__ int token(int row) const { return group_token + launch.ratio.quotient(first_row + row); }
-    __device__ int query_head(int row) const {
-        return head * launch.ratio.divisor() + launch.ratio.remainder(first_row + row);
+    // Rotates the queries of some tokens for the block that follows: their cos and sin rows are `angles`.
+    __device__ void rotate(const SlabRows& rows, const unsigned char* queries, const unsigned char* angles,
+                           int first_of_them, int num_of_them) {
+        __syncwarp();  // nobody reads the queries of the block before any more
+        SlabRotation<Traits>(p.rotary, queries, slab).run([&](int row) {
+            const int index = rows.token(row) - first_of_them;
+            const bool there = index >= 0 && index < num_of_them;
+            return there ? reinterpret_cast<const float*>(angles + index * launch.angle_stride) : nullptr;
+        });
+        __syncwarp();
     }
 
-    // Crosses into a block: other keys are visible, and the queries are rotated anew. What has been summed
-    // stays.
-    __device__ void enter(int block) {
-        const auto row_of = [&](int row) {
-            QueryRow<T> from{nullptr, nullptr};
-            if (exists(row)) {
-                const int at = token(row);
-                from.query =
-                    static_cast<const T*>(p.q) + at * p.q_token_stride + query_head(row) * p.q_head_stride;
-                from.angles = p.rotation + (std::int64_t{at} * p.num_columns + block) * 2 * p.rotary.half;
-            }
-            return from;
-        };
-        __syncwarp();  // nobody reads the slab of the block before
-        SlabRotation<Traits>(p.rotary, slab).run(row_of, p.rotation);
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            first[i] = 0;  // a row of zeros needs no mask
-            last[i] = INT32_MAX;
-            if (!exists(row(i))) continue;
-            const int at = token(row(i));
-            const int position = tables.query_pos[std::int64_t{at} * p.num_columns + block];
-            if (p.window > 0) first[i] = max(position - p.window + 1, 0);
-            last[i] = tables.own_block[at] == block ? min(position, tables.rotary_pos[at]) : position;
+    // Crosses into a block: other keys are visible, and the queries are those rotated for it, or as they
+    // came. What has been summed stays.
+    __device__ void enter(const SlabRows& rows, const unsigned char* queries, int block) {
+        const int lane = threadIdx.x % 32;
+        Limits seen{0, INT32_MAX};  // a row of zeros needs no mask
+        if (rows.exists(lane % kSlab)) {
+            const int token = rows.token(lane % kSlab);
+            const int position = tables.query_pos[std::int64_t{token} * p.num_columns + block];
+            if (p.window > 0) seen.first = max(position - p.window + 1, 0);
+            seen.last = tables.own_block[token] == block ? min(position, tables.rotary_pos[token]) : position;
         }
-        all_from = __reduce_max_sync(~0u, max(first[0], first[1]));
-        all_to = __reduce_min_sync(~0u, min(last[0], last[1]));
+        all_from = __reduce_max_sync(~0u, seen.first);
+        all_to = __reduce_min_sync(~0u, seen.last);
         __syncwarp();
+        if (lane < kSlab) limits[lane] = seen;
+        __syncwarp();
+        rotated = launch.slot_tokens > 0 ? shared_address(slab) : shared_address(queries);
         if constexpr (kQueryInRegisters) {
 #pragma unroll
             for (int step = 0; step < Traits::kDimSteps; ++step) load_query(query[step], step);
@@ -131,12 +152,16 @@ class Rows {
         }
         if (key < all_from || key + kTileKeys - 1 > min(all_to, end - 1)) {
 #pragma unroll
-            for (int n = 0; n < kTileKeys / 8; ++n) {
+            for (int row = 0; row < 2; ++row) {
+                const Limits seen = limits[SlabRows::of_thread(row)];
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    const int index = key + 8 * n + lane % 4 * 2 + i % 2;
-                    const bool visible = index >= first[i / 2] && index <= last[i / 2] && index < end;
-                    if (!visible) scores[n][i] = -INFINITY;
+                for (int n = 0; n < kTileKeys / 8; ++n) {
+#pragma unroll
+                    for (int i = 2 * row; i < 2 * row + 2; ++i) {
+                        const int index = key + 8 * n + lane % 4 * 2 + i % 2;
+                        const bool visible = index >= seen.first && index <= min(seen.last, end - 1);
+                        if (!visible) scores[n][i] = -INFINITY;
+                    }
                 }
             }
         }
@@ -193,7 +218,7 @@ class Rows {
 
     static constexpr int kDimTiles = Traits::kHeadDim / 8;
 
-    // Elements 0 and 1 of each tile of 8 dims are of row(0), the others of row(1).
+    // Elements 0 and 1 of each tile of 8 dims are of the thread's first row, the others of its second.
     float out[kDimTiles][4];
     Softmax softmax[2];  // until the segment's end, each thread has a part of `sum`
 
@@ -203,24 +228,20 @@ class Rows {
     // 256 dims take all registers for the sums.
     static constexpr bool kQueryInRegisters = Traits::kHeadDim <= 128;
 
-    // The rotated slab, 16 dims of it, as mma wants its A.
+    // 16 dims of the rotated queries, as mma wants its A.
     __device__ void load_query(std::uint32_t (&a)[4], int step) const {
         const int lane = threadIdx.x % 32;
-        load_matrices(a, shared_address(slab) + Traits::offset(lane % 16, 2 * step + lane / 16));
+        load_matrices(a, rotated + Traits::offset(lane % 16, 2 * step + lane / 16));
     }
 
     const AttentionParams& p;
     const AttentionLaunch& launch;
     const Tables& tables;
     unsigned char* const slab;
+    Limits* const limits;
+    std::uint32_t rotated;  // the queries in shared memory
     std::uint32_t query[kQueryInRegisters ? Traits::kDimSteps : 1][4];
-    int group_token;  // the group's first
-    int first_row;    // of the group
-    int num_rows;
-    int head;      // kv head
-    int first[2];  // the visible keys of the block
-    int last[2];
-    int all_from;  // those that all rows of the slab see
+    int all_from;  // the keys that all rows of the slab see
     int all_to;
 };
 

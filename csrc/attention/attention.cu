@@ -57,9 +57,11 @@ std::int64_t units_of(const AttentionParams& params, int max_rows) {
 }
 
 std::size_t shared_bytes(int head_dim, const AttentionLaunch& launch) {
-    return std::size_t{1} * launch.num_tiles * tile_bytes(head_dim) +
-           std::size_t{kComputeWarps} * slab_bytes(head_dim) + sizeof(RingMemory) + sizeof(PlanMemory) +
-           sizeof(Unit) * launch.max_units + sizeof(std::int32_t) * launch.staged_ints;
+    return std::size_t{1} * launch.ring_slots * tile_bytes(head_dim) +
+           std::size_t{kComputeWarps} * slab_bytes(head_dim) +
+           std::size_t{1} * launch.query_buffers * launch.max_rows * row_bytes(head_dim) +
+           sizeof(RingMemory) + sizeof(PlanMemory) + sizeof(Unit) * launch.max_units +
+           sizeof(std::int32_t) * launch.staged_ints;
 }
 
 // How many integers the kernel reads before all else, if they are worth copying to shared memory.
@@ -89,11 +91,22 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
     if (units > kMaxUnits) return false;
     launch->max_units = static_cast<int>(units);
     launch->staged_ints = staged_ints(params);
-    launch->num_tiles = tuning.num_tiles > 0 ? std::clamp(tuning.num_tiles, kMinTiles, kMaxTiles) : kMaxTiles;
-    while (shared_bytes(head_dim, *launch) > most_shared) {
-        if (--launch->num_tiles < kMinTiles) return false;
+    launch->angle_stride = angle_bytes(params.rotary.half);
+    launch->slot_tokens = params.rotary.half > 0 ? tile_bytes(head_dim) / launch->angle_stride : 0;
+
+    // A second segment's queries where there is room for them and a few tiles.
+    constexpr int kFewSlots = 4;
+    const auto fits = [&](int query_buffers, int ring_slots) {
+        launch->query_buffers = query_buffers;
+        launch->ring_slots = ring_slots;
+        launch->shared_bytes = shared_bytes(head_dim, *launch);
+        return launch->shared_bytes <= most_shared;
+    };
+    const int query_buffers = fits(kMaxQueryBuffers, kFewSlots) ? kMaxQueryBuffers : 1;
+    int ring_slots = tuning.ring_slots > 0 ? std::clamp(tuning.ring_slots, kMinSlots, kMaxSlots) : kMaxSlots;
+    while (!fits(query_buffers, ring_slots)) {
+        if (--ring_slots < kMinSlots) return false;
     }
-    launch->shared_bytes = shared_bytes(head_dim, *launch);
 
     // One CTA on each multiprocessor. Where kv heads divide most of them up, each CTA has one head's keys.
     const int num_kv_heads = params.cache.num_kv_heads;

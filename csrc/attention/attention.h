@@ -14,7 +14,7 @@ namespace hogwild::cuda {
 // For measurements: what a launch is told instead of what it would choose.
 struct AttentionTuning {
     int num_ctas = 0;     // 0: chosen
-    int num_tiles = 0;    // of 32 keys and values in shared memory; 0: chosen
+    int ring_slots = 0;   // tiles in shared memory; 0: chosen
     int block_cost = -1;  // runs of 16 keys that entering a block counts as when work is divided; -1: chosen
 };
 
@@ -22,12 +22,15 @@ struct AttentionTuning {
 // grow.
 struct AttentionLaunch {
     int num_ctas;
-    int num_tiles;    // of keys and values in shared memory
-    int max_rows;     // rows (tokens x heads per kv head) of a session that one pass over its keys serves
-    int max_units;    // row tiles that the call can have
-    int block_cost;   // runs of 16 keys that entering a block counts as
-    int staged_ints;  // the call's integers, where they are few enough for shared memory, or 0
-    Divisor ratio;    // query heads of a kv head
+    int ring_slots;     // tiles in shared memory
+    int query_buffers;  // segments whose queries are in shared memory
+    int slot_tokens;    // tokens whose rotation takes up a tile's place; 0: no rotation
+    int angle_stride;   // bytes from one token's to the next
+    int max_rows;       // rows (tokens x heads per kv head) of a session that one pass over its keys serves
+    int max_units;      // row tiles that the call can have
+    int block_cost;     // runs of 16 keys that entering a block counts as
+    int staged_ints;    // the call's integers, where they are few enough for shared memory, or 0
+    Divisor ratio;      // query heads of a kv head
     Divisor num_heads;
     std::size_t shared_bytes;     // dynamic shared memory of a CTA
     std::size_t workspace_bytes;  // device memory that the launch may use; it need not be initialised

@@ -30,9 +30,14 @@ constexpr int row_bytes(int head_dim) { return 16 * row_chunks(head_dim); }
 constexpr int tile_bytes(int head_dim) { return 2 * kTileKeys * row_bytes(head_dim); }  // keys and values
 constexpr int slab_bytes(int head_dim) { return kSlab * row_bytes(head_dim); }
 
-// Tiles in shared memory.
-constexpr int kMinTiles = 2;
-constexpr int kMaxTiles = 16;
+// Places of the ring in shared memory. Each takes a tile, or the rotation of a block's queries.
+constexpr int kMinSlots = 2;
+constexpr int kMaxSlots = 16;
+constexpr int kMaxQueryBuffers = 2;
+
+// Bytes of a token's cosines and sines in the ring: padded, so that the rows of several tokens are in
+// different banks.
+constexpr int angle_bytes(int half) { return (2 * half * 4 + 15) / 16 * 16 + 16; }
 
 // What entering a block costs, in runs of keys: the rotation of the queries, and a tile that may be nearly
 // empty.

@@ -29,42 +29,52 @@ __device__ inline void prefetch_tables(const AttentionParams& p, const Attention
     }
 }
 
-// Uses the tiles of the ring, in the order in which they come.
+// Uses the items of the ring, in the order in which they come.
 template <typename Traits>
 class Computation {
   public:
     __device__ Computation(const AttentionParams& params, const AttentionLaunch& launch, const Plan& plan,
                            const PlanMemory& memory, RingMemory& ring, const Partials& partials,
-                           unsigned char* tiles, unsigned char* slabs)
+                           unsigned char* slots, unsigned char* queries, unsigned char* slabs)
         : p(params),
           launch(launch),
           plan(plan),
           m(memory),
           ring(ring),
           partials(partials),
-          tiles(shared_address(tiles)),
+          slots(slots),
+          queries(queries),
           slabs(slabs),
-          rows(params, launch, plan.tables, slabs + threadIdx.x / 32 * Traits::kSlabBytes) {}
+          rows(params, launch, plan.tables, slabs + threadIdx.x / 32 * Traits::kSlabBytes,
+               ring.limits[min(threadIdx.x / 32, kComputeWarps - 1)]) {}
 
-    // All tiles of the list of pieces. By one warp.
+    // All items of the list of pieces. By one warp.
     __device__ void use_all() {
-        int entered = -1;
 #pragma unroll 1
-        for (int i = 0; i < m.num_tiles; ++i) {
+        for (int i = 0; i < m.num_items; ++i) {
             ring.full[place.index].wait(place.phase);
-            const Tile tile = ring.tiles[place.index];
-            const Piece& piece = m.pieces[tile.piece];
-            if (tile.index == 0 && piece.opens) open(piece);
-            if (turn == role.slice) {
-                if (tile.piece != entered) rows.enter(piece.block);
-                entered = tile.piece;
-                rows.add(tiles + place.index * Traits::kTileBytes, tile.key, tile.end);
+            const Item item = ring.items[place.index];
+            const unsigned char* slot = slots + place.index * Traits::kTileBytes;
+            const Piece& piece = m.pieces[item.piece];
+            if (item.index == 0 && piece.opens) open(piece);
+            if (item.has_angles()) {
+                if (has_tile_of(piece)) {
+                    rows.rotate(rows_of(piece), queries_of_segment(), slot, item.begin, -item.end);
+                    rows.enter(rows_of(piece), queries_of_segment(),
+                               piece.block);  // after the last, complete
+                }
+            } else {
+                if (turn == role.slice) {
+                    if (item.index < role.slices && piece.num_angles == 0)
+                        rows.enter(rows_of(piece), queries_of_segment(), piece.block);
+                    rows.add(shared_address(slot), item.begin, item.end);
+                }
+                turn = turn + 1 == role.slices ? 0 : turn + 1;
             }
-            turn = turn + 1 == role.slices ? 0 : turn + 1;
             __syncwarp();
             if (threadIdx.x % 32 == 0) ring.empty[place.index].arrive();
-            place.advance(launch.num_tiles);
-            if (tile.index + 1 == piece.num_tiles() && piece.closes) close(piece);
+            place.advance(launch.ring_slots);
+            if (piece.closes && item.index + 1 == piece.num_angles + piece.num_tiles()) close(piece);
         }
     }
 
@@ -73,10 +83,27 @@ class Computation {
         const Unit& unit = plan.units[piece.unit];
         role = Role(unit.num_rows);
         turn = 0;
-        if (role.active()) rows.open(unit, plan.first_token(unit), piece.head, role);
+        rows.open();
+    }
+
+    __device__ SlabRows rows_of(const Piece& piece) const {
+        const Unit& unit = plan.units[piece.unit];
+        return {launch.ratio, unit, plan.first_token(unit), piece.head, role.slab};
+    }
+    __device__ const unsigned char* queries_of_segment() const {
+        return queries + buffer * launch.max_rows * Traits::kRowBytes + role.slab * Traits::kSlabBytes;
+    }
+
+    // Whether the warp's turn comes among the tiles of a piece that begins now.
+    __device__ bool has_tile_of(const Piece& piece) const {
+        const int wait = role.slice - turn + (role.slice < turn ? role.slices : 0);
+        return role.active() && wait < piece.num_tiles();
     }
 
     __device__ void close(const Piece& piece) {
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) ring.queries_free[buffer].arrive();
+        buffer = buffer + 1 == launch.query_buffers ? 0 : buffer + 1;
         merge_slices(rows, role, slabs);
         const Unit& unit = plan.units[piece.unit];
         const int start = unit.start + piece.head * unit.weight;
@@ -84,9 +111,9 @@ class Computation {
         const bool goes_on = start + unit.weight > m.end;
         if (role.slice == 0) {
             if (began_before || goes_on) {
-                write_partial(partials, rows, !began_before, role.slab);
+                write_partial(partials, rows, rows_of(piece), !began_before, role.slab);
             } else {
-                write_output(p, rows);
+                write_output(p, rows, rows_of(piece));
             }
         }
         if (role.slices > 1) sync_compute_warps();  // the slabs are the warps' own again
@@ -98,12 +125,14 @@ class Computation {
     const PlanMemory& m;
     RingMemory& ring;
     const Partials& partials;
-    const std::uint32_t tiles;
+    unsigned char* const slots;
+    unsigned char* const queries;
     unsigned char* const slabs;
     Rows<Traits> rows;
     Role role{1};
     RingPlace place;
-    int turn = 0;  // the slice that has the next tile
+    int buffer = 0;  // of the segment's queries
+    int turn = 0;    // the slice that has the next tile
 };
 
 template <typename Traits>
@@ -111,9 +140,11 @@ __global__ void __launch_bounds__(kThreads, 1)
     attention_kernel(const __grid_constant__ AttentionParams p,
                      const __grid_constant__ AttentionLaunch launch, void* workspace) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    unsigned char* const tiles = shared;
-    unsigned char* const slabs = tiles + launch.num_tiles * Traits::kTileBytes;
-    auto& ring = *reinterpret_cast<RingMemory*>(slabs + kComputeWarps * Traits::kSlabBytes);
+    unsigned char* const slots = shared;
+    unsigned char* const slabs = slots + launch.ring_slots * Traits::kTileBytes;
+    unsigned char* const queries = slabs + kComputeWarps * Traits::kSlabBytes;
+    auto& ring =
+        *reinterpret_cast<RingMemory*>(queries + launch.query_buffers * launch.max_rows * Traits::kRowBytes);
     auto& memory = *reinterpret_cast<PlanMemory*>(&ring + 1);
     const Partials partials(workspace, launch.num_ctas, launch.max_rows, Traits::kHeadDim);
 
@@ -123,8 +154,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     plan.make();
 
     const int warp = threadIdx.x / 32;
-    Copier<Traits> copier(p, launch, plan, memory, ring, tiles);
-    Computation<Traits> computation(p, launch, plan, memory, ring, partials, tiles, slabs);
+    Copier<Traits> copier(p, launch, plan, memory, ring, slots, queries);
+    Computation<Traits> computation(p, launch, plan, memory, ring, partials, slots, queries, slabs);
     for (;;) {
         plan.list_pieces();
         if (warp >= kComputeWarps) {

@@ -19,6 +19,11 @@ __device__ inline void copy_async(std::uint32_t to, const void* from, bool valid
                  : "memory");
 }
 
+// 4 bytes, where there is no better alignment.
+__device__ inline void copy_word_async(std::uint32_t to, const void* from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+}
+
 __device__ inline void prefetch_l2(const void* pointer) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(pointer));
 }

@@ -114,15 +114,16 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
 
 // Writes the rows of a segment that has all of its unit's keys.
 template <typename Traits>
-__device__ inline void write_output(const AttentionParams& p, const Rows<Traits>& rows) {
+__device__ inline void write_output(const AttentionParams& p, const Rows<Traits>& rows,
+                                    const SlabRows& which) {
     using T = typename Traits::T;
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        const int row = rows.row(i);
-        if (!rows.exists(row)) continue;
-        const int head = rows.query_head(row);
-        const std::int64_t to = std::int64_t{rows.token(row)} * p.num_heads + head;
+        const int row = SlabRows::of_thread(i);
+        if (!which.exists(row)) continue;
+        const int head = which.query_head(row);
+        const std::int64_t to = std::int64_t{which.token(row)} * p.num_heads + head;
         const RowEnd end(rows.softmax[i], p.sinks ? p.sinks + head : nullptr);
         if (lane % 4 == 0) p.lse[to] = end.lse;
         auto* out = static_cast<std::uint32_t*>(p.out) + to * (Traits::kHeadDim / 2) + lane % 4;
@@ -136,13 +137,13 @@ __device__ inline void write_output(const AttentionParams& p, const Rows<Traits>
 
 // Writes the rows of a segment that has some of its unit's keys.
 template <typename Traits>
-__device__ inline void write_partial(const Partials& partials, const Rows<Traits>& rows, bool goes_on,
-                                     int slab) {
+__device__ inline void write_partial(const Partials& partials, const Rows<Traits>& rows,
+                                     const SlabRows& which, bool goes_on, int slab) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        if (!rows.exists(rows.row(i))) continue;
-        const std::int64_t row = partials.row(blockIdx.x, goes_on, slab * kSlab + rows.row(i));
+        if (!which.exists(SlabRows::of_thread(i))) continue;
+        const std::int64_t row = partials.row(blockIdx.x, goes_on, slab * kSlab + SlabRows::of_thread(i));
         if (lane % 4 == 0) partials.softmaxes[row] = rows.softmax[i];
         auto* sums = reinterpret_cast<float2*>(partials.sums + row * Traits::kHeadDim) + lane % 4;
 #pragma unroll

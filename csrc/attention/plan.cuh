@@ -29,9 +29,10 @@ struct Piece {
     int block;  // of the group
     int begin;  // keys, begin a multiple of 16; none in a piece that only opens or closes its segment
     int end;
-    bool opens;   // the first piece of its segment
-    bool closes;  // the last
-    int first_tile;
+    bool opens;      // the first piece of its segment
+    bool closes;     // the last
+    int first_item;  // of the ring
+    int num_angles;  // items of the queries' rotation, before the tiles
 
     __device__ int num_tiles() const { return max(1, (end - begin + kTileKeys - 1) / kTileKeys); }
 };
@@ -60,7 +61,7 @@ constexpr int kMaxPieces = 48;
 struct PlanMemory {
     Piece pieces[kMaxPieces];
     int num_pieces;
-    int num_tiles;
+    int num_items;
     bool more_pieces;
     int num_units;
     // Where the list of pieces goes on.
@@ -107,6 +108,15 @@ class Plan {
 
     // The first token of a unit's group.
     __device__ int first_token(const Unit& unit) const { return tables.group_tokens[unit.group]; }
+
+    // The first token that has a row of the unit, and how many have.
+    __device__ int begin_token(const Unit& unit) const {
+        return first_token(unit) + launch.ratio.quotient(unit.first_row);
+    }
+    __device__ int num_tokens(const Unit& unit) const {
+        return launch.ratio.quotient(unit.first_row + unit.num_rows - 1) -
+               launch.ratio.quotient(unit.first_row) + 1;
+    }
 
     // The CTA whose part holds a place on the line. Parts differ by one at most, the longer ones first.
     __device__ int cta_of(int place) const {
@@ -276,7 +286,8 @@ class Plan {
                 if (begin < end) {
                     const int slot = count + __popc(used & ((1u << lane) - 1));
                     m.pieces[slot] = {
-                        index, head, block, begin, min(end, keys.end), !opened && slot == before, false, 0};
+                        index, head, block, begin, min(end, keys.end), !opened && slot == before,
+                        false, 0,    0};
                 }
                 count += __popc(used);
                 offset += __shfl_sync(~0u, last, 31);
@@ -285,7 +296,7 @@ class Plan {
             if (full) break;
             __syncwarp();
             if (count == before) {
-                if (lane == 0) m.pieces[count] = {index, head, 0, 0, 0, !opened, true, 0};
+                if (lane == 0) m.pieces[count] = {index, head, 0, 0, 0, !opened, true, 0, 0};
                 ++count;
             } else if (lane == 0) {
                 m.pieces[count - 1].closes = true;
@@ -300,17 +311,27 @@ class Plan {
             full = count + 32 >= kMaxPieces;
         }
         __syncwarp();
-        int tiles = 0;
+        int items = 0;
 #pragma unroll 1
         for (int first = 0; first < count; first += 32) {
-            const int piece = first + lane;
-            const int size = piece < count ? m.pieces[piece].num_tiles() : 0;
+            int size = 0;
+            int angles = 0;
+            if (first + lane < count) {
+                const Piece& piece = m.pieces[first + lane];
+                if (launch.slot_tokens > 0) {
+                    angles = (num_tokens(units[piece.unit]) + launch.slot_tokens - 1) / launch.slot_tokens;
+                }
+                size = angles + piece.num_tiles();
+            }
             const int last = inclusive_sum(size);
-            if (piece < count) m.pieces[piece].first_tile = tiles + last - size;
-            tiles += __shfl_sync(~0u, last, 31);
+            if (first + lane < count) {
+                m.pieces[first + lane].first_item = items + last - size;
+                m.pieces[first + lane].num_angles = angles;
+            }
+            items += __shfl_sync(~0u, last, 31);
         }
         if (lane == 0) {
-            m.num_tiles = tiles;
+            m.num_items = items;
             m.num_pieces = count;
             m.more_pieces = full;
             m.unit = index;
@@ -328,12 +349,12 @@ class Plan {
     // The keys of a block that some token of the unit sees, and few more.
     __device__ KeyRange visible(const Unit& unit, int block) const {
         const int length = tables.block_lens[tables.group_blocks[unit.group] + block];
-        const int token = first_token(unit);
-        const int tokens = token + launch.ratio.quotient(unit.first_row + unit.num_rows - 1) + 1;
+        const int begin = begin_token(unit);
+        const int end = begin + num_tokens(unit);
         unsigned nearest = ~0u;  // negative positions are farther than any
         int farthest = -1;
 #pragma unroll 4
-        for (int t = token + launch.ratio.quotient(unit.first_row); t < tokens; ++t) {
+        for (int t = begin; t < end; ++t) {
             const int position = tables.query_pos[std::int64_t{t} * p.num_columns + block];
             nearest = min(nearest, static_cast<unsigned>(position));
             farthest = max(farthest, position);

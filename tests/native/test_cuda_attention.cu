@@ -34,8 +34,8 @@ int cases = 0;
 
 std::string describe(const AttentionShape& shape, const AttentionTuning& tuning) {
     char text[80];
-    std::snprintf(text, sizeof text, "%d CTAs, %d tiles, block cost %d: ", tuning.num_ctas,
-                  tuning.num_tiles, tuning.block_cost);
+    std::snprintf(text, sizeof text, "%d CTAs, %d slots, block cost %d: ", tuning.num_ctas,
+                  tuning.ring_slots, tuning.block_cost);
     return text + describe(shape);
 }
 
@@ -84,7 +84,7 @@ void test_random_cases(std::uint64_t seed, int count) {
         std::vector<AttentionTuning> tunings(3);  // the first is what the kernel chooses
         for (int j = 1; j < 3; ++j) {
             tunings[j].num_ctas = random.choose({1, 2, 3, 7, 64});
-            tunings[j].num_tiles = random.choose({0, 2, 3});
+            tunings[j].ring_slots = random.choose({0, 2, 3});
             tunings[j].block_cost = random.choose({-1, 0, 100});
         }
         const AttentionShape shape = random_shape(seed + i);
