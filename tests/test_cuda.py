@@ -67,24 +67,6 @@ def test_tensors_of_two_devices_are_refused() -> None:
         torch.ops.hogwild.append(k, k, k_cache, v_cache, slots)
 
 
-@pytest.mark.cuda
-def test_attention_by_pytorch_ops_warns_once() -> None:
-    k_cache, v_cache = _pages()
-
-    def ints(*values: int) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.int32, device="cuda")
-
-    q = torch.randn(1, 4, 64, device="cuda")
-    arguments = (q, k_cache, v_cache, ints(0)[None], ints(1), ints(0, 1), ints(0, 1), ints(0)[None], ints(0))
-    fallback._warn_once.cache_clear()
-    with pytest.warns(fallback.FallbackWarning, match="hogwild::attention is served by PyTorch ops"):
-        out, lse = torch.ops.hogwild.attention(*arguments, ints(0), None, scale=0.125)
-    assert out.shape == (1, 4, 64) and torch.equal(lse, torch.zeros_like(lse))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", fallback.FallbackWarning)
-        torch.ops.hogwild.attention(*arguments, ints(0), None, scale=0.125)
-
-
 def test_the_fallback_returns_what_the_reference_does_and_warns_once() -> None:
     fallback._warn_once.cache_clear()
     op = fallback._with_warning("rotation_table", reference.rotation_table, "a reason")
