@@ -8,8 +8,7 @@
 
 namespace hogwild::cuda {
 
-// How the computing warps share the rows of a unit and the tiles of a segment. With few slabs, several warps
-// have the same one and take turns with the tiles.
+// What a computing warp does in a segment.
 struct Role {
     int slabs;
     int slices;
@@ -18,8 +17,8 @@ struct Role {
 
     __device__ explicit Role(int num_rows) {
         const int warp = threadIdx.x / 32;
-        slabs = (num_rows + kSlab - 1) / kSlab;
-        slices = slabs > 4 ? 1 : slabs > 2 ? 2 : 4;
+        slabs = num_slabs(num_rows);
+        slices = num_slices(slabs);
         slab = warp % slabs;
         slice = warp / slabs;
     }
@@ -205,13 +204,21 @@ class Rows {
                                         pack<T>(scores[2 * n][2], scores[2 * n][3]),
                                         pack<T>(scores[2 * n + 1][0], scores[2 * n + 1][1]),
                                         pack<T>(scores[2 * n + 1][2], scores[2 * n + 1][3])};
+            // Several loads are under way before the first is used.
+            constexpr int kBatch = Traits::kDimSteps % 4 == 0 ? 4 : 1;
 #pragma unroll
-            for (int dims = 0; dims < Traits::kDimSteps; ++dims) {
-                std::uint32_t b[4];
-                load_matrices_transposed(b,
-                                         values + Traits::offset(value_row + 16 * n, 2 * dims + lane / 16));
-                multiply_add<T>(out[2 * dims], a, b[0], b[1]);
-                multiply_add<T>(out[2 * dims + 1], a, b[2], b[3]);
+            for (int first = 0; first < Traits::kDimSteps; first += kBatch) {
+                std::uint32_t b[kBatch][4];
+#pragma unroll
+                for (int i = 0; i < kBatch; ++i) {
+                    load_matrices_transposed(
+                        b[i], values + Traits::offset(value_row + 16 * n, 2 * (first + i) + lane / 16));
+                }
+#pragma unroll
+                for (int i = 0; i < kBatch; ++i) {
+                    multiply_add<T>(out[2 * (first + i)], a, b[i][0], b[i][1]);
+                    multiply_add<T>(out[2 * (first + i) + 1], a, b[i][2], b[i][3]);
+                }
             }
         }
     }

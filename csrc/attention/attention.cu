@@ -103,20 +103,23 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
         return launch->shared_bytes <= most_shared;
     };
     const int query_buffers = fits(kMaxQueryBuffers, kFewSlots) ? kMaxQueryBuffers : 1;
-    int ring_slots = tuning.ring_slots > 0 ? std::clamp(tuning.ring_slots, kMinSlots, kMaxSlots) : kMaxSlots;
+    int ring_slots = tuning.ring_slots > 0 ? std::clamp(tuning.ring_slots, kMinSlots, kMaxSlots) : kBestSlots;
+    ring_slots -= ring_slots % kCopyWarps;
     while (!fits(query_buffers, ring_slots)) {
-        if (--ring_slots < kMinSlots) return false;
+        ring_slots -= kCopyWarps;
+        if (ring_slots < kMinSlots) return false;
     }
 
     // One CTA on each multiprocessor. Where kv heads divide most of them up, each CTA has one head's keys.
     const int num_kv_heads = params.cache.num_kv_heads;
     const int by_heads = num_sms / num_kv_heads * num_kv_heads;
-    launch->num_ctas = by_heads * 16 >= num_sms * 15 ? by_heads : num_sms;
-    if (tuning.num_ctas > 0) launch->num_ctas = std::min(tuning.num_ctas, num_sms);
+    int num_ctas = by_heads * 16 >= num_sms * 15 ? by_heads : num_sms;
+    if (tuning.num_ctas > 0) num_ctas = std::min(tuning.num_ctas, num_sms);
+    launch->num_ctas = Divisor(num_ctas);
     launch->block_cost = tuning.block_cost >= 0 ? tuning.block_cost : kBlockCost;
     launch->ratio = Divisor(params.num_heads / num_kv_heads);
     launch->num_heads = Divisor(params.num_heads);
-    launch->workspace_bytes = 2 * sizeof(float) * launch->num_ctas * launch->max_rows * (head_dim + 2);
+    launch->workspace_bytes = 2 * sizeof(float) * num_ctas * launch->max_rows * (head_dim + 2);
     return line_fits(params, *launch);
 }
 

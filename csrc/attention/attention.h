@@ -21,7 +21,7 @@ struct AttentionTuning {
 // A launch that has been decided on. It depends on shapes alone, so a captured one stays right when blocks
 // grow.
 struct AttentionLaunch {
-    int num_ctas;
+    Divisor num_ctas;
     int ring_slots;     // tiles in shared memory
     int query_buffers;  // segments whose queries are in shared memory
     int slot_tokens;    // tokens whose rotation takes up a tile's place; 0: no rotation

@@ -5,8 +5,8 @@ namespace hogwild::cuda {
 
 // Most warps of a CTA compute; the last ones only bring keys and values from device memory. 12 warps leave
 // each thread 168 registers, no fewer than 9 would.
-constexpr int kComputeWarps = 8;
-constexpr int kCopyWarps = 4;
+constexpr int kComputeWarps = 10;
+constexpr int kCopyWarps = 2;
 constexpr int kWarps = kComputeWarps + kCopyWarps;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kComputeThreads = 32 * kComputeWarps;
@@ -15,13 +15,15 @@ constexpr int kComputeThreads = 32 * kComputeWarps;
 constexpr int kSlab = 16;
 
 // Keys come in runs of 16: what mma takes at once, where work is cut, and what pages are multiples of. A tile
-// is what one warp takes from one block at once; each copying warp brings a share of it.
+// is what one warp takes from one block at once.
 constexpr int kRun = 16;
-constexpr int kTileKeys = 32;
-constexpr int kShareKeys = kTileKeys / kCopyWarps;
+constexpr int kTileRuns = 2;
+constexpr int kTileKeys = kTileRuns * kRun;
 
 // The most rows of one pass. More of 256 dims would leave too little shared memory for tiles.
-constexpr int most_rows(int head_dim) { return head_dim > 128 ? 64 : kSlab * kComputeWarps; }
+constexpr int kMaxSlabs = 8;
+constexpr int kMaxSlices = 4;  // warps that share a slab, each with some of the tiles
+constexpr int most_rows(int head_dim) { return kSlab * (head_dim > 128 ? kMaxSlabs / 2 : kMaxSlabs); }
 
 // Bytes of a row of keys, values or queries in shared memory. Rows of whole 128-byte lines are swizzled;
 // others get 16 bytes of padding, so that ldmatrix finds eight rows in different banks either way.
@@ -30,9 +32,11 @@ constexpr int row_bytes(int head_dim) { return 16 * row_chunks(head_dim); }
 constexpr int tile_bytes(int head_dim) { return 2 * kTileKeys * row_bytes(head_dim); }  // keys and values
 constexpr int slab_bytes(int head_dim) { return kSlab * row_bytes(head_dim); }
 
-// Places of the ring in shared memory. Each takes a tile, or the rotation of a block's queries.
+// Places of the ring in shared memory, a multiple of kCopyWarps. Each takes a tile, or the rotation of a
+// block's queries.
 constexpr int kMinSlots = 2;
 constexpr int kMaxSlots = 16;
+constexpr int kBestSlots = 6;  // more requests on their way only wait for each other
 constexpr int kMaxQueryBuffers = 2;
 
 // Bytes of a token's cosines and sines in the ring: padded, so that the rows of several tokens are in
@@ -41,7 +45,7 @@ constexpr int angle_bytes(int half) { return (2 * half * 4 + 15) / 16 * 16 + 16;
 
 // What entering a block costs, in runs of keys: the rotation of the queries, and a tile that may be nearly
 // empty.
-constexpr int kBlockCost = 2;
+constexpr int kBlockCost = 3;
 
 // Bounds of what is kept in shared memory for every row tile, and of the integers that are copied to it.
 constexpr int kMaxUnits = 2048;

@@ -3,30 +3,36 @@
 
 #include <cstdint>
 
+#ifdef __CUDACC__
+#define HOGWILD_HOST_DEVICE __host__ __device__
+#else
+#define HOGWILD_HOST_DEVICE
+#endif
+
 namespace hogwild::cuda {
 
 class Divisor {
   public:
     Divisor() = default;
-    // Of dividends from 0 to 2^31 - 1.
+    // 1 to 2^30.
     explicit Divisor(int divisor) : divisor_(divisor) {
         while ((1u << shift_) < static_cast<unsigned>(divisor)) ++shift_;
         const std::uint64_t power = std::uint64_t{1} << (31 + shift_);
         multiplier_ = static_cast<std::uint32_t>((power + divisor - 1) / divisor);
     }
 
-#ifdef __CUDACC__
-    __device__ int divisor() const { return divisor_; }
-    __device__ int quotient(int dividend) const {
-        const unsigned product = __umulhi(static_cast<unsigned>(dividend), multiplier_);
-        return divisor_ == 1 ? dividend : static_cast<int>(product >> (shift_ - 1));
+    HOGWILD_HOST_DEVICE int divisor() const { return divisor_; }
+
+    // Of dividends from 0 to 2^31 - 1.
+    HOGWILD_HOST_DEVICE int quotient(int dividend) const {
+        return static_cast<int>(std::uint64_t{static_cast<std::uint32_t>(dividend)} * multiplier_ >>
+                                (31 + shift_));
     }
-    __device__ int remainder(int dividend) const { return dividend - quotient(dividend) * divisor_; }
-#endif
+    HOGWILD_HOST_DEVICE int remainder(int dividend) const { return dividend - quotient(dividend) * divisor_; }
 
   private:
     int divisor_ = 1;
-    std::uint32_t multiplier_ = 0;
+    std::uint32_t multiplier_ = 1u << 31;  // 2^(31 + shift) / divisor, rounded up
     int shift_ = 0;
 };
 

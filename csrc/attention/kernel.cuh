@@ -12,7 +12,7 @@ namespace hogwild::cuda {
 
 // What everything that follows the plan reads, brought to L2 while it is made: by one CTA each line.
 __device__ inline void prefetch_tables(const AttentionParams& p, const AttentionLaunch& launch) {
-    const int first = blockIdx.x + launch.num_ctas * threadIdx.x;
+    const int first = blockIdx.x + launch.num_ctas.divisor() * threadIdx.x;
     constexpr int kLine = 128;
     const auto lines = [&](const void* from, std::int64_t bytes) {
         const std::int64_t at = std::int64_t{first} * kLine;
@@ -48,63 +48,63 @@ class Computation {
           rows(params, launch, plan.tables, slabs + threadIdx.x / 32 * Traits::kSlabBytes,
                ring.limits[min(threadIdx.x / 32, kComputeWarps - 1)]) {}
 
-    // All items of the list of pieces. By one warp.
-    __device__ void use_all() {
+    // All items of the list of pieces, the first of them at `place`; returns the place of the next list's. By
+    // one warp.
+    __device__ RingPlace use_all(RingPlace place) {
 #pragma unroll 1
         for (int i = 0; i < m.num_items; ++i) {
             ring.full[place.index].wait(place.phase);
-            const Item item = ring.items[place.index];
-            const unsigned char* slot = slots + place.index * Traits::kTileBytes;
-            const Piece& piece = m.pieces[item.piece];
-            if (item.index == 0 && piece.opens) open(piece);
-            if (item.has_angles()) {
-                if (has_tile_of(piece)) {
-                    rows.rotate(rows_of(piece), queries_of_segment(), slot, item.begin, -item.end);
-                    rows.enter(rows_of(piece), queries_of_segment(),
-                               piece.block);  // after the last, complete
-                }
-            } else {
-                if (turn == role.slice) {
-                    if (item.index < role.slices && piece.num_angles == 0)
-                        rows.enter(rows_of(piece), queries_of_segment(), piece.block);
-                    rows.add(shared_address(slot), item.begin, item.end);
-                }
-                turn = turn + 1 == role.slices ? 0 : turn + 1;
+            const Item& item = ring.items[place.index];
+            if (item.opens) {
+                const Piece& piece = m.pieces[item.piece];
+                const int buffers = launch.query_buffers;
+                ring.queries_full[piece.segment % buffers].wait(piece.segment / buffers % 2);
+                role = Role(plan.units[piece.unit].num_rows);
+                rows.open();
             }
+            use(item, slots + place.index * Traits::kTileBytes);
             __syncwarp();
+            const int closes = item.closes ? item.piece : -1;
             if (threadIdx.x % 32 == 0) ring.empty[place.index].arrive();
             place.advance(launch.ring_slots);
-            if (piece.closes && item.index + 1 == piece.num_angles + piece.num_tiles()) close(piece);
+            if (closes >= 0) close(m.pieces[closes]);
         }
+        return place;
     }
 
   private:
-    __device__ void open(const Piece& piece) {
-        const Unit& unit = plan.units[piece.unit];
-        role = Role(unit.num_rows);
-        turn = 0;
-        rows.open();
+    __device__ void use(const Item& item, const unsigned char* slot) {
+        if (item.has_angles) {
+            const Piece& piece = m.pieces[item.piece];
+            // Not where the warp's turn comes after the piece's last tile.
+            const int wait = role.slice - item.slice + (role.slice < item.slice ? role.slices : 0);
+            if (!role.active() || wait >= piece.num_tiles()) return;
+            rows.rotate(rows_of(piece), queries_of(piece), slot, item.begin, item.end);
+            rows.enter(rows_of(piece), queries_of(piece), piece.block);  // complete after the last of them
+        } else if (item.slice == role.slice) {
+            if (launch.slot_tokens == 0) {
+                const Piece& piece = m.pieces[item.piece];
+                if (item.begin - piece.begin < role.slices * kTileKeys) {
+                    rows.enter(rows_of(piece), queries_of(piece), piece.block);
+                }
+            }
+            rows.add(shared_address(slot), item.begin, item.end);
+        }
     }
 
     __device__ SlabRows rows_of(const Piece& piece) const {
         const Unit& unit = plan.units[piece.unit];
         return {launch.ratio, unit, plan.first_token(unit), piece.head, role.slab};
     }
-    __device__ const unsigned char* queries_of_segment() const {
-        return queries + buffer * launch.max_rows * Traits::kRowBytes + role.slab * Traits::kSlabBytes;
-    }
-
-    // Whether the warp's turn comes among the tiles of a piece that begins now.
-    __device__ bool has_tile_of(const Piece& piece) const {
-        const int wait = role.slice - turn + (role.slice < turn ? role.slices : 0);
-        return role.active() && wait < piece.num_tiles();
+    __device__ const unsigned char* queries_of(const Piece& piece) const {
+        return queries + piece.segment % launch.query_buffers * launch.max_rows * Traits::kRowBytes +
+               role.slab * Traits::kSlabBytes;
     }
 
     __device__ void close(const Piece& piece) {
         __syncwarp();
-        if (threadIdx.x % 32 == 0) ring.queries_free[buffer].arrive();
-        buffer = buffer + 1 == launch.query_buffers ? 0 : buffer + 1;
-        merge_slices(rows, role, slabs);
+        if (threadIdx.x % 32 == 0) ring.queries_free[piece.segment % launch.query_buffers].arrive();
+        merge_slices(rows, role, slabs, ring.softmaxes[0]);
         const Unit& unit = plan.units[piece.unit];
         const int start = unit.start + piece.head * unit.weight;
         const bool began_before = start < m.begin;
@@ -130,9 +130,6 @@ class Computation {
     unsigned char* const slabs;
     Rows<Traits> rows;
     Role role{1};
-    RingPlace place;
-    int buffer = 0;  // of the segment's queries
-    int turn = 0;    // the slice that has the next tile
 };
 
 template <typename Traits>
@@ -146,31 +143,42 @@ __global__ void __launch_bounds__(kThreads, 1)
     auto& ring =
         *reinterpret_cast<RingMemory*>(queries + launch.query_buffers * launch.max_rows * Traits::kRowBytes);
     auto& memory = *reinterpret_cast<PlanMemory*>(&ring + 1);
-    const Partials partials(workspace, launch.num_ctas, launch.max_rows, Traits::kHeadDim);
+    const Partials partials(workspace, launch.num_ctas.divisor(), launch.max_rows, Traits::kHeadDim);
 
     prefetch_tables(p, launch);
     if (threadIdx.x == kComputeThreads) ring.init();
     Plan plan(p, launch, memory);
     plan.make();
 
+    // The two kinds of warps have loops of their own, so that neither keeps the other's registers.
     const int warp = threadIdx.x / 32;
-    Copier<Traits> copier(p, launch, plan, memory, ring, slots, queries);
-    Computation<Traits> computation(p, launch, plan, memory, ring, partials, slots, queries, slabs);
-    for (;;) {
-        plan.list_pieces();
-        if (warp >= kComputeWarps) {
-            copier.copy_all();
-        } else {
-            computation.use_all();
-        }
-        if (!memory.more_pieces) break;
-        __syncthreads();  // all have done with the list
+    RingPlace place;  // of the list's first item
+    if (warp < kComputeWarps) {
+        Computation<Traits> computation(p, launch, plan, memory, ring, partials, slots, queries, slabs);
+        do {
+            if (warp == 0) plan.list_pieces();
+            sync_all_warps();
+            place = computation.use_all(place);
+            if (!memory.more_pieces) break;
+            sync_all_warps();  // all have done with the list
+        } while (true);
+    } else {
+        Copier<Traits> copier(p, launch, plan, memory, ring, slots, queries);
+        do {
+            sync_all_warps();
+            place = copier.copy_all(place, warp - kComputeWarps);
+            if (!memory.more_pieces) break;
+            sync_all_warps();
+        } while (true);
     }
 
     RowMerge<Traits> merge(p, launch, plan, memory, partials);
     const int num_rows = p.num_tokens * p.num_heads;
-    bool waited = launch.num_ctas == 1;
-    for (int row = warp * launch.num_ctas + blockIdx.x;; row += kWarps * launch.num_ctas) {
+    // The copying warps come first: they are there before the others, and look the splits up meanwhile.
+    const int first_warp = (warp + kCopyWarps) % kWarps;
+    const int num_ctas = launch.num_ctas.divisor();
+    bool waited = num_ctas == 1;
+    for (int row = first_warp * num_ctas + blockIdx.x;; row += kWarps * num_ctas) {
         if (row < num_rows) merge.find(row);
         if (!waited) cooperative_groups::this_grid().sync();
         waited = true;

@@ -17,7 +17,7 @@ cudaError_t launch_attention(const AttentionParams& params, const AttentionLaunc
     cooperative.id = cudaLaunchAttributeCooperative;
     cooperative.val.cooperative = 1;
     cudaLaunchConfig_t config{};
-    config.gridDim = launch.num_ctas;
+    config.gridDim = launch.num_ctas.divisor();
     config.blockDim = kThreads;
     config.dynamicSmemBytes = launch.shared_bytes;
     config.stream = stream;

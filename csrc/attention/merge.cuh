@@ -59,6 +59,7 @@ class RowMerge {
 #pragma unroll 8
             for (int split = 0; split < count; ++split) {
                 const float scale = __shfl_sync(~0u, factor, split);
+                if (!writes(first + split)) continue;
                 const auto* from =
                     reinterpret_cast<const float2*>(partials.sums + place(first + split) * Traits::kHeadDim);
 #pragma unroll
@@ -90,12 +91,18 @@ class RowMerge {
         return Traits::kHeadDim % 64 == 0 || threadIdx.x % 32 + 32 * v < Traits::kHeadDim / 2;
     }
 
+    // A line shorter than the grid leaves some CTAs without a part.
+    __device__ bool writes(int split) const {
+        return plan.part(first_cta + split) < plan.part(first_cta + split + 1);
+    }
+
     // The first split goes on behind its CTA's part of the line; the others began before theirs.
     __device__ std::int64_t place(int split) const {
         return partials.row(first_cta + split, split == 0, row);
     }
 
     __device__ Softmax softmax_of(int split) const {
+        if (!writes(split)) return {};
         const float2 pair = __ldcg(reinterpret_cast<const float2*>(partials.softmaxes + place(split)));
         return {pair.x, pair.y};
     }

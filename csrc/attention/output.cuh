@@ -28,10 +28,11 @@ __device__ inline void sync_compute_warps() {
     asm volatile("bar.sync 1, %0;" ::"n"(kComputeThreads) : "memory");
 }
 
-// Adds the slices of each slab up, in those of slice 0. By the computing warps; `scratch` are their slabs,
-// which are not needed any more.
+// Adds the slices of each slab up, in those of slice 0. By the computing warps. `scratch` are their slabs,
+// which are not needed any more, `softmaxes` is [kComputeWarps, kSlab].
 template <typename Traits>
-__device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsigned char* scratch) {
+__device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsigned char* scratch,
+                                    Softmax* softmaxes) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
         float& sum = rows.softmax[i].sum;
@@ -40,17 +41,13 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
     }
     if (role.slices == 1) return;
 
-    constexpr int kSoftmaxBytes = kComputeWarps * kSlab * sizeof(Softmax);
     constexpr int kPasses = 2;  // each with some of the dims, as many as fit
     constexpr int kTiles = Rows<Traits>::kDimTiles / kPasses;
     static_assert(Rows<Traits>::kDimTiles % kPasses == 0);
-    // Of 1 or 2 slabs, 3 slices are written; of 3 or 4, one.
-    constexpr int kMaxWriters = 6;
-    static_assert(kSoftmaxBytes + kMaxWriters * kTiles * 32 * sizeof(float4) <=
-                  kComputeWarps * Traits::kSlabBytes);
+    // Of s slabs there are kComputeWarps / s slices, of which all but the first are written.
+    static_assert((kComputeWarps - 1) * kTiles * 32 * sizeof(float4) <= kComputeWarps * Traits::kSlabBytes);
     const int lane = threadIdx.x % 32;
-    auto* softmaxes = reinterpret_cast<Softmax*>(scratch);
-    auto* sums = reinterpret_cast<float4*>(scratch + kSoftmaxBytes) + lane;
+    auto* sums = reinterpret_cast<float4*>(scratch) + lane;
 
     sync_compute_warps();
     if (role.active() && lane % 4 == 0) {

@@ -31,6 +31,7 @@ struct Piece {
     int end;
     bool opens;      // the first piece of its segment
     bool closes;     // the last
+    int segment;     // how many segments came before, on this CTA
     int first_item;  // of the ring
     int num_angles;  // items of the queries' rotation, before the tiles
 
@@ -70,11 +71,13 @@ struct PlanMemory {
     int block;
     int offset;   // on the line, of that block within its unit and head
     bool opened;  // the segment has had a piece
+    int segment;
     // The line.
     int begin;  // of this CTA's part
     int end;
-    int part;          // the length of a CTA's part
-    int longer_parts;  // how many CTAs have one more
+    int length;
+    int part;  // length / num_ctas
+    int rest;  // length % num_ctas
 };
 
 class Plan {
@@ -86,24 +89,118 @@ class Plan {
           units(reinterpret_cast<Unit*>(&memory + 1)),
           lane(threadIdx.x % 32) {}
 
-    // By all threads; ends with a barrier, after which all units can be read.
+    // By all threads. The units can be read after the next barrier, by the first warp at once.
     __device__ void make() {
         stage();
         const int warp = threadIdx.x / 32;
-        const bool shared = launch.max_units > 1;  // one unit is the first warp's own business
-        if (warp == 0) find_units();
-        if (shared) __syncthreads();
-        if (shared || warp == 0) {
-            for (int unit = warp; unit < m.num_units; unit += kWarps) weigh(unit);
+        if (launch.max_units == 1) {
+            if (warp == 0) make_single();
+            return;
         }
-        if (shared) __syncthreads();
+        if (warp == 0) find_units();
+        __syncthreads();
+        for (int unit = warp; unit < m.num_units; unit += kWarps) weigh(unit);
+        __syncthreads();
         if (warp == 0) place_units();
     }
 
-    // The next pieces into memory.pieces; by all threads, ends with a barrier.
+    // Writes the next pieces to memory.pieces. By the first warp, a lane a block.
     __device__ void list_pieces() {
-        if (threadIdx.x < 32) list_by_warp();
-        __syncthreads();
+        int count = 0;
+        int index = m.unit;
+        int head = m.head;
+        int first_block = m.block;
+        int offset = m.offset;
+        bool opened = m.opened;
+        int segment = m.segment;
+        bool full = false;
+#pragma unroll 1
+        while (index < m.num_units && !full) {
+            const Unit unit = units[index];
+            const int start = unit.start + head * unit.weight;
+            if (start >= m.end) break;
+            if (unit.weight == 0) {
+                ++index;
+                continue;
+            }
+            const int blocks = num_blocks(unit);
+            const int before = count;
+#pragma unroll 1
+            for (; first_block < blocks; first_block += 32) {
+                full = count + 32 >= kMaxPieces;  // keeps a place for a piece without keys
+                if (full) break;
+                const int block = first_block + lane;
+                KeyRange keys{0, 0};
+                if (launch.max_units == 1 && blocks <= 32) {
+                    keys = last_range;  // still known
+                } else if (block < blocks) {
+                    keys = visible(unit, block);
+                }
+                const int size = cost(keys);
+                const int last = inclusive_sum(size);
+                const int place = start + offset + last - size;
+                const int begin = cut(m.begin - place, keys);
+                const int end = cut(m.end - place, keys);
+                const unsigned used = __ballot_sync(~0u, begin < end);
+                if (begin < end) {
+                    const int slot = count + __popc(used & ((1u << lane) - 1));
+                    m.pieces[slot] = {
+                        index, head, block, begin, min(end, keys.end), !opened && slot == before,
+                        false, 0,    0};
+                }
+                count += __popc(used);
+                offset += __shfl_sync(~0u, last, 31);
+            }
+            opened = opened || count > before;
+            if (full) break;
+            __syncwarp();
+            if (count == before) {
+                if (lane == 0) m.pieces[count] = {index, head, 0, 0, 0, !opened, true, segment, 0, 0};
+                ++count;
+            } else if (lane == 0) {
+                m.pieces[count - 1].closes = true;
+            }
+            first_block = 0;
+            offset = 0;
+            opened = false;
+            ++segment;
+            if (++head == p.cache.num_kv_heads) {
+                head = 0;
+                ++index;
+            }
+            full = count + 32 >= kMaxPieces;
+        }
+        __syncwarp();
+        int items = 0;
+#pragma unroll 1
+        for (int first = 0; first < count; first += 32) {
+            int size = 0;
+            int angles = 0;
+            if (first + lane < count) {
+                const Piece& piece = m.pieces[first + lane];
+                if (launch.slot_tokens > 0) {
+                    angles = (num_tokens(units[piece.unit]) + launch.slot_tokens - 1) / launch.slot_tokens;
+                }
+                size = angles + piece.num_tiles();
+            }
+            const int last = inclusive_sum(size);
+            if (first + lane < count) {
+                m.pieces[first + lane].first_item = items + last - size;
+                m.pieces[first + lane].num_angles = angles;
+            }
+            items += __shfl_sync(~0u, last, 31);
+        }
+        if (lane == 0) {
+            m.num_items = items;
+            m.num_pieces = count;
+            m.more_pieces = full;
+            m.unit = index;
+            m.head = head;
+            m.block = first_block;
+            m.offset = offset;
+            m.opened = opened;
+            m.segment = segment;
+        }
     }
 
     // The first token of a unit's group.
@@ -118,10 +215,18 @@ class Plan {
                launch.ratio.quotient(unit.first_row) + 1;
     }
 
-    // The CTA whose part holds a place on the line. Parts differ by one at most, the longer ones first.
+    // Where a CTA's part of the line begins: at cta * length / num_ctas, so that parts and kv heads begin
+    // together where the heads divide the CTAs up.
+    __device__ int part(int cta) const { return cta * m.part + launch.num_ctas.quotient(cta * m.rest); }
+
+    // The CTA whose part holds a place on the line.
     __device__ int cta_of(int place) const {
-        const int in_longer = m.longer_parts * (m.part + 1);
-        return place < in_longer ? place / (m.part + 1) : m.longer_parts + (place - in_longer) / m.part;
+        const float parts = static_cast<float>(launch.num_ctas.divisor());
+        int cta = static_cast<int>(place * (parts / m.length));
+        cta = min(cta, launch.num_ctas.divisor() - 1);
+        while (part(cta) > place) --cta;
+        while (part(cta + 1) <= place) ++cta;
+        return cta;
     }
 
     Tables tables;
@@ -161,6 +266,46 @@ class Plan {
         }
         tables = {to, to + ends[0], to + ends[1], to + ends[2], to + ends[3], to + ends[4]};
         __syncthreads();
+    }
+
+    // find_units, weigh and place_units for one unit at most, which is what decoding one session is. By one
+    // warp.
+    __device__ void make_single() {
+        const int rows =
+            p.num_groups > 0 ? (tables.group_tokens[1] - tables.group_tokens[0]) * launch.ratio.divisor() : 0;
+        if (lane == 0) {
+            units[0] = {0, 0, rows, 0, 0};
+            m.num_units = rows > 0;
+        }
+        __syncwarp();
+        if (rows > 0) weigh(0);
+        const int weight = rows > 0 ? units[0].weight : 0;
+        set_parts(weight * p.cache.num_kv_heads);
+        const int begin = part(blockIdx.x);
+        const int end = part(blockIdx.x + 1);
+        if (lane == 0) set_begin(begin, end, begin < end ? 0 : m.num_units, begin < end ? begin / weight : 0);
+        __syncwarp();
+    }
+
+    __device__ void set_parts(int length) {
+        if (lane == 0) {
+            m.length = length;
+            m.part = launch.num_ctas.quotient(length);
+            m.rest = launch.num_ctas.remainder(length);
+        }
+        __syncwarp();
+    }
+
+    // Where this CTA's part and its list of pieces begin. By one thread.
+    __device__ void set_begin(int begin, int end, int unit, int head) {
+        m.begin = begin;
+        m.end = end;
+        m.unit = unit;
+        m.head = head;
+        m.block = 0;
+        m.offset = 0;
+        m.opened = false;
+        m.segment = 0;
     }
 
     // Cuts each group's rows into units of about equal size. By one warp, a lane a group.
@@ -219,12 +364,9 @@ class Plan {
             if (index < m.num_units) units[index].start = length + last - weight;
             length += __shfl_sync(~0u, last, 31);
         }
-        const int cta = blockIdx.x;
-        const int part = length / launch.num_ctas;
-        const int longer = length % launch.num_ctas;
-        const int begin = cta * part + min(cta, longer);
-        const int end = begin + part + (cta < longer);
-        __syncwarp();
+        set_parts(length);
+        const int begin = part(blockIdx.x);
+        const int end = part(blockIdx.x + 1);
         // The unit that holds `begin` is the last that starts there or before and is not empty.
         int holder = 0;
 #pragma unroll 1
@@ -233,113 +375,10 @@ class Plan {
         }
         holder = __reduce_max_sync(~0u, holder);
         if (lane == 0) {
-            m.part = part;
-            m.longer_parts = longer;
-            m.begin = begin;
-            m.end = end;
-            m.unit = begin < end ? holder : m.num_units;
-            m.head = begin < end ? (begin - units[holder].start) / units[holder].weight : 0;
-            m.block = 0;
-            m.offset = 0;
-            m.opened = false;
+            const int head = begin < end ? (begin - units[holder].start) / units[holder].weight : 0;
+            set_begin(begin, end, begin < end ? holder : m.num_units, head);
         }
         __syncwarp();
-    }
-
-    // A lane a block.
-    __device__ void list_by_warp() {
-        int count = 0;
-        int index = m.unit;
-        int head = m.head;
-        int first_block = m.block;
-        int offset = m.offset;
-        bool opened = m.opened;
-        bool full = false;
-#pragma unroll 1
-        while (index < m.num_units && !full) {
-            const Unit unit = units[index];
-            const int start = unit.start + head * unit.weight;
-            if (start >= m.end) break;
-            if (unit.weight == 0) {
-                ++index;
-                continue;
-            }
-            const int blocks = num_blocks(unit);
-            const int before = count;
-#pragma unroll 1
-            for (; first_block < blocks; first_block += 32) {
-                full = count + 32 >= kMaxPieces;  // keeps a place for a piece without keys
-                if (full) break;
-                const int block = first_block + lane;
-                KeyRange keys{0, 0};
-                if (launch.max_units == 1 && blocks <= 32) {
-                    keys = last_range;  // still known
-                } else if (block < blocks) {
-                    keys = visible(unit, block);
-                }
-                const int size = cost(keys);
-                const int last = inclusive_sum(size);
-                const int place = start + offset + last - size;
-                const int begin = cut(m.begin - place, keys);
-                const int end = cut(m.end - place, keys);
-                const unsigned used = __ballot_sync(~0u, begin < end);
-                if (begin < end) {
-                    const int slot = count + __popc(used & ((1u << lane) - 1));
-                    m.pieces[slot] = {
-                        index, head, block, begin, min(end, keys.end), !opened && slot == before,
-                        false, 0,    0};
-                }
-                count += __popc(used);
-                offset += __shfl_sync(~0u, last, 31);
-            }
-            opened = opened || count > before;
-            if (full) break;
-            __syncwarp();
-            if (count == before) {
-                if (lane == 0) m.pieces[count] = {index, head, 0, 0, 0, !opened, true, 0, 0};
-                ++count;
-            } else if (lane == 0) {
-                m.pieces[count - 1].closes = true;
-            }
-            first_block = 0;
-            offset = 0;
-            opened = false;
-            if (++head == p.cache.num_kv_heads) {
-                head = 0;
-                ++index;
-            }
-            full = count + 32 >= kMaxPieces;
-        }
-        __syncwarp();
-        int items = 0;
-#pragma unroll 1
-        for (int first = 0; first < count; first += 32) {
-            int size = 0;
-            int angles = 0;
-            if (first + lane < count) {
-                const Piece& piece = m.pieces[first + lane];
-                if (launch.slot_tokens > 0) {
-                    angles = (num_tokens(units[piece.unit]) + launch.slot_tokens - 1) / launch.slot_tokens;
-                }
-                size = angles + piece.num_tiles();
-            }
-            const int last = inclusive_sum(size);
-            if (first + lane < count) {
-                m.pieces[first + lane].first_item = items + last - size;
-                m.pieces[first + lane].num_angles = angles;
-            }
-            items += __shfl_sync(~0u, last, 31);
-        }
-        if (lane == 0) {
-            m.num_items = items;
-            m.num_pieces = count;
-            m.more_pieces = full;
-            m.unit = index;
-            m.head = head;
-            m.block = first_block;
-            m.offset = offset;
-            m.opened = opened;
-        }
     }
 
     __device__ int num_blocks(const Unit& unit) const {

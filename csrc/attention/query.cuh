@@ -62,28 +62,30 @@ class SlabRotation {
     }
 
   private:
+    static constexpr int kUnroll = 1;
+
     // Chunks of 8 dims whose partners are chunks too, two at a time; chunks that are not rotated make pairs
     // as well.
     template <typename AnglesOf>
     __device__ void rotate_chunks(AnglesOf angles_of) {
         constexpr int kPairs = Traits::kChunks / 2;  // of a row
-        constexpr int kUnroll = 1;
+        constexpr int kRows = 32 / kPairs;           // at once: a lane has the same pair of each
+        if (lane >= kRows * kPairs) return;
+        const int pair = lane % kPairs;
         const int rotated = rotary.half / 8;
         const int start = rotary.start / 8;
+        int first = start + pair;
+        int second = first + rotated;
+        if (pair >= rotated) {
+            first = 2 * (pair - rotated);
+            second = first + 1;
+            if (first >= start) first += 2 * rotated;
+            if (second >= start) second += 2 * rotated;
+        }
 #pragma unroll kUnroll
-        for (int index = lane; index < kSlab * kPairs; index += 32) {
-            const int row = index / kPairs;
-            const int pair = index % kPairs;
+        for (int row = lane / kPairs; row < kSlab; row += kRows) {
             const float* angles = angles_of(row);
             if (!angles) continue;
-            int first = start + pair;
-            int second = first + rotated;
-            if (pair >= rotated) {
-                first = 2 * (pair - rotated);
-                second = first + 1;
-                if (first >= start) first += 2 * rotated;
-                if (second >= start) second += 2 * rotated;
-            }
             uint4 low = read(row, first);
             uint4 high = read(row, second);
             if (pair < rotated) {

@@ -3,6 +3,7 @@
 
 #include "csrc/attention/mma.cuh"
 #include "csrc/attention/plan.cuh"
+#include "csrc/attention/softmax.cuh"
 #include "csrc/attention/traits.cuh"
 
 namespace hogwild::cuda {
@@ -56,30 +57,41 @@ struct Limits {
     int last;
 };
 
+// How the computing warps share the rows of a unit and the tiles of a segment. With few slabs, several warps
+// have the same one and take turns with the tiles.
+__device__ inline int num_slabs(int num_rows) { return (num_rows + kSlab - 1) / kSlab; }
+__device__ inline int num_slices(int slabs) { return min(kMaxSlices, kComputeWarps / slabs); }
+
 // What is in a place of the ring: a tile of keys and values, or cos and sin rows for a piece's queries.
 struct alignas(16) Item {
     int piece;
-    int index;  // in the piece, rotations first
-    int begin;  // the tile's first key in its block; or the first token
-    int end;    // of the piece: keys from here on are zeros; or minus the number of tokens
-
-    __device__ bool has_angles() const { return end < 0; }
+    int begin;           // the tile's first key in its block; or the first token
+    int end;             // of the piece: keys from here on are zeros; or the number of tokens
+    std::uint8_t slice;  // whose turn it is; for rotations, that of the piece's first tile
+    bool has_angles;
+    bool opens;   // a segment
+    bool closes;  // it
 };
 
 struct RingMemory {
     Barrier full[kMaxSlots];                 // the item has arrived
     Barrier empty[kMaxSlots];                // all computing warps are done with it
-    Barrier queries_free[kMaxQueryBuffers];  // so are they with a segment
+    Barrier queries_full[kMaxQueryBuffers];  // a segment's queries have arrived
+    Barrier queries_free[kMaxQueryBuffers];  // all computing warps are done with the segment
     Item items[kMaxSlots];
     Limits limits[kComputeWarps][kSlab];  // of each warp's rows
+    Softmax softmaxes[kComputeWarps][kSlab];
 
     // By one thread, before a barrier of the CTA.
     __device__ void init() {
         for (int i = 0; i < kMaxSlots; ++i) {
-            full[i].init(32 * kCopyWarps + 1);  // every copying thread, and who writes the item
+            full[i].init(32 + 1);  // a copying warp, and who writes the item
             empty[i].init(kComputeWarps);
         }
-        for (Barrier& barrier : queries_free) barrier.init(kComputeWarps);
+        for (int i = 0; i < kMaxQueryBuffers; ++i) {
+            queries_full[i].init(32);
+            queries_free[i].init(kComputeWarps);
+        }
     }
 };
 
@@ -88,16 +100,17 @@ struct RingPlace {
     int index = 0;
     unsigned phase = 0;
 
-    __device__ void advance(int size) {
-        if (++index == size) {
-            index = 0;
+    __device__ void advance(int size, int places = 1) {
+        index += places;
+        if (index >= size) {
+            index -= size;
             phase ^= 1;
         }
     }
 };
 
-// Fills the ring and the query buffers. All copies are in the order of their use. A copying warp has a share
-// of every tile's keys, which is contiguous in its page.
+// Fills the ring and the query buffers. All copies are in the order of their use; the copying warps take
+// turns with the items.
 template <typename Traits>
 class Copier {
   public:
@@ -111,87 +124,111 @@ class Copier {
           ring(ring),
           slots(shared_address(slots)),
           queries(shared_address(queries)),
-          lane(threadIdx.x % 32),
-          thread(threadIdx.x - kComputeThreads) {}
+          lane(threadIdx.x % 32) {}
 
-    // All items of the list of pieces. By one warp.
-    __device__ void copy_all() {
-        const int count = m.num_items;
-        Batch next = look_up(0);
+    // Every kCopyWarps-th item of the list of pieces from the `first` on; `place` is that of the list's
+    // first. Returns the place of the next list's first.
+    __device__ RingPlace copy_all(RingPlace place, int first) {
+        RingPlace after = place;
+        for (int i = 0; i < (m.more_pieces ? m.num_items : 0); ++i) after.advance(launch.ring_slots);
+        place.advance(launch.ring_slots, first);
+        const int count = (m.num_items - first + kCopyWarps - 1) / kCopyWarps;
+        Batch next = look_up(first);
 #pragma unroll 1
-        for (int first = 0; first < count; first += 32) {
+        for (int done = 0; done < count; done += 32) {
             const Batch batch = next;
-            if (first + 32 < count)
-                next = look_up(first + 32);  // long before its use: the table is in device memory
+            // Long before its use: the table is in device memory.
+            if (done + 32 < count) next = look_up(first + (done + 32) * kCopyWarps);
 #pragma unroll 1
-            for (int i = 0; i < min(32, count - first); ++i) {
-                const Item item{__shfl_sync(~0u, batch.item.piece, i), __shfl_sync(~0u, batch.item.index, i),
-                                __shfl_sync(~0u, batch.item.begin, i), __shfl_sync(~0u, batch.item.end, i)};
-                const Piece& piece = m.pieces[item.piece];
-                if (item.index == 0 && piece.opens) copy_queries(piece);
-                ring.empty[place.index].wait(place.phase ^ 1);  // at first, the phase before counts as over
-                if (thread == 0) {
-                    ring.items[place.index] = item;
-                    ring.full[place.index].arrive();
-                }
-                const std::uint32_t to = slots + place.index * Traits::kTileBytes;
-                if (item.has_angles()) {
-                    copy_angles(item, piece, to);
-                } else {
-                    copy_tile(item, piece, __shfl_sync(~0u, batch.page, i), to);
-                }
-                ring.full[place.index].arrive_after_copies();
-                place.advance(launch.ring_slots);
+            for (int i = 0; i < min(32, count - done); ++i) {
+                const int index = __shfl_sync(~0u, batch.piece, i);
+                const int item = first + (done + i) * kCopyWarps;
+                const int pages[kTileRuns] = {__shfl_sync(~0u, batch.pages[0], i),
+                                              __shfl_sync(~0u, batch.pages[1], i)};
+                copy(index, item, pages, place);
+                place.advance(launch.ring_slots, kCopyWarps);
             }
         }
+        return after;
     }
 
   private:
-    // 32 items, a lane each, and the page of this warp's share of it.
+    // The pieces of 32 items of this warp, a lane each, and the pages of those that are tiles.
     struct Batch {
-        Item item;
-        int page;
+        int piece;
+        int pages[kTileRuns];
     };
 
-    __device__ int share() const { return thread / 32 * kShareKeys; }
-
     __device__ Batch look_up(int first) const {
-        const int number = first + lane;
+        const int number = first + lane * kCopyWarps;
         Batch batch{};
         if (number >= m.num_items) return batch;
-        int low = 0;  // the piece is from here on, and before `high`
-        int high = m.num_pieces;
-        while (high - low > 1) {
-            const int middle = (low + high) / 2;
-            (m.pieces[middle].first_item <= number ? low : high) = middle;
+        int high = m.num_pieces;  // the piece is before it
+        while (high - batch.piece > 1) {
+            const int middle = (batch.piece + high) / 2;
+            (m.pieces[middle].first_item <= number ? batch.piece : high) = middle;
         }
-        const Piece& piece = m.pieces[low];
-        const Unit& unit = plan.units[piece.unit];
-        const int index = number - piece.first_item;
-        if (index < piece.num_angles) {
-            const int skipped = index * launch.slot_tokens;
-            batch.item = {low, index, plan.begin_token(unit) + skipped,
-                          -min(launch.slot_tokens, plan.num_tokens(unit) - skipped)};
-            return batch;
+        const Piece& piece = m.pieces[batch.piece];
+        const int tile = number - piece.first_item - piece.num_angles;
+        if (tile < 0) return batch;
+        const int block = plan.tables.group_blocks[plan.units[piece.unit].group] + piece.block;
+        const std::int32_t* table = p.block_table + std::int64_t{block} * p.max_pages;
+        const int shift = log2_of(p.cache.page_size);
+#pragma unroll
+        for (int run = 0; run < kTileRuns; ++run) {
+            const int key = piece.begin + tile * kTileKeys + run * kRun;
+            if (key < piece.end) batch.pages[run] = __ldg(table + (key >> shift));
         }
-        batch.item = {low, index, piece.begin + (index - piece.num_angles) * kTileKeys, piece.end};
-        const int key = batch.item.begin + share();
-        if (key >= piece.end) return batch;
-        const int block = plan.tables.group_blocks[unit.group] + piece.block;
-        batch.page =
-            __ldg(p.block_table + std::int64_t{block} * p.max_pages + (key >> log2_of(p.cache.page_size)));
         return batch;
     }
 
-    // The rows of a segment, zeros after the last up to the end of its slab; they arrive with the next item.
-    __device__ void copy_queries(const Piece& piece) {
-        using T = typename Traits::T;
-        ring.queries_free[buffer.index].wait(buffer.phase ^ 1);
+    __device__ void copy(int index, int number, const int (&pages)[kTileRuns], const RingPlace& place) {
+        const Piece& piece = m.pieces[index];
         const Unit& unit = plan.units[piece.unit];
-        const int size = (unit.num_rows + kSlab - 1) / kSlab * kSlab * Traits::kChunks;
-        const std::uint32_t to = queries + buffer.index * launch.max_rows * Traits::kRowBytes;
-#pragma unroll 1
-        for (int i = thread; i < size; i += 32 * kCopyWarps) {
+        const int in_piece = number - piece.first_item;
+        const int tile = in_piece - piece.num_angles;
+        const bool first_warp = number % kCopyWarps == 0;
+        if (first_warp && in_piece == 0) copy_queries(piece);
+        ring.empty[place.index].wait(place.phase ^ 1);  // at first, the phase before counts as over
+        Item item;
+        item.piece = index;
+        item.has_angles = tile < 0;
+        item.opens = in_piece == 0 && piece.opens;
+        item.closes = tile + 1 == piece.num_tiles() && piece.closes;
+        // Pieces begin with different slices, lest one has all the small ones.
+        item.slice = (index + max(tile, 0)) % num_slices(num_slabs(unit.num_rows));
+        const std::uint32_t to = slots + place.index * Traits::kTileBytes;
+        if (tile < 0) {
+            const int skipped = in_piece * launch.slot_tokens;
+            item.begin = plan.begin_token(unit) + skipped;
+            item.end = min(launch.slot_tokens, plan.num_tokens(unit) - skipped);
+            copy_angles(item, piece, to);
+        } else {
+            item.begin = piece.begin + tile * kTileKeys;
+            item.end = piece.end;
+            copy_tile(item, piece, pages, to);
+        }
+        if (lane == 0) {
+            ring.items[place.index] = item;
+            ring.full[place.index].arrive();
+        }
+        ring.full[place.index].arrive_after_copies();
+        // The next item is the other warp's.
+        if (first_warp && tile + 1 == piece.num_tiles() && index + 1 < m.num_pieces)
+            copy_queries(m.pieces[index + 1]);
+    }
+
+    // The rows of a segment that begins with the piece, zeros after the last up to the end of its slab.
+    __device__ void copy_queries(const Piece& piece) {
+        if (!piece.opens) return;
+        using T = typename Traits::T;
+        const Unit& unit = plan.units[piece.unit];
+        const int buffer = piece.segment % launch.query_buffers;
+        ring.queries_free[buffer].wait(piece.segment / launch.query_buffers % 2 ^ 1);
+        const int size = num_slabs(unit.num_rows) * kSlab * Traits::kChunks;
+        const std::uint32_t to = queries + buffer * launch.max_rows * Traits::kRowBytes;
+#pragma unroll 4
+        for (int i = lane; i < size; i += 32) {
             const int row = i / Traits::kChunks;
             const int chunk = i % Traits::kChunks;
             const bool valid = row < unit.num_rows;
@@ -201,7 +238,7 @@ class Copier {
             const T* from = static_cast<const T*>(p.q) + token * p.q_token_stride + head * p.q_head_stride;
             copy_async(to + Traits::offset(row, chunk), from + chunk * 8, valid);
         }
-        buffer.advance(launch.query_buffers);
+        ring.queries_full[buffer].arrive_after_copies();
     }
 
     __device__ void copy_angles(const Item& item, const Piece& piece, std::uint32_t to) {
@@ -211,40 +248,44 @@ class Copier {
         const bool by_four = size % 4 == 0 && reinterpret_cast<std::uintptr_t>(p.rotation) % 16 == 0;
         const int words = by_four ? size / 4 : size;
 #pragma unroll 1
-        for (int i = thread; i < -item.end * words; i += 32 * kCopyWarps) {
-            const int token = i / words;
-            const int word = i % words;
-            const float* row = from + std::int64_t{token} * p.num_columns * size;
-            const std::uint32_t at = to + token * launch.angle_stride;
-            if (by_four) {
-                copy_async(at + word * 16, row + word * 4, true);
-            } else {
-                copy_word_async(at + word * 4, row + word);
+        for (int token = 0; token < item.end; ++token) {
+            for (int word = lane; word < words; word += 32) {
+                if (by_four) {
+                    copy_async(to + word * 16, from + word * 4, true);
+                } else {
+                    copy_word_async(to + word * 4, from + word);
+                }
             }
+            from += std::int64_t{p.num_columns} * size;
+            to += launch.angle_stride;
         }
     }
 
-    __device__ void copy_tile(const Item& item, const Piece& piece, int page, std::uint32_t to) {
+    // A run of keys is contiguous in its page.
+    __device__ void copy_tile(const Item& item, const Piece& piece, const int (&pages)[kTileRuns],
+                              std::uint32_t to) {
         using T = typename Traits::T;
-        constexpr int kChunks = kShareKeys * Traits::kChunks;
-        constexpr int kCopies = (kChunks + 31) / 32;  // of keys, by one thread
-        static_assert(kRun % kShareKeys == 0);
-        const int key = item.begin + share();
-        const std::int64_t row =
-            (std::int64_t{page} * p.cache.num_kv_heads + piece.head) * p.cache.page_size +
-            (key & (p.cache.page_size - 1));
-        const T* keys = static_cast<const T*>(p.cache.k) + row * Traits::kHeadDim + lane * 8;
-        const T* values = static_cast<const T*>(p.cache.v) + row * Traits::kHeadDim + lane * 8;
+        constexpr int kCopies = kRun * Traits::kChunks / 32;  // of a run's keys, by one thread
+        static_assert(kRun * Traits::kChunks % 32 == 0);
 #pragma unroll
-        for (int i = 0; i < kCopies; ++i) {
-            const int chunk = lane + 32 * i;  // of the share
-            if (kChunks % 32 != 0 && chunk >= kChunks) break;
-            const int share_row = chunk / Traits::kChunks;
-            const std::uint32_t offset = to + Traits::offset(share() + share_row, chunk % Traits::kChunks);
-            // Keys beyond the end are not read, and zero: 0 x NaN would be NaN.
-            const bool valid = key + share_row < item.end;
-            copy_async(offset, keys + 32 * 8 * i, valid);
-            copy_async(offset + Traits::kHalfBytes, values + 32 * 8 * i, valid);
+        for (int run = 0; run < kTileRuns; ++run) {
+            const int key = item.begin + run * kRun;
+            const std::int64_t row =
+                (std::int64_t{pages[run]} * p.cache.num_kv_heads + piece.head) * p.cache.page_size +
+                (key & (p.cache.page_size - 1));
+            const T* keys = static_cast<const T*>(p.cache.k) + row * Traits::kHeadDim + lane * 8;
+            const T* values = static_cast<const T*>(p.cache.v) + row * Traits::kHeadDim + lane * 8;
+#pragma unroll
+            for (int i = 0; i < kCopies; ++i) {
+                const int chunk = lane + 32 * i;  // of the run
+                const int run_row = chunk / Traits::kChunks;
+                const std::uint32_t offset =
+                    to + Traits::offset(run * kRun + run_row, chunk % Traits::kChunks);
+                // Keys beyond the end are not read, and zero: 0 x NaN would be NaN.
+                const bool valid = key + run_row < item.end;
+                copy_async(offset, keys + 32 * 8 * i, valid);
+                copy_async(offset + Traits::kHalfBytes, values + 32 * 8 * i, valid);
+            }
         }
     }
 
@@ -256,9 +297,6 @@ class Copier {
     const std::uint32_t slots;
     const std::uint32_t queries;
     const int lane;
-    const int thread;  // of the copying ones
-    RingPlace place;
-    RingPlace buffer;
 };
 
 }  // namespace hogwild::cuda
