@@ -15,10 +15,10 @@ struct Role {
     int slab;
     int slice;
 
-    __device__ explicit Role(int num_rows) {
+    __device__ Role(int num_rows, int max_slices) {
         const int warp = threadIdx.x / 32;
         slabs = num_slabs(num_rows);
-        slices = num_slices(slabs);
+        slices = num_slices(slabs, max_slices);
         slab = warp % slabs;
         slice = warp / slabs;
     }

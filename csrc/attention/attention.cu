@@ -58,7 +58,7 @@ std::int64_t units_of(const AttentionParams& params, int max_rows) {
 
 std::size_t shared_bytes(int head_dim, const AttentionLaunch& launch) {
     return std::size_t{1} * launch.ring_slots * tile_bytes(head_dim) +
-           std::size_t{kComputeWarps} * slab_bytes(head_dim) +
+           std::size_t{1} * launch.num_slabs * slab_bytes(head_dim) +
            std::size_t{1} * launch.query_buffers * launch.max_rows * row_bytes(head_dim) +
            sizeof(RingMemory) + sizeof(PlanMemory) + sizeof(Unit) * launch.max_units +
            sizeof(std::int32_t) * launch.staged_ints;
@@ -86,29 +86,50 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
             std::size_t most_shared, AttentionLaunch* launch) {
     const int head_dim = params.cache.head_dim;
     const auto rows = static_cast<int>(std::min<std::int64_t>(rows_of(params), most_rows(head_dim)));
-    launch->max_rows = std::max((rows + kSlab - 1) / kSlab, 1) * kSlab;
-    const std::int64_t units = units_of(params, launch->max_rows);
-    if (units > kMaxUnits) return false;
-    launch->max_units = static_cast<int>(units);
     launch->staged_ints = staged_ints(params);
     launch->angle_stride = angle_bytes(params.rotary.half);
     launch->slot_tokens = params.rotary.half > 0 ? tile_bytes(head_dim) / launch->angle_stride : 0;
-
-    // A second segment's queries where there is room for them and a few tiles.
-    constexpr int kFewSlots = 4;
-    const auto fits = [&](int query_buffers, int ring_slots) {
-        launch->query_buffers = query_buffers;
+    const auto fits = [&](int max_rows, int max_slices, int ring_slots, int query_buffers) {
+        const std::int64_t units = units_of(params, max_rows);
+        if (units > kMaxUnits) return false;
+        launch->max_units = static_cast<int>(units);
+        launch->max_rows = max_rows;
+        launch->max_slices = max_slices;
+        launch->num_slabs = 0;
+        for (int slabs = 1; slabs <= max_rows / kSlab; ++slabs) {
+            launch->num_slabs =
+                std::max(launch->num_slabs, slabs * std::min(max_slices, kComputeWarps / slabs));
+        }
         launch->ring_slots = ring_slots;
+        launch->query_buffers = query_buffers;
         launch->shared_bytes = shared_bytes(head_dim, *launch);
         return launch->shared_bytes <= most_shared;
     };
-    const int query_buffers = fits(kMaxQueryBuffers, kFewSlots) ? kMaxQueryBuffers : 1;
-    int ring_slots = tuning.ring_slots > 0 ? std::clamp(tuning.ring_slots, kMinSlots, kMaxSlots) : kBestSlots;
-    ring_slots -= ring_slots % kCopyWarps;
-    while (!fits(query_buffers, ring_slots)) {
-        ring_slots -= kCopyWarps;
-        if (ring_slots < kMinSlots) return false;
+    // As many rows as the call can need, with a few tiles if possible; fewer warps for each where their
+    // queries would take that room, and fewer rows where shared memory is small.
+    const int needed_rows = std::max((rows + kSlab - 1) / kSlab, 1) * kSlab;
+    const auto search = [&] {
+        for (const int ring_slots : {kFewSlots, kMinSlots}) {
+            for (int max_rows = needed_rows; max_rows > (ring_slots == kFewSlots ? needed_rows / 2 : 0);
+                 max_rows -= kSlab) {
+                for (int max_slices = kMaxSlices; max_slices > 0; --max_slices) {
+                    if (fits(max_rows, max_slices, ring_slots, 1)) return true;
+                }
+            }
+        }
+        return false;
+    };
+    if (!search()) return false;
+    const int max_rows = launch->max_rows;
+    const int max_slices = launch->max_slices;
+    int ring_slots = launch->ring_slots;
+    const int most_slots =
+        tuning.ring_slots > 0 ? std::clamp(tuning.ring_slots, kMinSlots, kMaxSlots) : kBestSlots;
+    while (ring_slots + kCopyWarps <= most_slots && fits(max_rows, max_slices, ring_slots + kCopyWarps, 1)) {
+        ring_slots += kCopyWarps;
     }
+    if (tuning.ring_slots > 0) ring_slots = std::min(ring_slots, most_slots - most_slots % kCopyWarps);
+    if (!fits(max_rows, max_slices, ring_slots, kMaxQueryBuffers)) fits(max_rows, max_slices, ring_slots, 1);
 
     // One CTA on each multiprocessor. Where kv heads divide most of them up, each CTA has one head's keys.
     const int num_kv_heads = params.cache.num_kv_heads;

@@ -24,6 +24,8 @@ struct AttentionLaunch {
     Divisor num_ctas;
     int ring_slots;     // tiles in shared memory
     int query_buffers;  // segments whose queries are in shared memory
+    int max_slices;     // warps that share 16 rows, each with some of the tiles
+    int num_slabs;      // warps that need shared memory for rotated queries
     int slot_tokens;    // tokens whose rotation takes up a tile's place; 0: no rotation
     int angle_stride;   // bytes from one token's to the next
     int max_rows;       // rows (tokens x heads per kv head) of a session that one pass over its keys serves

@@ -35,6 +35,7 @@ constexpr int slab_bytes(int head_dim) { return kSlab * row_bytes(head_dim); }
 // Places of the ring in shared memory, a multiple of kCopyWarps. Each takes a tile, or the rotation of a
 // block's queries.
 constexpr int kMinSlots = 2;
+constexpr int kFewSlots = 4;
 constexpr int kMaxSlots = 16;
 constexpr int kBestSlots = 6;  // more requests on their way only wait for each other
 constexpr int kMaxQueryBuffers = 2;

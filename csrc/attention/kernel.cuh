@@ -5,8 +5,8 @@
 #include <cooperative_groups.h>
 
 #include "csrc/attention/attention.h"
+#include "csrc/attention/copier.cuh"
 #include "csrc/attention/merge.cuh"
-#include "csrc/attention/ring.cuh"
 
 namespace hogwild::cuda {
 
@@ -51,6 +51,7 @@ class Computation {
     // All items of the list of pieces, the first of them at `place`; returns the place of the next list's. By
     // one warp.
     __device__ RingPlace use_all(RingPlace place) {
+        if (m.num_pieces > 0 && m.pieces[0].opens && m.pieces[0].segment == 0) copy_first_queries();
 #pragma unroll 1
         for (int i = 0; i < m.num_items; ++i) {
             ring.full[place.index].wait(place.phase);
@@ -59,7 +60,7 @@ class Computation {
                 const Piece& piece = m.pieces[item.piece];
                 const int buffers = launch.query_buffers;
                 ring.queries_full[piece.segment % buffers].wait(piece.segment / buffers % 2);
-                role = Role(plan.units[piece.unit].num_rows);
+                role = Role(plan.units[piece.unit].num_rows, launch.max_slices);
                 rows.open();
             }
             use(item, slots + place.index * Traits::kTileBytes);
@@ -73,6 +74,15 @@ class Computation {
     }
 
   private:
+    // With nothing else to do yet, all computing warps fetch the queries of the first segment.
+    __device__ void copy_first_queries() {
+        copy_segment_queries<Traits>(p, launch, plan, m.pieces[0], shared_address(queries), threadIdx.x,
+                                     kComputeThreads);
+        wait_for_copies();
+        sync_compute_warps();
+        if (threadIdx.x < 32) ring.queries_full[0].arrive();
+    }
+
     __device__ void use(const Item& item, const unsigned char* slot) {
         if (item.has_angles) {
             const Piece& piece = m.pieces[item.piece];
@@ -129,7 +139,7 @@ class Computation {
     unsigned char* const queries;
     unsigned char* const slabs;
     Rows<Traits> rows;
-    Role role{1};
+    Role role{1, 1};
 };
 
 template <typename Traits>
@@ -139,7 +149,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     extern __shared__ __align__(1024) unsigned char shared[];
     unsigned char* const slots = shared;
     unsigned char* const slabs = slots + launch.ring_slots * Traits::kTileBytes;
-    unsigned char* const queries = slabs + kComputeWarps * Traits::kSlabBytes;
+    unsigned char* const queries = slabs + launch.num_slabs * Traits::kSlabBytes;
     auto& ring =
         *reinterpret_cast<RingMemory*>(queries + launch.query_buffers * launch.max_rows * Traits::kRowBytes);
     auto& memory = *reinterpret_cast<PlanMemory*>(&ring + 1);
@@ -172,19 +182,22 @@ __global__ void __launch_bounds__(kThreads, 1)
         } while (true);
     }
 
+    // Each warp merges a row of the output. Which parts it has is looked up by a copying warp, since those
+    // are there before the others.
     RowMerge<Traits> merge(p, launch, plan, memory, partials);
-    const int num_rows = p.num_tokens * p.num_heads;
-    // The copying warps come first: they are there before the others, and look the splits up meanwhile.
-    const int first_warp = (warp + kCopyWarps) % kWarps;
     const int num_ctas = launch.num_ctas.divisor();
-    bool waited = num_ctas == 1;
-    for (int row = first_warp * num_ctas + blockIdx.x;; row += kWarps * num_ctas) {
-        if (row < num_rows) merge.find(row);
-        if (!waited) cooperative_groups::this_grid().sync();
-        waited = true;
-        if (row >= num_rows) break;
-        merge.merge();
+    const int num_rows = p.num_tokens * p.num_heads;
+    const int lane = threadIdx.x % 32;
+    const int lane_row = lane * num_ctas + blockIdx.x;
+    if (warp == kWarps - 1 && lane < kWarps && lane_row < num_rows) ring.found[lane] = merge.find(lane_row);
+    if (num_ctas > 1) {
+        cooperative_groups::this_grid().sync();
+    } else {
+        sync_all_warps();
     }
+    int row = warp * num_ctas + blockIdx.x;
+    if (row < num_rows) merge.merge(ring.found[warp]);
+    for (row += kWarps * num_ctas; row < num_rows; row += kWarps * num_ctas) merge.merge(merge.find(row));
 }
 
 }  // namespace hogwild::cuda

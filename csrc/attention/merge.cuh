@@ -12,32 +12,36 @@ class RowMerge {
                         const PlanMemory& memory, const Partials& partials)
         : p(params), launch(launch), plan(plan), m(memory), partials(partials) {}
 
-    // Finds out which CTAs have parts of an output row, [T, H].
-    __device__ void find(int output_row) {
-        output = output_row;
-        num_splits = 0;
+    // Finds out which CTAs have parts of an output row. By one thread.
+    __device__ SplitRow find(int output) const {
+        SplitRow found{output, 0, 0, 0};
         const int token = launch.num_heads.quotient(output);
         const int head = launch.num_heads.remainder(output);
         const int kv_head = launch.ratio.quotient(head);
         // The last group that begins at the token or before.
         const std::int32_t* bounds = plan.tables.group_tokens;
         int group = last_where(p.num_groups, [&](int i) { return bounds[i] <= token; });
-        if (group < 0 || token >= bounds[group + 1]) return;  // padding
+        if (group < 0 || token >= bounds[group + 1]) return found;  // padding
         const int group_row = (token - bounds[group]) * launch.ratio.divisor() + launch.ratio.remainder(head);
         const Unit& unit = plan.units[last_where(m.num_units, [&](int i) {
             return plan.units[i].group < group ||
                    (plan.units[i].group == group && plan.units[i].first_row <= group_row);
         })];
-        if (unit.weight == 0) return;  // nothing is visible
+        if (unit.weight == 0) return found;  // nothing is visible
         const int start = unit.start + kv_head * unit.weight;
-        first_cta = plan.cta_of(start);
-        num_splits = plan.cta_of(start + unit.weight - 1) - first_cta + 1;
-        row = group_row - unit.first_row;
+        found.first_cta = plan.cta_of(start);
+        found.num_splits = plan.cta_of(start + unit.weight - 1) - found.first_cta + 1;
+        found.row = group_row - unit.first_row;
+        return found;
     }
 
     // By one warp. A row that one CTA has whole is written already.
-    __device__ void merge() const {
-        if (num_splits == 1) return;
+    __device__ void merge(const SplitRow& which) {
+        if (which.num_splits == 1) return;
+        const int num_splits = which.num_splits;
+        const int output = which.output;
+        first_cta = which.first_cta;
+        row = which.row;
         const int lane = threadIdx.x % 32;
         Softmax all;
         for (int split = lane; split < num_splits; split += 32) {
@@ -124,9 +128,7 @@ class RowMerge {
     const Plan& plan;
     const PlanMemory& m;
     const Partials partials;
-    int output;
-    int first_cta;
-    int num_splits;
+    int first_cta;  // of the row being merged
     int row;
 };
 

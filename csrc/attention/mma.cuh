@@ -19,6 +19,8 @@ __device__ inline void copy_async(std::uint32_t to, const void* from, bool valid
                  : "memory");
 }
 
+__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 // 4 bytes, where there is no better alignment.
 __device__ inline void copy_word_async(std::uint32_t to, const void* from) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");

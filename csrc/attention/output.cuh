@@ -44,8 +44,8 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
     constexpr int kPasses = 2;  // each with some of the dims, as many as fit
     constexpr int kTiles = Rows<Traits>::kDimTiles / kPasses;
     static_assert(Rows<Traits>::kDimTiles % kPasses == 0);
-    // Of s slabs there are kComputeWarps / s slices, of which all but the first are written.
-    static_assert((kComputeWarps - 1) * kTiles * 32 * sizeof(float4) <= kComputeWarps * Traits::kSlabBytes);
+    // All warps but those of slice 0 write, each as much as its slab has room for.
+    static_assert(kTiles * 32 * sizeof(float4) <= Traits::kSlabBytes);
     const int lane = threadIdx.x % 32;
     auto* sums = reinterpret_cast<float4*>(scratch) + lane;
 

@@ -145,8 +145,8 @@ class Plan {
                 if (begin < end) {
                     const int slot = count + __popc(used & ((1u << lane) - 1));
                     m.pieces[slot] = {
-                        index, head, block, begin, min(end, keys.end), !opened && slot == before,
-                        false, 0,    0};
+                        index, head,    block, begin, min(end, keys.end), !opened && slot == before,
+                        false, segment, 0,     0};
                 }
                 count += __popc(used);
                 offset += __shfl_sync(~0u, last, 31);

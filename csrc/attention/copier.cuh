@@ -1,0 +1,209 @@
+// The warps that bring keys, values, queries and their rotations to shared memory.
+#pragma once
+
+#include "csrc/attention/ring.cuh"
+#include "csrc/attention/traits.cuh"
+
+namespace hogwild::cuda {
+
+// Issues the copies of a segment's rows, zeros after the last up to the end of its slab. By some threads, of
+// which this is one.
+template <typename Traits>
+__device__ inline void copy_segment_queries(const AttentionParams& p, const AttentionLaunch& launch,
+                                            const Plan& plan, const Piece& piece, std::uint32_t to,
+                                            int thread, int num_threads) {
+    using T = typename Traits::T;
+    const Unit& unit = plan.units[piece.unit];
+    const int size = num_slabs(unit.num_rows) * kSlab * Traits::kChunks;
+#pragma unroll 2
+    for (int i = thread; i < size; i += num_threads) {
+        const int row = i / Traits::kChunks;
+        const int chunk = i % Traits::kChunks;
+        const bool valid = row < unit.num_rows;
+        const int group_row = unit.first_row + (valid ? row : 0);
+        const int token = plan.first_token(unit) + launch.ratio.quotient(group_row);
+        const int head = piece.head * launch.ratio.divisor() + launch.ratio.remainder(group_row);
+        const T* from = static_cast<const T*>(p.q) + token * p.q_token_stride + head * p.q_head_stride;
+        copy_async(to + Traits::offset(row, chunk), from + chunk * 8, valid);
+    }
+}
+
+// Fills the ring and the query buffers. All copies are in the order of their use; the copying warps take
+// turns with the items.
+template <typename Traits>
+class Copier {
+  public:
+    __device__ Copier(const AttentionParams& params, const AttentionLaunch& launch, const Plan& plan,
+                      const PlanMemory& memory, RingMemory& ring, unsigned char* slots,
+                      unsigned char* queries)
+        : p(params),
+          launch(launch),
+          plan(plan),
+          m(memory),
+          ring(ring),
+          slots(shared_address(slots)),
+          queries(shared_address(queries)),
+          lane(threadIdx.x % 32) {}
+
+    // Every kCopyWarps-th item of the list of pieces from the `first` on; `place` is that of the list's
+    // first. Returns the place of the next list's first.
+    __device__ RingPlace copy_all(RingPlace place, int first) {
+        RingPlace after = place;
+        for (int i = 0; i < (m.more_pieces ? m.num_items : 0); ++i) after.advance(launch.ring_slots);
+        place.advance(launch.ring_slots, first);
+        const int count = (m.num_items - first + kCopyWarps - 1) / kCopyWarps;
+        Batch next = look_up(first);
+#pragma unroll 1
+        for (int done = 0; done < count; done += 32) {
+            const Batch batch = next;
+            // Long before its use: the table is in device memory.
+            if (done + 32 < count) next = look_up(first + (done + 32) * kCopyWarps);
+#pragma unroll 1
+            for (int i = 0; i < min(32, count - done); ++i) {
+                const int index = __shfl_sync(~0u, batch.piece, i);
+                const int item = first + (done + i) * kCopyWarps;
+                const int pages[kTileRuns] = {__shfl_sync(~0u, batch.pages[0], i),
+                                              __shfl_sync(~0u, batch.pages[1], i)};
+                copy(index, item, pages, place);
+                place.advance(launch.ring_slots, kCopyWarps);
+            }
+        }
+        return after;
+    }
+
+  private:
+    // The pieces of 32 items of this warp, a lane each, and the pages of those that are tiles.
+    struct Batch {
+        int piece;
+        int pages[kTileRuns];
+    };
+
+    __device__ Batch look_up(int first) const {
+        const int number = first + lane * kCopyWarps;
+        Batch batch{};
+        if (number >= m.num_items) return batch;
+        int high = m.num_pieces;  // the piece is before it
+        while (high - batch.piece > 1) {
+            const int middle = (batch.piece + high) / 2;
+            (m.pieces[middle].first_item <= number ? batch.piece : high) = middle;
+        }
+        const Piece& piece = m.pieces[batch.piece];
+        const int tile = number - piece.first_item - piece.num_angles;
+        if (tile < 0) return batch;
+        const int block = plan.tables.group_blocks[plan.units[piece.unit].group] + piece.block;
+        const std::int32_t* table = p.block_table + std::int64_t{block} * p.max_pages;
+        const int shift = log2_of(p.cache.page_size);
+#pragma unroll
+        for (int run = 0; run < kTileRuns; ++run) {
+            const int key = piece.begin + tile * kTileKeys + run * kRun;
+            if (key < piece.end) batch.pages[run] = __ldg(table + (key >> shift));
+        }
+        return batch;
+    }
+
+    __device__ void copy(int index, int number, const int (&pages)[kTileRuns], const RingPlace& place) {
+        const Piece& piece = m.pieces[index];
+        const Unit& unit = plan.units[piece.unit];
+        const int in_piece = number - piece.first_item;
+        const int tile = in_piece - piece.num_angles;
+        const bool first_warp = number % kCopyWarps == 0;
+        if (first_warp && in_piece == 0) copy_queries(piece);
+        ring.empty[place.index].wait(place.phase ^ 1);  // at first, the phase before counts as over
+        Item item;
+        item.piece = index;
+        item.has_angles = tile < 0;
+        item.opens = in_piece == 0 && piece.opens;
+        item.closes = tile + 1 == piece.num_tiles() && piece.closes;
+        // Pieces begin with different slices, lest one has all the small ones.
+        item.slice = (index + max(tile, 0)) % num_slices(num_slabs(unit.num_rows), launch.max_slices);
+        const std::uint32_t to = slots + place.index * Traits::kTileBytes;
+        if (tile < 0) {
+            const int skipped = in_piece * launch.slot_tokens;
+            item.begin = plan.begin_token(unit) + skipped;
+            item.end = min(launch.slot_tokens, plan.num_tokens(unit) - skipped);
+            copy_angles(item, piece, to);
+        } else {
+            item.begin = piece.begin + tile * kTileKeys;
+            item.end = piece.end;
+            copy_tile(item, piece, pages, to);
+        }
+        if (lane == 0) {
+            ring.items[place.index] = item;
+            ring.full[place.index].arrive();
+        }
+        ring.full[place.index].arrive_after_copies();
+        // The next item is the other warp's.
+        if (first_warp && tile + 1 == piece.num_tiles() && index + 1 < m.num_pieces)
+            copy_queries(m.pieces[index + 1]);
+    }
+
+    // The queries of a segment that begins with the piece. Those of the first are the computing warps' own
+    // business.
+    __device__ void copy_queries(const Piece& piece) {
+        if (!piece.opens || piece.segment == 0) return;
+        const int buffer = piece.segment % launch.query_buffers;
+        ring.queries_free[buffer].wait(piece.segment / launch.query_buffers % 2 ^ 1);
+        copy_segment_queries<Traits>(p, launch, plan, piece,
+                                     queries + buffer * launch.max_rows * Traits::kRowBytes, lane, 32);
+        ring.queries_full[buffer].arrive_after_copies();
+    }
+
+    __device__ void copy_angles(const Item& item, const Piece& piece, std::uint32_t to) {
+        const int size = 2 * p.rotary.half;  // floats of a token
+        const float* from =
+            p.rotation + (std::int64_t{item.begin} * p.num_columns + piece.block) * std::int64_t{size};
+        const bool by_four = size % 4 == 0 && reinterpret_cast<std::uintptr_t>(p.rotation) % 16 == 0;
+        const int words = by_four ? size / 4 : size;
+#pragma unroll 1
+        for (int token = 0; token < item.end; ++token) {
+            for (int word = lane; word < words; word += 32) {
+                if (by_four) {
+                    copy_async(to + word * 16, from + word * 4, true);
+                } else {
+                    copy_word_async(to + word * 4, from + word);
+                }
+            }
+            from += std::int64_t{p.num_columns} * size;
+            to += launch.angle_stride;
+        }
+    }
+
+    // A run of keys is contiguous in its page.
+    __device__ void copy_tile(const Item& item, const Piece& piece, const int (&pages)[kTileRuns],
+                              std::uint32_t to) {
+        using T = typename Traits::T;
+        constexpr int kCopies = kRun * Traits::kChunks / 32;  // of a run's keys, by one thread
+        static_assert(kRun * Traits::kChunks % 32 == 0);
+#pragma unroll
+        for (int run = 0; run < kTileRuns; ++run) {
+            const int key = item.begin + run * kRun;
+            const std::int64_t row =
+                (std::int64_t{pages[run]} * p.cache.num_kv_heads + piece.head) * p.cache.page_size +
+                (key & (p.cache.page_size - 1));
+            const T* keys = static_cast<const T*>(p.cache.k) + row * Traits::kHeadDim + lane * 8;
+            const T* values = static_cast<const T*>(p.cache.v) + row * Traits::kHeadDim + lane * 8;
+#pragma unroll
+            for (int i = 0; i < kCopies; ++i) {
+                const int chunk = lane + 32 * i;  // of the run
+                const int run_row = chunk / Traits::kChunks;
+                const std::uint32_t offset =
+                    to + Traits::offset(run * kRun + run_row, chunk % Traits::kChunks);
+                // Keys beyond the end are not read, and zero: 0 x NaN would be NaN.
+                const bool valid = key + run_row < item.end;
+                copy_async(offset, keys + 32 * 8 * i, valid);
+                copy_async(offset + Traits::kHalfBytes, values + 32 * 8 * i, valid);
+            }
+        }
+    }
+
+    const AttentionParams& p;
+    const AttentionLaunch& launch;
+    const Plan& plan;
+    const PlanMemory& m;
+    RingMemory& ring;
+    const std::uint32_t slots;
+    const std::uint32_t queries;
+    const int lane;
+};
+
+}  // namespace hogwild::cuda
