@@ -265,7 +265,7 @@ Row measure(const Shape& shape, const Options& options, const Timer& timer, cons
             us[0],
             us[1],
             {{"empty launch", us[2]}},
-            {{"ctas", plan.num_ctas}, {"slots", plan.ring_slots}, {"block_cost", plan.block_cost}}};
+            {{"ctas", plan.num_ctas.divisor()}, {"slots", plan.ring_slots}, {"block_cost", plan.block_cost}}};
 }
 
 // All lengths and numbers of workers of one shape.
