@@ -34,8 +34,8 @@ int cases = 0;
 
 std::string describe(const AttentionShape& shape, const AttentionTuning& tuning) {
     char text[80];
-    std::snprintf(text, sizeof text, "%d CTAs, %d slots, block cost %d: ", tuning.num_ctas,
-                  tuning.ring_slots, tuning.block_cost);
+    std::snprintf(text, sizeof text, "%d CTAs, %d slots, block cost %d: ", tuning.num_ctas, tuning.ring_slots,
+                  tuning.block_cost);
     return text + describe(shape);
 }
 
