@@ -87,6 +87,7 @@ gpu-bench: gpu-build  ## the part of `make gpu` that measures
 	set -e; mkdir -p bench/results; results=bench/results/$(GPU_NAME); commit=$(COMMIT); \
 	$(NATIVE)/hogwild_bench_cache --commit $$commit --json $$results-cache.json; \
 	$(NATIVE)/hogwild_bench_attention --preset claims --commit $$commit --json $$results-attention.json; \
+	$(NATIVE)/hogwild_bench_launch --commit $$commit --json $$results-launch.json; \
 	$(IN_TREE) $(PYTHON) bench/attention_cuda.py --commit $$commit --json $$results-attention_cuda.json
 
 clean:  ## remove builds (the environment stays)

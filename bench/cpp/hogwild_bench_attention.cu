@@ -358,8 +358,10 @@ int run(int argc, char** argv) {
                  {"window", "0", "tokens that a query sees; 0: all"},
                  {"interleaved", "0", "1: rotary pairs are neighbouring dims"},
                  {"ctas", "0", "CTAs of the launch; 0: as the op chooses"},
-                 {"slots", "0", "tiles of 32 keys in shared memory; 0: as the op chooses"},
-                 {"block-cost", "-1", "keys that entering a block counts as; -1: as the op chooses"},
+                 {"slots", "0",
+                  "places of the ring in shared memory, a tile of 32 keys and values each; "
+                  "0: as the op chooses"},
+                 {"block-cost", "-1", "runs of 16 keys that entering a block costs; -1: as the op chooses"},
                  {"repetitions", "200", "replays per median"},
                  {"json", "", "file for the results"},
                  {"commit", "unknown", "recorded in the file"}});

@@ -78,8 +78,9 @@ void Report::print() const {
     std::printf("%s on %s; %s\n", benchmark.c_str(), device_name().c_str(), method.c_str());
     if (rows.empty()) return;
     const Row& first = rows.front();
-    std::vector<Column> columns{column("case", rows, [](const Row& row) { return row.name; }),
-                                column("dtype", rows, [](const Row& row) { return row.dtype; })};
+    const bool has_data = first.bytes > 0;
+    std::vector<Column> columns{column("case", rows, [](const Row& row) { return row.name; })};
+    if (has_data) columns.push_back(column("dtype", rows, [](const Row& row) { return row.dtype; }));
     for (std::size_t i = 0; i < first.parameters.size(); ++i) {
         columns.push_back(column(first.parameters[i].first, rows,
                                  [i](const Row& row) { return std::to_string(row.parameters[i].second); }));
@@ -91,10 +92,13 @@ void Report::print() const {
     columns.erase(std::remove_if(columns.begin(), columns.end(), is_constant), columns.end());
 
     columns.push_back(column("us", rows, [](const Row& row) { return fixed(row.us, 2); }));
-    columns.push_back(
-        column("GB/s", rows, [](const Row& row) { return fixed(row.bytes / row.us * 1e-3, 0); }));
-    columns.push_back(column("read us", rows, [](const Row& row) { return fixed(row.read_us, 2); }));
-    columns.push_back(column("us/read", rows, [](const Row& row) { return fixed(row.us / row.read_us, 3); }));
+    if (has_data) {
+        const auto rate = [](const Row& row) { return fixed(row.bytes / row.us * 1e-3, 0); };
+        const auto ratio = [](const Row& row) { return fixed(row.us / row.read_us, 3); };
+        columns.push_back(column("GB/s", rows, rate));
+        columns.push_back(column("read us", rows, [](const Row& row) { return fixed(row.read_us, 2); }));
+        columns.push_back(column("us/read", rows, ratio));
+    }
     for (std::size_t i = 0; i < first.baselines.size(); ++i) {
         columns.push_back(column(first.baselines[i].first + " us", rows,
                                  [i](const Row& row) { return fixed(row.baselines[i].second, 2); }));
@@ -129,9 +133,11 @@ void Report::write_json(const std::string& path) const {
     for (const Row& row : rows) {
         json << separator << "    {\"case\": " << quoted(row.name);
         for (const auto& [name, value] : row.parameters) json << ", " << quoted(name) << ": " << value;
-        json << ", \"dtype\": " << quoted(row.dtype) << ", \"bytes\": " << static_cast<long long>(row.bytes)
-             << ", \"us\": " << row.us << ", \"read_us\": " << row.read_us
-             << ", \"baselines\": " << object(row.baselines);
+        if (row.bytes > 0) {
+            json << ", \"dtype\": " << quoted(row.dtype)
+                 << ", \"bytes\": " << static_cast<long long>(row.bytes) << ", \"read_us\": " << row.read_us;
+        }
+        json << ", \"us\": " << row.us << ", \"baselines\": " << object(row.baselines);
         if (!row.launch.empty()) json << ", \"launch\": " << object(row.launch);
         json << "}";
         separator = ",\n";

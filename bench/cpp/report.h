@@ -14,7 +14,7 @@ struct Row {
     std::string name;      // "case" in the file
     NamedInts parameters;  // such as tokens, kv_heads, head_dim; the same names in all rows
     std::string dtype;
-    double bytes;          // read and written by the op
+    double bytes;          // read and written by the op; 0 in all rows: no data, so no dtype and read_us
     double us;             // median time of the op
     double read_us;        // a plain read of as many bytes
     NamedTimes baselines;  // the same names in all rows
