@@ -51,9 +51,10 @@ std::int64_t rows_of(const AttentionParams& params) {
     return std::int64_t{params.num_tokens} * (params.num_heads / params.cache.num_kv_heads);
 }
 
-// A group has one row tile, and one more for every max_rows rows that are full.
+// A group with rows has one row tile, and one more for every max_rows rows beyond its first.
 std::int64_t units_of(const AttentionParams& params, int max_rows) {
-    return params.num_groups + rows_of(params) / max_rows;
+    const std::int64_t groups = params.num_groups;
+    return groups + std::max<std::int64_t>(rows_of(params) - groups, 0) / max_rows;
 }
 
 std::size_t shared_bytes(int head_dim, const AttentionLaunch& launch) {
@@ -105,12 +106,12 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
         launch->shared_bytes = shared_bytes(head_dim, *launch);
         return launch->shared_bytes <= most_shared;
     };
-    // As many rows as the call can need, with a few tiles if possible; fewer warps for each where their
-    // queries would take that room, and fewer rows where shared memory is small.
+    // All rows in one pass, with a few tiles if possible; fewer warps for each row where their queries would
+    // take that room, and fewer rows where shared memory is small.
     const int needed_rows = std::max((rows + kSlab - 1) / kSlab, 1) * kSlab;
     const auto search = [&] {
         for (const int ring_slots : {kFewSlots, kMinSlots}) {
-            for (int max_rows = needed_rows; max_rows > (ring_slots == kFewSlots ? needed_rows / 2 : 0);
+            for (int max_rows = needed_rows; max_rows > (ring_slots == kFewSlots ? needed_rows - kSlab : 0);
                  max_rows -= kSlab) {
                 for (int max_slices = kMaxSlices; max_slices > 0; --max_slices) {
                     if (fits(max_rows, max_slices, ring_slots, 1)) return true;
@@ -187,6 +188,7 @@ cudaError_t plan_attention(const AttentionParams& params, AttentionLaunch* launc
     int most_shared = 0;
     const cudaError_t error = device_limits(&num_sms, &most_shared);
     if (error != cudaSuccess) return error;
+    if (tuning.shared_bytes > 0) most_shared = std::min(most_shared, tuning.shared_bytes);
     return choose(params, tuning, num_sms, most_shared, launch) ? cudaSuccess : cudaErrorInvalidConfiguration;
 }
 

@@ -13,9 +13,10 @@ namespace hogwild::cuda {
 
 // For measurements: what a launch is told instead of what it would choose.
 struct AttentionTuning {
-    int num_ctas = 0;     // 0: chosen
-    int ring_slots = 0;   // tiles in shared memory; 0: chosen
-    int block_cost = -1;  // runs of 16 keys that entering a block counts as when work is divided; -1: chosen
+    int num_ctas = 0;      // 0: chosen
+    int ring_slots = 0;    // tiles in shared memory; 0: chosen
+    int block_cost = -1;   // runs of 16 keys that entering a block counts as when work is divided; -1: chosen
+    int shared_bytes = 0;  // no more shared memory than this, as smaller devices have it; 0: all there is
 };
 
 // A launch that has been decided on. It depends on shapes alone, so a captured one stays right when blocks
@@ -25,7 +26,7 @@ struct AttentionLaunch {
     int ring_slots;     // tiles in shared memory
     int query_buffers;  // segments whose queries are in shared memory
     int max_slices;     // warps that share 16 rows, each with some of the tiles
-    int num_slabs;      // warps that need shared memory for rotated queries
+    int num_slabs;      // slabs of rotated queries in shared memory, where slices are added too
     int slot_tokens;    // tokens whose rotation takes up a tile's place; 0: no rotation
     int angle_stride;   // bytes from one token's to the next
     int max_rows;       // rows (tokens x heads per kv head) of a session that one pass over its keys serves

@@ -3,8 +3,8 @@
 
 namespace hogwild::cuda {
 
-// Most warps of a CTA compute; the last ones only bring keys and values from device memory. 12 warps leave
-// each thread 168 registers, no fewer than 9 would.
+// Most warps of a CTA compute; the last ones only bring keys and values from device memory. 9 to 12 warps
+// are three on each quarter of a multiprocessor, which leaves each thread 168 registers.
 constexpr int kComputeWarps = 10;
 constexpr int kCopyWarps = 2;
 constexpr int kWarps = kComputeWarps + kCopyWarps;
@@ -39,6 +39,8 @@ constexpr int kFewSlots = 4;
 constexpr int kMaxSlots = 16;
 constexpr int kBestSlots = 6;  // more requests on their way only wait for each other
 constexpr int kMaxQueryBuffers = 2;
+static_assert(kMinSlots % kCopyWarps == 0 && kFewSlots % kCopyWarps == 0 && kBestSlots % kCopyWarps == 0 &&
+              kMaxSlots % kCopyWarps == 0);
 
 // Bytes of a token's cosines and sines in the ring: padded, so that the rows of several tokens are in
 // different banks.

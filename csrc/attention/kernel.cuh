@@ -46,7 +46,7 @@ class Computation {
           queries(queries),
           slabs(slabs),
           rows(params, launch, plan.tables, slabs + threadIdx.x / 32 * Traits::kSlabBytes,
-               ring.limits[min(threadIdx.x / 32, kComputeWarps - 1)]) {}
+               ring.limits[threadIdx.x / 32]) {}
 
     // All items of the list of pieces, the first of them at `place`; returns the place of the next list's. By
     // one warp.
@@ -64,8 +64,8 @@ class Computation {
                 rows.open();
             }
             use(item, slots + place.index * Traits::kTileBytes);
-            __syncwarp();
             const int closes = item.closes ? item.piece : -1;
+            __syncwarp();  // no lane reads the place any more
             if (threadIdx.x % 32 == 0) ring.empty[place.index].arrive();
             place.advance(launch.ring_slots);
             if (closes >= 0) close(m.pieces[closes]);

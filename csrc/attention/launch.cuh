@@ -10,8 +10,16 @@ template <typename T, int kHeadDim>
 cudaError_t launch_attention(const AttentionParams& params, const AttentionLaunch& launch, void* workspace,
                              cudaStream_t stream) {
     const auto kernel = attention_kernel<Traits<T, kHeadDim>>;
-    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   static_cast<int>(launch.shared_bytes));
+    // Always all that the device has: another thread may be about to launch the same kernel with more.
+    int device = 0;
+    int most_shared = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess) {
+        error = cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    }
+    if (error == cudaSuccess) {
+        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most_shared);
+    }
     if (error != cudaSuccess) return error;
     cudaLaunchAttribute cooperative{};
     cooperative.id = cudaLaunchAttributeCooperative;

@@ -57,6 +57,7 @@ struct Tables {
 };
 
 constexpr int kMaxPieces = 48;
+static_assert(kMaxPieces > 32);
 
 // Shared memory of a CTA's plan. Behind it stand max_units units and staged_ints integers.
 struct PlanMemory {
@@ -238,10 +239,10 @@ class Plan {
         const std::int32_t* from[] = {p.group_tokens, p.group_blocks, p.block_lens,
                                       p.query_pos,    p.rotary_pos,   p.own_block};
         tables = {from[0], from[1], from[2], from[3], from[4], from[5]};
+        if (launch.staged_ints == 0) return;
         const int bounds = p.num_groups + 1;
         const int sizes[] = {bounds,       bounds,      p.num_blocks, p.num_tokens * p.num_columns,
                              p.num_tokens, p.num_tokens};
-        if (launch.staged_ints == 0) return;
         int* const to = reinterpret_cast<int*>(units + launch.max_units);
         int ends[6];
         int size = 0;

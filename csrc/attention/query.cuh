@@ -62,8 +62,6 @@ class SlabRotation {
     }
 
   private:
-    static constexpr int kUnroll = 1;
-
     // Chunks of 8 dims whose partners are chunks too, two at a time; chunks that are not rotated make pairs
     // as well.
     template <typename AnglesOf>
@@ -82,7 +80,7 @@ class SlabRotation {
             if (first >= start) first += 2 * rotated;
             if (second >= start) second += 2 * rotated;
         }
-#pragma unroll kUnroll
+#pragma unroll 1
         for (int row = lane / kPairs; row < kSlab; row += kRows) {
             const float* angles = angles_of(row);
             if (!angles) continue;

@@ -4,7 +4,6 @@
 #include "csrc/attention/mma.cuh"
 #include "csrc/attention/plan.cuh"
 #include "csrc/attention/softmax.cuh"
-#include "csrc/attention/traits.cuh"
 
 namespace hogwild::cuda {
 
@@ -72,6 +71,8 @@ struct alignas(16) Item {
     bool opens;   // a segment
     bool closes;  // it
 };
+
+static_assert(sizeof(Item) == 16);
 
 // An output row, and which CTAs have parts of it.
 struct SplitRow {

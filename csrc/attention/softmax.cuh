@@ -11,7 +11,7 @@ constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
 
 // What the scores of a row have come to: exp2 of them, `top` subtracted, adds up to `sum`.
-struct Softmax {
+struct alignas(8) Softmax {
     float top = -INFINITY;
     float sum = 0;
 

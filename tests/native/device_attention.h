@@ -48,8 +48,12 @@ struct DeviceCase {
         params.lse = lse.data();
     }
 
-    cuda::AttentionLaunch plan(const cuda::AttentionTuning& tuning = {}) const {
+    // A device with less shared memory may refuse a call of very many rows; this one serves it then.
+    cuda::AttentionLaunch plan(cuda::AttentionTuning tuning = {}) const {
         cuda::AttentionLaunch launch;
+        if (tuning.shared_bytes > 0 && cuda::plan_attention(params, &launch, tuning) == cudaSuccess)
+            return launch;
+        tuning.shared_bytes = 0;
         HOGWILD_CHECK(cuda::plan_attention(params, &launch, tuning));
         return launch;
     }

@@ -86,6 +86,7 @@ void test_random_cases(std::uint64_t seed, int count) {
             tunings[j].num_ctas = random.choose({1, 2, 3, 7, 64});
             tunings[j].ring_slots = random.choose({0, 2, 3});
             tunings[j].block_cost = random.choose({-1, 0, 100});
+            tunings[j].shared_bytes = random.choose({0, 166912, 101376});  // all, an A100's, an L40S's
         }
         const AttentionShape shape = random_shape(seed + i);
         if (shape.dtype == DType::kFloat32) tunings.resize(1);
