@@ -195,9 +195,9 @@ __global__ void __launch_bounds__(kThreads, 1)
     } else {
         sync_all_warps();
     }
-    int row = warp * num_ctas + blockIdx.x;
-    if (row < num_rows) merge.merge(ring.found[warp]);
-    for (row += kWarps * num_ctas; row < num_rows; row += kWarps * num_ctas) merge.merge(merge.find(row));
+    for (int row = warp * num_ctas + blockIdx.x, i = 0; row < num_rows; row += kWarps * num_ctas, ++i) {
+        merge.merge(i == 0 ? ring.found[warp] : merge.find(row));
+    }
 }
 
 }  // namespace hogwild::cuda

@@ -60,7 +60,7 @@ class RowMerge {
             for (int i = 16; i > 0; i /= 2) denominator += __shfl_xor_sync(~0u, denominator, i);
             all.sum += denominator;
             const int count = min(32, num_splits - first);
-#pragma unroll 8
+#pragma unroll 4
             for (int split = 0; split < count; ++split) {
                 const float scale = __shfl_sync(~0u, factor, split);
                 if (!writes(first + split)) continue;
