@@ -77,11 +77,11 @@ class Rows {
 
     // Rotates the queries of some tokens for the block that follows: their cos and sin rows are `angles`.
     __device__ void rotate(const SlabRows& rows, const unsigned char* queries, const unsigned char* angles,
-                           int first_of_them, int num_of_them) {
+                           int first_token, int num_tokens) {
         __syncwarp();  // nobody reads the queries of the block before any more
         SlabRotation<Traits>(p.rotary, queries, slab).run([&](int row) {
-            const int index = rows.token(row) - first_of_them;
-            const bool there = index >= 0 && index < num_of_them;
+            const int index = rows.token(row) - first_token;
+            const bool there = index >= 0 && index < num_tokens;
             return there ? reinterpret_cast<const float*>(angles + index * launch.angle_stride) : nullptr;
         });
         __syncwarp();
