@@ -1,85 +1,16 @@
 // Who does what: every CTA finds its share of the keys by itself, from lengths and positions in device
-// memory.
-//
-// The work is one long line: units (row tiles of groups) one after the other, each once for every kv head,
-// each with the visible keys of its blocks, in runs of 16. A block takes up as much of the line as it has
-// runs, and block_cost more. The line is cut into equal parts, one a CTA, wherever the cuts fall. What of a
-// unit and kv head lies in one part is a segment; what of a block lies in it, a piece.
+// memory. work.cuh says how it is divided.
 #pragma once
 
 #include <cstdint>
 
 #include "csrc/attention/attention.h"
 #include "csrc/attention/config.h"
+#include "csrc/attention/tables.cuh"
+#include "csrc/attention/work.cuh"
 #include "csrc/params.h"
 
 namespace hogwild::cuda {
-
-struct Unit {
-    int group;
-    int first_row;  // of the group
-    int num_rows;
-    int weight;  // length on the line for one kv head
-    int start;   // on the line, of the first kv head
-};
-
-struct Piece {
-    int unit;
-    int head;   // kv head
-    int block;  // of the group
-    int begin;  // keys, begin a multiple of 16; none in a piece that only opens or closes its segment
-    int end;
-    bool opens;      // the first piece of its segment
-    bool closes;     // the last
-    int segment;     // how many segments came before, on this CTA
-    int first_item;  // of the ring
-    int num_angles;  // items of the queries' rotation, before the tiles
-
-    __device__ int num_tiles() const { return max(1, (end - begin + kTileKeys - 1) / kTileKeys); }
-};
-
-struct KeyRange {
-    int begin;  // a multiple of 16
-    int end;
-
-    __device__ int runs() const { return max(0, (end - begin + kRun - 1) / kRun); }
-};
-
-// The integers of a call. They are copied to shared memory if they are few, since everything else waits for
-// them.
-struct Tables {
-    const std::int32_t* group_tokens;
-    const std::int32_t* group_blocks;
-    const std::int32_t* block_lens;
-    const std::int32_t* query_pos;
-    const std::int32_t* rotary_pos;
-    const std::int32_t* own_block;
-};
-
-constexpr int kMaxPieces = 48;
-static_assert(kMaxPieces > 32);
-
-// Shared memory of a CTA's plan. Behind it stand max_units units and staged_ints integers.
-struct PlanMemory {
-    Piece pieces[kMaxPieces];
-    int num_pieces;
-    int num_items;
-    bool more_pieces;
-    int num_units;
-    // Where the list of pieces goes on.
-    int unit;
-    int head;
-    int block;
-    int offset;   // on the line, of that block within its unit and head
-    bool opened;  // the segment has had a piece
-    int segment;
-    // The line.
-    int begin;  // of this CTA's part
-    int end;
-    int length;
-    int part;  // length / num_ctas
-    int rest;  // length % num_ctas
-};
 
 class Plan {
   public:
@@ -92,7 +23,7 @@ class Plan {
 
     // By all threads. The units can be read after the next barrier, by the first warp at once.
     __device__ void make() {
-        stage();
+        tables = stage_tables(p, launch, reinterpret_cast<int*>(units + launch.max_units));
         const int warp = threadIdx.x / 32;
         if (launch.max_units == 1) {
             if (warp == 0) make_single();
@@ -234,41 +165,6 @@ class Plan {
     Unit* const units;
 
   private:
-    // All loads are under way before the first is waited for.
-    __device__ void stage() {
-        const std::int32_t* from[] = {p.group_tokens, p.group_blocks, p.block_lens,
-                                      p.query_pos,    p.rotary_pos,   p.own_block};
-        tables = {from[0], from[1], from[2], from[3], from[4], from[5]};
-        if (launch.staged_ints == 0) return;
-        const int bounds = p.num_groups + 1;
-        const int sizes[] = {bounds,       bounds,      p.num_blocks, p.num_tokens * p.num_columns,
-                             p.num_tokens, p.num_tokens};
-        int* const to = reinterpret_cast<int*>(units + launch.max_units);
-        int ends[6];
-        int size = 0;
-#pragma unroll
-        for (int i = 0; i < 6; ++i) ends[i] = size += sizes[i];
-        constexpr int kPerThread = kMaxStagedInts / kThreads;
-        int staged[kPerThread];
-#pragma unroll
-        for (int j = 0; j < kPerThread; ++j) {
-            const int index = threadIdx.x + j * kThreads;
-            const std::int32_t* array = from[0] + index;
-#pragma unroll
-            for (int i = 1; i < 6; ++i) {
-                if (index >= ends[i - 1]) array = from[i] + (index - ends[i - 1]);
-            }
-            staged[j] = index < size ? __ldg(array) : 0;
-        }
-#pragma unroll
-        for (int j = 0; j < kPerThread; ++j) {
-            const int index = threadIdx.x + j * kThreads;
-            if (index < size) to[index] = staged[j];
-        }
-        tables = {to, to + ends[0], to + ends[1], to + ends[2], to + ends[3], to + ends[4]};
-        __syncthreads();
-    }
-
     // find_units, weigh and place_units for one unit at most, which is what decoding one session is. By one
     // warp.
     __device__ void make_single() {

@@ -1,0 +1,68 @@
+// The work of a launch, and a CTA's part of it.
+//
+// The work is one long line: units (row tiles of groups) one after the other, each once for every kv head,
+// each with the visible keys of its blocks, in runs of 16. A block takes up as much of the line as it has
+// runs, and block_cost more. The line is cut into equal parts, one a CTA, wherever the cuts fall. What of a
+// unit and kv head lies in one part is a segment; what of a block lies in it, a piece.
+#pragma once
+
+#include "csrc/attention/config.h"
+
+namespace hogwild::cuda {
+
+struct Unit {
+    int group;
+    int first_row;  // of the group
+    int num_rows;
+    int weight;  // length on the line for one kv head
+    int start;   // on the line, of the first kv head
+};
+
+struct Piece {
+    int unit;
+    int head;   // kv head
+    int block;  // of the group
+    int begin;  // keys, begin a multiple of 16; none in a piece that only opens or closes its segment
+    int end;
+    bool opens;      // the first piece of its segment
+    bool closes;     // the last
+    int segment;     // how many segments came before, on this CTA
+    int first_item;  // of the ring
+    int num_angles;  // items of the queries' rotation, before the tiles
+
+    __device__ int num_tiles() const { return max(1, (end - begin + kTileKeys - 1) / kTileKeys); }
+};
+
+struct KeyRange {
+    int begin;  // a multiple of 16
+    int end;
+
+    __device__ int runs() const { return max(0, (end - begin + kRun - 1) / kRun); }
+};
+
+constexpr int kMaxPieces = 48;
+static_assert(kMaxPieces > 32);
+
+// Shared memory of a CTA's plan. Behind it stand max_units units and staged_ints integers.
+struct PlanMemory {
+    Piece pieces[kMaxPieces];
+    int num_pieces;
+    int num_items;
+    bool more_pieces;
+    int num_units;
+    // Where the list of pieces goes on.
+    int unit;
+    int head;
+    int block;
+    int offset;   // on the line, of that block within its unit and head
+    bool opened;  // the segment has had a piece
+    int segment;
+    // The line.
+    int begin;  // of this CTA's part
+    int end;
+    int length;
+    int part;  // length / num_ctas
+    int rest;  // length % num_ctas
+};
+
+}  // namespace hogwild::cuda
