@@ -375,8 +375,7 @@ int run(int argc, char** argv) {
     const Timer timer(repetitions);
     Report report{"attention", flags.text("commit"), method(options), {}};
     for (const Shape& shape : shapes) report.rows.push_back(measure(shape, options, timer, flags));
-    report.print();
-    if (!flags.text("json").empty()) report.write_json(flags.text("json"));
+    report.publish(flags.text("json"));
     return EXIT_SUCCESS;
 }
 

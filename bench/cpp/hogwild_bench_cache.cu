@@ -136,8 +136,7 @@ int run(int argc, char** argv) {
     Report report{"cache", flags.text("commit"), Timer::method(), {}};
     for (const int tokens : lengths) report.rows.push_back(bench_append(shape, tokens, timer));
     for (const int tokens : lengths) report.rows.push_back(bench_move(shape, tokens, timer));
-    report.print();
-    if (!flags.text("json").empty()) report.write_json(flags.text("json"));
+    report.publish(flags.text("json"));
     return EXIT_SUCCESS;
 }
 

@@ -357,8 +357,7 @@ int run(int argc, char** argv) {
     for (std::size_t i = 0; i < kinds.all().size(); ++i) {
         report.rows.push_back(row_of(kinds.all()[i], us[i], us.back()));
     }
-    report.print();
-    if (!flags.text("json").empty()) report.write_json(flags.text("json"));
+    report.publish(flags.text("json"));
     return EXIT_SUCCESS;
 }
 

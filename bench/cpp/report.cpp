@@ -74,6 +74,11 @@ bool is_constant(const Column& column) {
 
 }  // namespace
 
+void Report::publish(const std::string& json_path) const {
+    print();
+    if (!json_path.empty()) write_json(json_path);
+}
+
 void Report::print() const {
     std::printf("%s on %s; %s\n", benchmark.c_str(), device_name().c_str(), method.c_str());
     if (rows.empty()) return;

@@ -27,9 +27,11 @@ struct Report {
     std::string method;
     std::vector<Row> rows;
 
-    void print() const;
+    // A table on the terminal, and the file if one is named. Exits with an error if it cannot be written.
+    void publish(const std::string& json_path) const;
 
-    // Exits with an error if the file cannot be written.
+  private:
+    void print() const;
     void write_json(const std::string& path) const;
 };
 

@@ -188,6 +188,7 @@ cudaError_t plan_attention(const AttentionParams& params, AttentionLaunch* launc
     int most_shared = 0;
     const cudaError_t error = device_limits(&num_sms, &most_shared);
     if (error != cudaSuccess) return error;
+    launch->most_shared_bytes = most_shared;
     if (tuning.shared_bytes > 0) most_shared = std::min(most_shared, tuning.shared_bytes);
     return choose(params, tuning, num_sms, most_shared, launch) ? cudaSuccess : cudaErrorInvalidConfiguration;
 }

@@ -11,15 +11,8 @@ cudaError_t launch_attention(const AttentionParams& params, const AttentionLaunc
                              cudaStream_t stream) {
     const auto kernel = attention_kernel<Traits<T, kHeadDim>>;
     // Always all that the device has: another thread may be about to launch the same kernel with more.
-    int device = 0;
-    int most_shared = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess) {
-        error = cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    }
-    if (error == cudaSuccess) {
-        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most_shared);
-    }
+    const cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, launch.most_shared_bytes);
     if (error != cudaSuccess) return error;
     cudaLaunchAttribute cooperative{};
     cooperative.id = cudaLaunchAttributeCooperative;
