@@ -62,7 +62,7 @@ JOBS     ?= $(shell nproc)
 SANITIZER ?= $(firstword $(shell command -v compute-sanitizer) $(wildcard $(CUDA_HOME)/bin/compute-sanitizer /usr/local/cuda/bin/compute-sanitizer))
 NATIVE    = build/native
 
-gpu: gpu-test gpu-bench gpu-sanitize  ## on a GPU machine: build with what is installed, test, and measure into bench/results
+gpu: gpu-test gpu-bench gpu-sanitize  ## on a GPU machine: build with what is installed, test, measure into bench/results, sanitize
 
 gpu-build:
 	@$(PYTHON) -c 'import torch; assert torch.cuda.is_available()' || { echo "error: $(PYTHON) needs a PyTorch that sees a CUDA device" >&2; exit 1; }
