@@ -11,11 +11,13 @@ from hogwild.cache import PAGE_SIZE, BlockSet, ForwardPlan, Pool, View
 from hogwild.engine.checks import check_integer
 from hogwild.engine.events import Event
 from hogwild.engine.interrupts import defer_interrupts
+from hogwild.engine.measures import Measures, measure
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row
 from hogwild.engine.sampler import Sample
 from hogwild.engine.session import Session
 from hogwild.errors import (
+    BlockError,
     ContextLengthError,
     HogwildError,
     NonFiniteLogitsError,
@@ -102,13 +104,25 @@ class EngineCore:
 
     # ------------------------------------------------------------------ sessions, one forward at a time
 
-    def open(self, protocol: Protocol, name: str | None = None) -> Session:
-        """A session that runs `protocol` as far as `forward` is called; close it to free its pages."""
+    def open(self, protocol: Protocol, name: str | None = None, blocks: BlockSet | None = None) -> Session:
+        """A session that runs `protocol` as far as `forward` is called; close it to free its pages.
+
+        Args:
+            protocol: what is run.
+            name: what errors call the session.
+            blocks: blocks that are there already, for a protocol that goes on with them. The session owns
+                them from now on.
+
+        Raises:
+            BlockError: `blocks` are of another pool than this engine's.
+        """
+        if blocks is not None and blocks.pool is not self.pool:
+            raise BlockError("blocks: expected blocks of this engine's pool")
         self._opened += 1
         session = Session(
             name or f"session {self._opened}",
             protocol,
-            BlockSet(self.pool),
+            BlockSet(self.pool) if blocks is None else blocks,
             max_forward_tokens=self.max_forward_tokens,
             vocab_size=self.model.get_input_embeddings().weight.shape[0],
             model=getattr(self.model.config, "name_or_path", ""),
@@ -144,7 +158,7 @@ class EngineCore:
                 with defer_interrupts():
                     plan = ForwardPlan([(item.view, item.row.tokens) for item in batch])
                 if not self._fail_too_long(batch, plan):
-                    self._complete(batch, plan, self._run(batch, plan))
+                    self._complete(batch, plan, *self._run(batch, plan))
                     break
                 plan.rollback()  # and plan again for the others
             except BaseException:
@@ -185,14 +199,15 @@ class EngineCore:
                 session.fail(ContextLengthError(what, length, self._limit))
         return True
 
-    def _run(self, batch: list[_Item], plan: ForwardPlan) -> list[Sample | None]:
-        """The forward and the sampling; None for rows that do not sample, or whose session failed."""
-        wanted = [index for index, item in enumerate(batch) if item.row.sample]
+    def _run(self, batch: list[_Item], plan: ForwardPlan) -> tuple[list[Sample | None], list[Measures]]:
+        """The forward, the sampling (None: a row that does not sample, or a failed session) and the measures."""
+        wanted = [index for index, item in enumerate(batch) if item.row.needs_logits]
         # where only prompts are written, one row's logits are computed for nothing: no model expects none
         places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
         # in fp32, where the search for the largest logit is several times faster than in bf16
         logits = packed_forward(self.model, plan, places).float()
         sampled: list[Sample | None] = [None] * len(batch)
+        measured = [Measures()] * len(batch)
 
         # The largest logit is finite unless there is a NaN, a +inf, or nothing but -inf.
         finite = logits.amax(-1).isfinite().tolist()
@@ -207,6 +222,10 @@ class EngineCore:
             session, row, _ = batch[index]
             if session.finished:
                 continue
+            if row.probe is not None or row.entropy:
+                measured[index] = measure(logits[line], row.probe, row.entropy)
+            if not row.sample:
+                continue
             try:
                 if session.sampler(row.worker).is_plain_argmax:
                     likeliest = logits.argmax(-1).tolist() if likeliest is None else likeliest
@@ -215,20 +234,27 @@ class EngineCore:
                     sampled[index] = session.sample(row, logits[line])
             except Exception as error:  # settings that fit neither this session's workers nor the vocabulary
                 session.fail(error)
-        return sampled
+        return sampled, measured
 
-    def _complete(self, batch: list[_Item], plan: ForwardPlan, sampled: list[Sample | None]) -> None:
+    def _complete(
+        self,
+        batch: list[_Item],
+        plan: ForwardPlan,
+        sampled: list[Sample | None],
+        measured: list[Measures],
+    ) -> None:
         """Commit the rows of the sessions that did not fail, and tell their protocols."""
         raised: BaseException | None = None
         with defer_interrupts():
             plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
-            for _, group in groupby(zip(batch, sampled, strict=True), key=lambda pair: id(pair[0].session)):
-                pairs = list(group)
-                session = pairs[0][0].session
+            rows = zip(batch, sampled, measured, strict=True)
+            for _, group in groupby(rows, key=lambda row: id(row[0].session)):
+                of_session = list(group)
+                session = of_session[0][0].session
                 if session.finished:
                     continue
                 try:
-                    session.complete([sample for _, sample in pairs])
+                    session.complete([sample for _, sample, _ in of_session], [m for _, _, m in of_session])
                 except BaseException as error:  # after the others have their results
                     raised = error
         if raised is not None:

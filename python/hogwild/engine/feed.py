@@ -18,15 +18,28 @@ class Feed:
         tokens: token ids, at least one.
         view: names of the blocks that the tokens attend to, and of the block they are written to.
         sample: whether the worker samples a token from the logits of the last of `tokens`.
+        probe: sets of token ids whose probabilities, after the last of `tokens`, are wanted.
+        entropy: whether the entropy of the distribution after the last of `tokens` is wanted.
+
+    Raises:
+        ValueError: no tokens, or a set of `probe` without any.
     """
 
     worker: str
     tokens: tuple[int, ...]
     view: ViewSpec
     sample: bool = True
+    probe: tuple[tuple[int, ...], ...] | None = None
+    entropy: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
+        if self.probe is not None:
+            object.__setattr__(self, "probe", tuple(tuple(ids) for ids in self.probe))
+            if not all(self.probe):
+                raise ValueError(
+                    f"feed of worker {self.worker!r}: probe: expected at least one token id in every set"
+                )
         if not self.tokens:
             raise ValueError(
                 f"feed of worker {self.worker!r}: tokens is empty, expected at least one token id"
@@ -42,8 +55,13 @@ class Result:
         token: the sampled token id; None for a feed that does not sample.
         logprob: natural log of the token's probability under the distribution it was drawn from; None for a
             feed that does not sample.
+        probe: natural log of the probability of each set of the feed's `probe`, under the model's own
+            distribution (no sampling settings applied); None without one.
+        entropy: of that distribution, in nats; None for a feed that does not ask for it.
     """
 
     worker: str
     token: int | None = None
     logprob: float | None = None
+    probe: tuple[float, ...] | None = None
+    entropy: float | None = None

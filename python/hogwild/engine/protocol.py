@@ -22,6 +22,7 @@ class Protocol(ABC):
 
         events = protocol.begin(store)         # calls start
         while not protocol.finished:
+            events = protocol.listen()
             feeds = protocol.feeds()
             ...                                # one forward, or several if the feeds are long
             events = protocol.receive(results)
@@ -69,6 +70,14 @@ class Protocol(ABC):
         events the protocol leaves `forward` and `time` alone: the session fills them in.
         """
 
+    def listen(self) -> list[Event]:
+        """Take what came from outside; called between forwards, before `feeds`, which answers to it.
+
+        As in `receive`, blocks may be changed and `finish_reason` set here, and after a `PoolExhausted` the
+        call is repeated. By default nothing comes from outside.
+        """
+        return []
+
     @abstractmethod
     def feeds(self) -> list[Feed]:
         """What is to be written next, in order.
@@ -88,9 +97,9 @@ class Protocol(ABC):
     def receive(self, results: Sequence[Result]) -> list[Event]:
         """Take the results of the last `feeds`, one for each feed in the same order.
 
-        Everything that was fed stands in its block by now. Here, and only here, blocks may be moved, cleared,
-        cropped or forked, and `finish_reason` set; the session then adds the `FinishEvent` itself. An
-        exception ends this session with the reason "error" and leaves the others alone, with one exception:
-        after a `PoolExhausted` from a block operation the call is repeated with the same results once there
-        may be room, so it must go on from where it was.
+        Everything that was fed stands in its block by now. Here and in `listen`, and only there, blocks may be
+        moved, cleared, cropped or forked, and `finish_reason` set; the session then adds the `FinishEvent`
+        itself. An exception ends this session with the reason "error" and leaves the others alone, with one
+        exception: after a `PoolExhausted` from a block operation the call is repeated with the same results
+        once there may be room, so it must go on from where it was.
         """

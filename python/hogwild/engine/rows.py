@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hogwild.engine.feed import Feed
@@ -22,6 +22,7 @@ class Row:
         worker, view: those of the feed.
         tokens: the part that this forward writes.
         sample: whether this part ends a feed that samples.
+        probe, entropy: those of the feed, if this part ends it.
     """
 
     feed: int
@@ -29,6 +30,13 @@ class Row:
     tokens: tuple[int, ...]
     view: ViewSpec
     sample: bool
+    probe: tuple[tuple[int, ...], ...] | None = None
+    entropy: bool = False
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether anything is wanted of the logits after its last token."""
+        return self.sample or self.probe is not None or self.entropy
 
 
 def check_feeds(
@@ -68,7 +76,7 @@ def check_feeds(
 
 
 def _check_tokens(feed: Feed, vocab_size: int | None) -> None:
-    for token in feed.tokens:
+    for token in (*feed.tokens, *(token for ids in feed.probe or () for token in ids)):
         if isinstance(token, bool) or not isinstance(token, int):
             raise TypeError(
                 f"feed of worker {feed.worker!r}: expected token ids, which are integers, got {token!r}"
@@ -104,12 +112,14 @@ def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:
             part = feed.tokens[done : done + room]
             done += len(part)
             room -= len(part)
-            sample = feed.sample and done == len(feed.tokens)
-            forwards[-1].append(Row(index, feed.worker, part, feed.view, sample))
+            if done == len(feed.tokens):
+                forwards[-1].append(replace(_whole(index, feed), tokens=part))
+            else:
+                forwards[-1].append(Row(index, feed.worker, part, feed.view, sample=False))
     if tail < len(feeds):
         forwards.append([_whole(index, feeds[index]) for index in range(tail, len(feeds))])
     return forwards
 
 
 def _whole(index: int, feed: Feed) -> Row:
-    return Row(index, feed.worker, feed.tokens, feed.view, feed.sample)
+    return Row(index, feed.worker, feed.tokens, feed.view, feed.sample, feed.probe, feed.entropy)

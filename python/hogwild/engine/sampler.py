@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from transformers import (
@@ -69,6 +70,8 @@ class Sampler:
         # One draw per token, made on the CPU whatever the device: the same draws everywhere.
         self._generator = torch.Generator().manual_seed(_mix(params.seed, index))
         self._uniform: float | None = None
+        self._draws = 0
+        self._ids: list[int] = []  # the worker's text, where a setting looks at it
         self._text: _GrowingIds | None = None  # made where the first logits are, if it is looked at
 
     @property
@@ -92,6 +95,7 @@ class Sampler:
         """
         if self._text is None and self.params.repetition_penalty != 1:
             self._text = _GrowingIds(logits.device)
+            self._text.extend(self._ids)
         ids = _NO_IDS if self._text is None else self._text.followed_by(fed)
         scores = self._wide(ids, logits[None].float())
         survivors = None
@@ -107,9 +111,24 @@ class Sampler:
 
     def accept(self, fed: Sequence[int]) -> None:
         """Go on to the next token; `fed` is what `sample` was given."""
+        if self._uniform is not None:
+            self._draws += 1
         self._uniform = None
+        if self.params.repetition_penalty != 1:
+            self._ids.extend(fed)
         if self._text is not None:
             self._text.extend(fed)
+
+    def state(self) -> dict[str, Any]:
+        """Where the draws and the text stand, as JSON values; `load_state` of another sampler goes on there."""
+        return {"draws": self._draws, "text": list(self._ids)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; for a sampler that has not sampled yet."""
+        for _ in range(state["draws"]):
+            torch.rand((), generator=self._generator, dtype=torch.float64)
+        self._draws = state["draws"]
+        self._ids = list(state["text"])
 
     def _likeliest(self, scores: torch.Tensor) -> int:
         logit, index = torch.stack([values.double() for values in scores.max(-1)]).tolist()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from hogwild.cache import BlockSet
 from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.interrupts import defer_interrupts
+from hogwild.engine.measures import Measures
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows
 from hogwild.engine.sampler import Sample, Sampler
@@ -95,6 +97,20 @@ class Session:
         events, self._events = self._events, []
         return events
 
+    @property
+    def is_between_feeds(self) -> bool:
+        """Whether all that was fed is written and the protocol has heard of it, so it can be forked."""
+        return not self._rows and not self._undelivered
+
+    def sampler_states(self) -> dict[str, dict[str, Any]]:
+        """Where each worker's random draws and text stand, as JSON values."""
+        return {worker: sampler.state() for worker, sampler in self._samplers.items()}
+
+    def load_sampler_states(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on where `sampler_states` were taken; for a session that has not sampled yet."""
+        for worker, state in states.items():
+            self.sampler(worker).load_state(state)
+
     def cancel(self) -> None:
         """End it now; nothing happens if it has ended already. Its blocks stay until `close`."""
         self._end("cancelled")
@@ -111,6 +127,9 @@ class Session:
         if self._undelivered:
             with defer_interrupts():
                 self._deliver()
+        if not self._rows and not self._ended:
+            with defer_interrupts():
+                self._listen()
         if not self._rows and not self._ended:
             feeds = list(self.protocol.feeds())
             check_feeds(feeds, self.protocol.workers, self._vocab_size)
@@ -130,24 +149,32 @@ class Session:
         """What the worker of `row` picks from `logits` [vocab]; see `Sampler.sample`."""
         return self.sampler(row.worker).sample(logits, self._feeds[row.feed].tokens)
 
-    def complete(self, sampled: Sequence[Sample | None]) -> None:
+    def complete(self, sampled: Sequence[Sample | None], measured: Sequence[Measures] | None = None) -> None:
         """Take note that the forward of `next_rows` is committed.
 
         Args:
             sampled: token and log-probability per row; None for rows that do not sample.
+            measured: what each row wanted to know of its distribution; None: no row wanted anything.
 
         Whatever the protocol raises ends the session; what is not an ordinary exception is also passed on.
         `PoolExhausted` is only passed on, and the results are handed over again before the next forward.
         """
         rows = self._rows.popleft()
         self.forwards += 1
-        for row, sample in zip(rows, sampled, strict=True):
+        for row, sample, values in zip(rows, sampled, measured or [Measures()] * len(rows), strict=True):
+            if row.needs_logits:
+                token, logprob = sample or (None, None)
+                self._results[row.feed] = Result(row.worker, token, logprob, values.probe, values.entropy)
             if row.sample and sample is not None:
                 self.tokens += 1
-                self._results[row.feed] = Result(row.worker, *sample)
                 self.sampler(row.worker).accept(self._feeds[row.feed].tokens)
         if not self._rows:
             self._deliver()
+
+    def _listen(self) -> None:
+        """Let the protocol hear what came from outside since the last forward."""
+        self._emit(self.protocol.listen())
+        self._end_if_finished()
 
     def _deliver(self) -> None:
         """Hand the results over; where a full pool prevents that, it is tried again before the next forward."""
