@@ -1,0 +1,32 @@
+"""Asynchronous reasoning: think, write and listen at the same time."""
+
+from hogwild.protocols.async_reasoning.arrangement import Arrangement
+from hogwild.protocols.async_reasoning.inbox import Inbox
+from hogwild.protocols.async_reasoning.modes import (
+    FOLDING,
+    THINKER_AND_WRITER,
+    THINKER_ONLY,
+    WAITING,
+    WRITER_ONLY,
+)
+from hogwild.protocols.async_reasoning.policies import POLICIES, Policy, make_policy
+from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
+from hogwild.protocols.async_reasoning.safety import Safety
+from hogwild.protocols.async_reasoning.state import protocol_state, restore_protocol
+
+__all__ = [
+    "FOLDING",
+    "POLICIES",
+    "THINKER_AND_WRITER",
+    "THINKER_ONLY",
+    "WAITING",
+    "WRITER_ONLY",
+    "Arrangement",
+    "AsyncReasoningProtocol",
+    "Inbox",
+    "Policy",
+    "Safety",
+    "make_policy",
+    "protocol_state",
+    "restore_protocol",
+]

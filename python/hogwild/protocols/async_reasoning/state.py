@@ -1,0 +1,106 @@
+"""A run of asynchronous reasoning as JSON values, and back: for forks and snapshots in the middle of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from hogwild.engine.sampling import SamplingParams
+from hogwild.prompting import AsyncPrompts, StepRule
+from hogwild.protocols.async_reasoning.inbox import Push
+from hogwild.protocols.async_reasoning.modes import THINKER, WRITER
+from hogwild.protocols.async_reasoning.policies import Ask, make_policy
+from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
+from hogwild.protocols.async_reasoning.safety import Safety
+
+_OPTIONS = (
+    "max_forwards",
+    "max_thoughts",
+    "turns",
+    "earlier_thoughts",
+    "summary_tokens",
+    "hold_after_interrupt",
+)
+_STATE = (
+    "mode",
+    "_forwards",
+    "_thoughts",
+    "_in_mode",
+    "_hold",
+    "_forced",
+    "_finishing",
+    "_prefilled",
+    "_broken_off",
+)
+_STREAMS = ("_thinker", "_writer", "_input", "_summary")
+
+
+def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
+    """Everything that `restore_protocol` needs beside the blocks and the tokenizer.
+
+    Take it between forwards, when all that was fed is written. Interruptions and the like that nobody has
+    heard yet are not part of it; texts that were pushed are.
+    """
+    pushed = [message for message in protocol.inbox.peek() if isinstance(message, Push)]
+    return {
+        "problem": protocol.problem,
+        "arrangement": protocol.arrangement.name,
+        "prompts": asdict(protocol.prompts),
+        "policy": [protocol.policy.name, protocol.policy.settings(), protocol.policy.state()],
+        "safety": None if protocol.safety is None else protocol.safety.to_dict(),
+        "rule": asdict(protocol._rule),
+        "end_tokens": sorted(protocol._end_tokens),
+        "samplings": [protocol._samplings[worker].to_dict() for worker in (THINKER, WRITER)],
+        "options": {name: getattr(protocol, name) for name in _OPTIONS},
+        "state": {name: getattr(protocol, name) for name in _STATE},
+        "elapsed": protocol._clock() - protocol._began,
+        "ask": None if protocol._ask is None else asdict(protocol._ask),
+        "streams": {name: getattr(protocol, name).to_dict() for name in _STREAMS},
+        "operations": [list(operation) for operation in protocol._operations],
+        "pushed": [push.to_dict() for push in [*protocol._deferred, *pushed]],
+    }
+
+
+def restore_protocol(
+    state: dict[str, Any], tokenizer: Any, seed: int | None = None
+) -> AsyncReasoningProtocol:
+    """A protocol that goes on where `state` was taken, with blocks that hold what they held then.
+
+    Args:
+        state: from `protocol_state`.
+        tokenizer: that of the same model.
+        seed: for other random draws from here on; None: the same.
+    """
+    samplings = [SamplingParams(**settings) for settings in state["samplings"]]
+    if seed is not None:
+        samplings = [replace(sampling, seed=seed) for sampling in samplings]
+    name, settings, policy_state = state["policy"]
+    protocol = AsyncReasoningProtocol(
+        state["problem"],
+        tokenizer,
+        make_policy(name, **settings),
+        arrangement=state["arrangement"],
+        prompts=_prompts(state["prompts"]),
+        sampling=samplings[0],
+        writer_sampling=samplings[1],
+        end_tokens=state["end_tokens"],
+        rule=StepRule(**state["rule"]),
+        safety=None if state["safety"] is None else Safety(**state["safety"]),
+        **state["options"],
+    )
+    protocol.policy.load_state(policy_state)
+    for attribute, value in state["state"].items():
+        setattr(protocol, attribute, value)
+    protocol._began -= state["elapsed"]
+    protocol._ask = None if state["ask"] is None else Ask(**state["ask"])
+    for attribute, values in state["streams"].items():
+        getattr(protocol, attribute).load_dict(values)
+    protocol._deferred = [Push.from_dict(values) for values in state["pushed"]]
+    protocol._operations.extend(tuple(operation) for operation in state["operations"])
+    protocol._restored = True
+    return protocol
+
+
+def _prompts(values: dict[str, Any]) -> AsyncPrompts:
+    texts = {name: value if isinstance(value, str) else tuple(value) for name, value in values.items()}
+    return AsyncPrompts(**texts)
