@@ -80,7 +80,10 @@ def expected_view(run: Run, reader: Reader, worker: str) -> str:
     unwritten = len(stream.queue)
     seen = TOKENIZER.decode(reader.ids(other)[: len(reader.ids(other)) - unwritten])
     if worker == "writer":
-        return opening + given + seen + prompts.writer_split + own["writer"]
+        split = (
+            prompts.writer_split if run.protocol._split_written else ""
+        )  # sequential methods write it late
+        return opening + given + seen + split + own["writer"]
     if shared:
         return opening + given + own["thinker"]
     return opening + given + seen + prompts.thinker_split + own["thinker"]
@@ -167,8 +170,6 @@ def every_sampled_token_was_said_once(run: Run, interrupted: bool) -> None:
 
 def fork_goes_on_alike(run: Run) -> None:
     """A fork, and a fork of that, say what the run will say, and leave it alone."""
-    if run.protocol.inbox.peek():
-        return  # interruptions that nobody has heard are not part of a state
     before, blocks = list(run.events), dict(run.store.blocks)
     first = run.fork()
     second = first.fork()

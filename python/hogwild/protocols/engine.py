@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from hogwild.engine.checks import check_integer
 from hogwild.engine.core import EngineCore
 from hogwild.engine.sampling import SamplingParams
+from hogwild.protocols.async_reasoning import AsyncReasoningProtocol, Policy, ThinkSession, make_thinking
+from hogwild.protocols.async_reasoning.turnstile import Turnstile
 from hogwild.protocols.collaboration import CollaborationProtocol
 from hogwild.protocols.result import CollaborationResult
 
@@ -18,6 +21,10 @@ class Engine(EngineCore):
     See `EngineCore` for the arguments, and for `stream`, `run`, `open` and `forward`, which take any
     protocol.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._turnstile = Turnstile()
 
     def collaboration(
         self,
@@ -47,10 +54,7 @@ class Engine(EngineCore):
             seed: of the workers' random draws.
             options: further arguments of `CollaborationProtocol`.
         """
-        check_integer("seed", seed)
-        published = getattr(self.model, "generation_config", None)
-        sampling = SamplingParams.from_generation_config(
-            published,
+        sampling = self._sampling(
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
@@ -59,8 +63,7 @@ class Engine(EngineCore):
             forbidden_tokens=forbidden_tokens,
             seed=seed,
         )
-        ends = getattr(published, "eos_token_id", None)
-        options.setdefault("end_tokens", [ends] if isinstance(ends, int) else list(ends or ()))
+        options.setdefault("end_tokens", self._end_tokens())
         return CollaborationProtocol(
             problem, self.tokenizer, workers, layout, max_forwards=max_forwards, sampling=sampling, **options
         )
@@ -78,3 +81,77 @@ class Engine(EngineCore):
         return CollaborationResult.from_events(
             self.stream(self.collaboration(problem, workers, layout, **options))
         )
+
+    def thinking(
+        self,
+        problem: str,
+        method: str = "async",
+        policy: str | Policy | None = None,
+        *,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        forbidden_tokens: Sequence[int] | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> AsyncReasoningProtocol:
+        """The protocol that `think` runs, for `stream`, `run` and `open`.
+
+        Args:
+            problem: what the user asks.
+            method: "async": a thinker and a writer at the same time. The baselines "think": all thoughts, then
+                the answer; "no-think": the answer at once.
+            policy: when the writer speaks, for "async": a name of `POLICIES`, or a policy; by default "probe".
+            temperature, top_p, top_k, min_p, repetition_penalty, forbidden_tokens: of both streams, see
+                `SamplingParams`; None takes the setting that the model was published with.
+            seed: of the random draws.
+            options: further arguments of `AsyncReasoningProtocol`.
+        """
+        sampling = self._sampling(
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            forbidden_tokens=forbidden_tokens,
+            seed=seed,
+        )
+        options.setdefault("end_tokens", self._end_tokens())
+        options.setdefault("sampling", sampling)
+        return make_thinking(problem, self.tokenizer, method, policy, **options)
+
+    def think(self, problem: str, method: str = "async", **options: Any) -> ThinkSession:
+        """Think about `problem` and answer it at the same time, while the user may speak.
+
+        Takes the arguments of `thinking`.
+
+        Returns:
+            A session. `for event in session` (or `async for`) runs it; `session.result()` runs it to its end.
+        """
+        return ThinkSession.open(self, self._turnstile, self.thinking(problem, method, **options))
+
+    def restore(self, path: str | os.PathLike[str], seed: int | None = None) -> ThinkSession:
+        """A session that goes on where `ThinkSession.snapshot` wrote it to a file.
+
+        Args:
+            path: the file.
+            seed: for other random draws from there on; None: the same.
+
+        Raises:
+            BlockError: not such a file, or one of another model or page size.
+            PoolExhausted: the pool has no room for it.
+        """
+        return ThinkSession.restore(self, self._turnstile, path, seed)
+
+    def _sampling(self, seed: int, **settings: Any) -> SamplingParams:
+        """The model's own settings, some of them replaced."""
+        check_integer("seed", seed)
+        published = getattr(self.model, "generation_config", None)
+        return SamplingParams.from_generation_config(published, seed=seed, **settings)
+
+    def _end_tokens(self) -> list[int]:
+        """Ids that end a text, as the model was published with."""
+        ends = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        return [ends] if isinstance(ends, int) else list(ends or ())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from hogwild.errors import SessionFinishedError
 
@@ -22,15 +21,6 @@ class Push:
     tokens: tuple[int, ...]
     to: str = "input"
     at: str = "now"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**asdict(self), "tokens": list(self.tokens)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Push:
-        """Undo `to_dict`."""
-        return cls(**{**values, "tokens": tuple(values["tokens"])})
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,7 @@ class AsyncReasoningProtocol(Protocol):
         self._forced = self._finishing = self._prefilled = False
         self._broken_off = False  # the answer of the turn that is over was not heard to its end
         self._answer_ended = False  # the writer has just ended; it may yet go on
+        self._split_written = not self.policy.in_order
         self._ask: Ask | None = None
         self._deferred: list[Push] = []
         self._operations: deque[tuple[str, ...]] = deque()
@@ -316,12 +317,7 @@ class AsyncReasoningProtocol(Protocol):
 
     def listen(self) -> list[Event]:
         self._run_operations()
-        while not self.finished and (messages := self.inbox.take()):
-            for index, message in enumerate(messages):
-                if self.finished:
-                    self._lose(messages[index:])
-                    break
-                self._hear(message)
+        self._hear_all()
         if not self.finished:
             self._apply_ready()
         self._run_operations()
@@ -356,6 +352,7 @@ class AsyncReasoningProtocol(Protocol):
         if ask is None or ask.in_stream or not ask.alone:
             if self._input.queue:
                 plan.append(("input", Feed(THINKER, self._input.queue, self.arrangement.input, sample=False)))
+            plan.extend(self._plan_split())
             plan.extend(item for stream in self._streams.values() for item in self._plan_stream(stream))
         if ask is not None and not ask.in_stream:
             plan.append(("side", self._side_feed(ask, plan)))
@@ -369,6 +366,8 @@ class AsyncReasoningProtocol(Protocol):
         pieces[blocks.WRITER_SPLIT] = self._encoded.writer_split
         pieces[blocks.INPUT] = self._input.queue
         pieces[blocks.THOUGHTS], pieces[blocks.ANSWER] = self._thinker.queue[:-1], self._writer.queue[:-1]
+        if self.policy.in_order:  # they are written when the thoughts have ended
+            pieces[blocks.WRITER_SPLIT] = pieces[blocks.ANSWER] = ()
         places = self.arrangement.prefill()
         if self.turns and self.earlier_thoughts != "kept":
             folded = self.earlier_thoughts == "folded"
@@ -379,6 +378,15 @@ class AsyncReasoningProtocol(Protocol):
             for what, view in places
             if pieces[what]
         ]
+
+    def _plan_split(self) -> list[tuple[str, Feed]]:
+        """What stands before the answer, where it is only written once the thoughts have ended."""
+        split = self._encoded.writer_split
+        if self._split_written or not split or WRITER not in ACTIVE[self.mode]:
+            return []
+        seen = self.arrangement.writer.blocks
+        view = ViewSpec(seen[: seen.index(blocks.WRITER_SPLIT) + 1], blocks.WRITER_SPLIT)
+        return [("split", Feed(WRITER, split, view, sample=False))]
 
     def _view(self, stream: Stream) -> ViewSpec:
         return self.arrangement.thinker if stream is self._thinker else self.arrangement.writer
@@ -397,6 +405,8 @@ class AsyncReasoningProtocol(Protocol):
         if worker in ACTIVE[self.mode]:
             entropy = stream is self._writer and self._may_pause and self.policy.wants_entropy
             return [(worker, Feed(worker, tokens, view, entropy=entropy))]
+        if self.policy.in_order:
+            return []
         if stream.ends_with_a_push and not (self._ask is not None and self._ask.question == "unsure"):
             return [self._flush(stream)] if tokens else []  # others are to see all of it
         if len(tokens) > 1:  # inserted while it is silent; the last one waits until it goes on
@@ -443,6 +453,8 @@ class AsyncReasoningProtocol(Protocol):
             self._store.clear(blocks.SIDE)
         elif what == "input":
             self._input.written += len(feed.tokens)
+        elif what == "split":
+            self._split_written = True
         elif what == "summary":
             self._summary.written += len(feed.tokens)
         elif what in self._streams:
@@ -456,7 +468,7 @@ class AsyncReasoningProtocol(Protocol):
         self._prefilled = True
         self._input.written = len(self._input.said)
         for stream in self._streams.values():
-            stream.written = len(stream.said) - 1
+            stream.written = self._store.length(stream.block)
         for stub in self.arrangement.stubs:
             self._store.drop(stub)
 
@@ -627,6 +639,14 @@ class AsyncReasoningProtocol(Protocol):
 
     # ------------------------------------------------------------------ listening
 
+    def _hear_all(self) -> None:
+        messages = self.inbox.take()
+        for index, message in enumerate(messages):
+            if self.finished:
+                self._lose(messages[index:])
+                return
+            self._hear(message)
+
     def _hear(self, message: Message) -> None:
         if isinstance(message, Push):
             self._deferred.append(message)
@@ -742,9 +762,9 @@ class AsyncReasoningProtocol(Protocol):
         self._answer_ended = True
         before = len(self._told)
         while not self.finished:
-            for message in self.inbox.take():
-                self._hear(message)
-            self._apply_ready(all_of_them=True)
+            self._hear_all()
+            if not self.finished:
+                self._apply_ready(all_of_them=True)
             went_on = any(isinstance(event, (InputEvent, RollbackEvent)) for event in self._told[before:])
             if self.finished or went_on:
                 break
@@ -790,11 +810,11 @@ class AsyncReasoningProtocol(Protocol):
 
     def _open_turn(self, push: Push) -> None:
         """Move the last turn to the history, and begin the next with what the user said."""
-        self._operations.extend(closing_operations(self.earlier_thoughts))
+        self._operations.extend(closing_operations(self.earlier_thoughts, self.policy.in_order))
         for stream in (self._input, *self._streams.values(), self._summary):
             stream.clear()
         lead = self._encoded.interrupted if self._broken_off else ()
-        self._broken_off = False
+        self._broken_off, self._split_written = False, not self.policy.in_order
         self._input.say((*lead, *self._encoded.next_turn), "inserted")
         self._input.say(push.tokens, "pushed")
         self._told.append(InputEvent(text=push.text))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 from hogwild.engine.sampling import SamplingParams
 from hogwild.prompting import AsyncPrompts, StepRule
-from hogwild.protocols.async_reasoning.inbox import Push
+from hogwild.protocols.async_reasoning.inbox import Cancel, Finish, Interrupt, Message, Push
 from hogwild.protocols.async_reasoning.modes import THINKER, WRITER
 from hogwild.protocols.async_reasoning.policies import Ask, make_policy
 from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
@@ -31,17 +32,22 @@ _STATE = (
     "_finishing",
     "_prefilled",
     "_broken_off",
+    "_split_written",
 )
+_OTHER_MESSAGES: dict[str, Callable[..., Message]] = {
+    "Interrupt": Interrupt,
+    "Finish": Finish,
+    "Cancel": Cancel,
+}
 _STREAMS = ("_thinker", "_writer", "_input", "_summary")
 
 
 def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
     """Everything that `restore_protocol` needs beside the blocks and the tokenizer.
 
-    Take it between forwards, when all that was fed is written. Interruptions and the like that nobody has
-    heard yet are not part of it; texts that were pushed are.
+    Take it between forwards, when all that was fed is written. What came from outside and was not heard yet
+    is part of it.
     """
-    pushed = [message for message in protocol.inbox.peek() if isinstance(message, Push)]
     return {
         "problem": protocol.problem,
         "arrangement": protocol.arrangement.name,
@@ -57,7 +63,8 @@ def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
         "ask": None if protocol._ask is None else asdict(protocol._ask),
         "streams": {name: getattr(protocol, name).to_dict() for name in _STREAMS},
         "operations": [list(operation) for operation in protocol._operations],
-        "pushed": [push.to_dict() for push in [*protocol._deferred, *pushed]],
+        "deferred": [asdict(push) for push in protocol._deferred],
+        "inbox": [[type(message).__name__, asdict(message)] for message in protocol.inbox.peek()],
     }
 
 
@@ -95,12 +102,20 @@ def restore_protocol(
     protocol._ask = None if state["ask"] is None else Ask(**state["ask"])
     for attribute, values in state["streams"].items():
         getattr(protocol, attribute).load_dict(values)
-    protocol._deferred = [Push.from_dict(values) for values in state["pushed"]]
+    protocol._deferred = [_push(values) for values in state["deferred"]]
+    for kind, values in state["inbox"]:
+        protocol.inbox.put(_push(values) if kind == "Push" else _OTHER_MESSAGES[kind](**values))
     protocol._operations.extend(tuple(operation) for operation in state["operations"])
     protocol._restored = True
     return protocol
 
 
+def _push(values: dict[str, Any]) -> Push:
+    return Push(**{**values, "tokens": tuple(values["tokens"])})
+
+
 def _prompts(values: dict[str, Any]) -> AsyncPrompts:
-    texts = {name: value if isinstance(value, str) else tuple(value) for name, value in values.items()}
+    texts: dict[str, Any] = {
+        name: value if isinstance(value, str) else tuple(value) for name, value in values.items()
+    }
     return AsyncPrompts(**texts)

@@ -16,7 +16,7 @@ from hogwild.protocols.async_reasoning.arrangement import (
 EARLIER_THOUGHTS = ("kept", "folded", "dropped")
 
 
-def closing_operations(earlier_thoughts: str) -> list[tuple[str, ...]]:
+def closing_operations(earlier_thoughts: str, in_order: bool = False) -> list[tuple[str, ...]]:
     """Block operations that move a turn to the end of the history, in the order in which the writer sees it.
 
     Nothing is computed anew: keys are rotated to their new places. Afterwards the blocks of the turn are
@@ -25,13 +25,15 @@ def closing_operations(earlier_thoughts: str) -> list[tuple[str, ...]]:
     Args:
         earlier_thoughts: "kept": input, thoughts, answer. "folded": the thoughts' summary in their place.
             "dropped": input and answer only.
+        in_order: what stands between thoughts and answer is written anew in every turn.
     """
     middle = {
         "kept": [("move", THOUGHTS), ("copy", WRITER_SPLIT)],
         "folded": [("copy", REPLY), ("move", SUMMARY), ("copy", WRITER_SPLIT)],
         "dropped": [("copy", REPLY)],
     }[earlier_thoughts]
-    return [("move", INPUT), *middle, ("move", ANSWER), ("clear", THOUGHTS), ("clear", SUMMARY)]
+    emptied = [THOUGHTS, SUMMARY, *([WRITER_SPLIT] if in_order else [])]
+    return [("move", INPUT), *middle, ("move", ANSWER), *(("clear", block) for block in emptied)]
 
 
 def run_operation(store: BlockStore, operation: tuple[str, ...]) -> None:

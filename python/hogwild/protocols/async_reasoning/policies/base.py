@@ -79,6 +79,8 @@ class Policy(ABC):
         name: what it is called on the command line and in traces.
         first_mode: the mode in which a turn begins.
         forbids_closing: whether the thinker may not end its thoughts. If it may, the run is writer_only then.
+        in_order: whether the answer begins only when the thoughts have ended, so that nothing of it needs to
+            be written before.
         longest_silence: so many forwards after the writer last wrote it goes on, whatever the policy says,
             until the end of a paragraph at least. None: it can be silent for ever.
     """
@@ -86,6 +88,7 @@ class Policy(ABC):
     name: ClassVar[str]
     first_mode: ClassVar[str] = THINKER_ONLY
     forbids_closing: ClassVar[bool] = False
+    in_order: ClassVar[bool] = False
 
     longest_silence: int | None = LONGEST_SILENCE
 

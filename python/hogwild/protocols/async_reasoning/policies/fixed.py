@@ -50,6 +50,7 @@ class ThinkFirstPolicy(Policy):
     """Think, then answer: the writer is silent until the thinker ends its thoughts. A baseline."""
 
     name: ClassVar[str] = "think-first"
+    in_order: ClassVar[bool] = True
 
     longest_silence: int | None = None
 
@@ -63,6 +64,7 @@ class NoThinkingPolicy(Policy):
 
     name: ClassVar[str] = "no-thinking"
     first_mode: ClassVar[str] = WRITER_ONLY
+    in_order: ClassVar[bool] = True
 
     longest_silence: int | None = None
 

@@ -1,0 +1,260 @@
+"""A running conversation: its events, and what can be said to it meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from hogwild.cache import BlockSet, load_blocks, read_note, save_blocks
+from hogwild.engine.events import Event
+from hogwild.engine.session import Session
+from hogwild.errors import BlockError, SessionFinishedError
+from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
+from hogwild.protocols.async_reasoning.result import ThinkResult
+from hogwild.protocols.async_reasoning.state import protocol_state, restore_protocol
+from hogwild.protocols.async_reasoning.turnstile import Turnstile
+
+if TYPE_CHECKING:
+    from hogwild.engine.core import EngineCore
+
+_PATIENCE = 0.1  # seconds to wait for input at a time
+
+
+class ThinkSession:
+    """Asynchronous reasoning on an engine, forward by forward as its events are read.
+
+    Iterate over it, with `for` or with `async for`, to run it to its end. Meanwhile any thread may `push`,
+    `interrupt`, `finish` and `cancel`. With several turns it waits for the next one where an answer has ended;
+    `turn` stops there instead. Sessions of one engine take turns, a forward each. When it has ended, its pages
+    are free again; `close` ends it before.
+
+    Attributes:
+        protocol: the protocol that runs.
+    """
+
+    def __init__(self, engine: EngineCore, turnstile: Turnstile, session: Session) -> None:
+        assert isinstance(session.protocol, AsyncReasoningProtocol)
+        self.protocol: AsyncReasoningProtocol = session.protocol
+        self._engine, self._turnstile, self._session = engine, turnstile, session
+        self._events: deque[Event] = deque(session.take_events())
+        self._all: list[Event] = []  # for `result`
+
+    @classmethod
+    def open(cls, engine: EngineCore, turnstile: Turnstile, protocol: AsyncReasoningProtocol) -> ThinkSession:
+        """A session of `engine` that runs `protocol`."""
+        with turnstile:
+            return cls(engine, turnstile, engine.open(protocol))
+
+    def __enter__(self) -> ThinkSession:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ThinkSession({self._session!r}, mode {self.protocol.mode})"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended; there may be events left to read."""
+        return self._session.finished
+
+    @property
+    def mode(self) -> str:
+        """The protocol's mode."""
+        return self.protocol.mode
+
+    # ------------------------------------------------------------------ from any thread
+
+    def push(self, text: str, to: str = "input", at: str = "now") -> None:
+        """Say something to it; see `AsyncReasoningProtocol.push`."""
+        self._check_running()
+        self.protocol.push(text, to, at)
+
+    def interrupt(self, character: int | None = None, *, seconds: float | None = None) -> None:
+        """Break the answer off; see `AsyncReasoningProtocol.interrupt`."""
+        self._check_running()
+        self.protocol.interrupt(character, seconds=seconds)
+
+    def finish(self) -> None:
+        """End the thoughts, then the answer; see `AsyncReasoningProtocol.finish`."""
+        self._check_running()
+        self.protocol.finish()
+
+    def cancel(self) -> None:
+        """End it before its next forward; nothing happens if it has ended."""
+        self.protocol.cancel()
+
+    def close(self) -> None:
+        """End it, if it runs, and give its pages back. May be called again."""
+        self.protocol.cancel()
+        with self._turnstile:
+            self._session.close()
+
+    # ------------------------------------------------------------------ events
+
+    def __iter__(self) -> Iterator[Event]:
+        while (events := self._next_events(None)) is not None:
+            yield from events
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while (events := await asyncio.to_thread(self._next_events, _PATIENCE)) is not None:
+            for event in events:
+                yield event
+
+    def turn(self) -> Iterator[Event]:
+        """Events up to where it waits for the user's next turn, or to its end."""
+        while (events := self._next_events(0.0)) is not None:
+            yield from events
+            if not events and self.protocol.waiting:
+                return
+
+    def result(self) -> ThinkResult:
+        """Run it to its end, without waiting for a next turn; what came of it.
+
+        Raises:
+            HogwildError, or whatever ended it: after it has ended with an error.
+        """
+        for _ in self.turn():
+            pass
+        if not self.finished:
+            self.finish()
+            for _ in self:
+                pass
+        return ThinkResult.from_events(self._all)
+
+    def _next_events(self, patience: float | None) -> list[Event] | None:
+        """Events of the next forward.
+
+        Args:
+            patience: seconds to wait for input where it waits for some; None: as long as it takes.
+
+        Returns:
+            None at the end; an empty list where nothing came in time.
+        """
+        while True:
+            with self._turnstile:
+                events = self._take_events()
+                if not events:
+                    if self._session.closed:
+                        return None
+                    if self._session.finished:
+                        self._session.close()
+                        self._raise_error()
+                        return None
+                    self._forward()
+                    events = self._take_events()
+            if events:
+                return events
+            if self.protocol.waiting and not self.protocol.inbox.wait(patience):
+                return []
+
+    def _take_events(self) -> list[Event]:
+        events = [*self._events, *self._session.take_events()]
+        self._events.clear()
+        self._all.extend(events)
+        return events
+
+    def _forward(self) -> None:
+        for _, events in self._engine.forward([self._session]):
+            self._events.extend(events)
+
+    def _raise_error(self) -> None:
+        if self._session.error is not None:
+            raise self._session.error
+
+    def _check_running(self) -> None:
+        if self._session.finished:
+            raise SessionFinishedError(f"{self._session.name}: the session has ended")
+
+    # ------------------------------------------------------------------ copies
+
+    def fork(self, seed: int | None = None) -> ThinkSession:
+        """A session that goes on from here by itself, on copies of the blocks that share their pages.
+
+        Args:
+            seed: for other random draws than those of this session; None: the same, until something differs.
+
+        Raises:
+            SessionFinishedError: it has ended.
+        """
+        with self._turnstile:
+            self._settle()
+            state, samplers = protocol_state(self.protocol), self._session.sampler_states()
+            return self._go_on(
+                self._engine, self._turnstile, state, samplers, self._session.blocks.copy(), seed
+            )
+
+    def snapshot(self, path: str | os.PathLike[str]) -> None:
+        """Write all of it to a file, for `restore`; it goes on itself.
+
+        Raises:
+            SessionFinishedError: it has ended.
+            OSError: the file cannot be written.
+        """
+        with self._turnstile:
+            self._settle()
+            note = {
+                "format": "hogwild-think-1",
+                "protocol": protocol_state(self.protocol),
+                "samplers": self._session.sampler_states(),
+            }
+            blocks = self._session.blocks
+            save_blocks(path, {name: blocks[name] for name in blocks}, note=json.dumps(note))
+
+    @classmethod
+    def restore(
+        cls,
+        engine: EngineCore,
+        turnstile: Turnstile,
+        path: str | os.PathLike[str],
+        seed: int | None = None,
+    ) -> ThinkSession:
+        """A session that goes on where `snapshot` was taken, on an engine with the same model.
+
+        Raises:
+            BlockError: not such a file, or one of another model or page size.
+            PoolExhausted: the pool has no room for it.
+        """
+        note = json.loads(read_note(path) or "{}")
+        if note.get("format") != "hogwild-think-1":
+            raise BlockError(
+                f"path: {os.fspath(path)} holds blocks, but no session of asynchronous reasoning"
+            )
+        device = engine.model.get_input_embeddings().weight.device
+        with turnstile:
+            blocks = BlockSet(engine.pool)
+            for name, block in load_blocks(path, engine.pool, device).items():
+                blocks.put(name, block)
+            return cls._go_on(engine, turnstile, note["protocol"], note["samplers"], blocks, seed)
+
+    @classmethod
+    def _go_on(
+        cls,
+        engine: EngineCore,
+        turnstile: Turnstile,
+        state: dict[str, Any],
+        samplers: dict[str, dict[str, Any]],
+        blocks: BlockSet,
+        seed: int | None,
+    ) -> ThinkSession:
+        try:
+            session = engine.open(restore_protocol(state, engine.tokenizer, seed), blocks=blocks)
+        except BaseException:
+            blocks.free()
+            raise
+        if seed is not None:
+            samplers = {worker: {**values, "draws": 0} for worker, values in samplers.items()}
+        session.load_sampler_states(samplers)
+        return cls(engine, turnstile, session)
+
+    def _settle(self) -> None:
+        """Bring it to where all that was fed is written: a long prompt takes several forwards."""
+        self._check_running()
+        while not self._session.is_between_feeds:
+            self._forward()
+            self._check_running()

@@ -1,0 +1,50 @@
+"""The demo model in fp32: the notebook's loop written by hand and the protocol give the same tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from by_hand import think_and_write
+
+import hogwild
+from hogwild.engine import TokenEvent
+from hogwild.models import loading
+from hogwild.prompting import StepRule, async_prompts
+
+pytestmark = [pytest.mark.demo, pytest.mark.slow]
+
+PROBLEM = "A shop sells 12 pens on Monday and 30 on Tuesday. How many are that, and how many are left of 50?"
+FORWARDS = 100
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return hogwild.Engine(*loading.load("demo", device="cpu", dtype="float32"))
+
+
+def test_loop_by_hand_equals_the_protocol(engine):
+    # without stop texts, which the notebook has not, and with questions that make a base model change its mind
+    prompts = replace(
+        async_prompts(engine.tokenizer),
+        stop=(),
+        thinker_question="\n\nIs 1 + 1 = 2? yes\nIs 2 + 2 = 4? yes\nIs 3 + 3 = 6?",
+        writer_question="\n\nIs 1 + 1 = 3? no\nIs 2 + 2 = 5? no\nIs 3 + 3 = 7?",
+    )
+    rule = StepRule(separator="\n", sentence_ends=".:?!=0123456789")
+    options = {"temperature": 0.0, "prompts": prompts, "rule": rule, "max_forwards": FORWARDS}
+    session = engine.think(PROBLEM, policy="in-stream", **options)
+    end_tokens = session.protocol._end_tokens
+    events = list(session)
+    written, modes = think_and_write(
+        engine.model, engine.tokenizer, prompts, PROBLEM, rule, FORWARDS, end_tokens
+    )
+    assert len(modes) > 3, "the loop must have changed its mode"
+    assert [event.mode for event in events if event.type == "mode"] == modes
+    for worker, tokens in written.items():
+        said = [
+            event.token
+            for event in events
+            if isinstance(event, TokenEvent) and event.worker == worker and event.source == "sampled"
+        ]
+        assert said == tokens
