@@ -15,7 +15,7 @@ from hogwild.prompting import StepRule, async_prompts
 pytestmark = [pytest.mark.demo, pytest.mark.slow]
 
 PROBLEM = "A shop sells 12 pens on Monday and 30 on Tuesday. How many are that, and how many are left of 50?"
-FORWARDS = 100
+FORWARDS = 64
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def test_loop_by_hand_equals_the_protocol(engine):
         async_prompts(engine.tokenizer),
         stop=(),
         thinker_question="\n\nIs 1 + 1 = 2? yes\nIs 2 + 2 = 4? yes\nIs 3 + 3 = 6?",
-        writer_question="\n\nIs 1 + 1 = 3? no\nIs 2 + 2 = 5? no\nIs 3 + 3 = 7?",
+        writer_question="\n\nIs fire cold? no\nIs ice hot? no\nIs night bright? no\nIs it?",
     )
-    rule = StepRule(separator="\n", sentence_ends=".:?!=0123456789")
+    rule = StepRule(separator="\n", sentence_ends=".:?!=0123456789s")
     options = {"temperature": 0.0, "prompts": prompts, "rule": rule, "max_forwards": FORWARDS}
     session = engine.think(PROBLEM, policy="in-stream", **options)
     end_tokens = session.protocol._end_tokens

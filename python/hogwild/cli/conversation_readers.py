@@ -27,9 +27,9 @@ class LiveConversation(LiveReader):
     """
 
     def __init__(self, console: Console, line: Line | None, thoughts: bool) -> None:
-        super().__init__(console)
         self.conversation = ConversationState()
         self._line, self._thoughts = line, thoughts
+        super().__init__(console)
 
     def read(self, event: Event) -> None:
         with self._lock:

@@ -174,8 +174,8 @@ def think(request: ThinkRequest) -> str:
         with Preparation(Console(stderr=True)) as preparation:
             check(request)
             engine = _make_engine(request, preparation)
-        lines = iter(()) if request.problem is not None and not request.turns else _lines(typing)
-        problem = request.problem if request.problem is not None else next(lines, None)
+        lines = _lines(request)
+        problem = request.problem if request.problem is not None else _first(lines, typing)
         if problem is None:
             raise ValueError("MESSAGE: expected some text, got none")
         session = stack.enter_context(_open(engine, request, problem))
@@ -205,12 +205,19 @@ def _run(session: ThinkSession, speaker: Speaker, reader: Reader, trace: TraceRe
     return ending
 
 
-def _lines(typing: bool) -> Iterator[str]:
-    """Turns from stdin, a line each."""
+def _lines(request: ThinkRequest) -> Iterator[str]:
+    """Turns from stdin, a line each; none where there is only one turn."""
+    if not request.turns:
+        return iter(())
+    return (text for line in iter(sys.stdin.readline, "") if (text := line.strip()))
+
+
+def _first(lines: Iterator[str], typing: bool) -> str | None:
+    """The first message, where it was not given with the command."""
     if typing:
         sys.stderr.write("> ")
         sys.stderr.flush()
-    return (text for line in iter(sys.stdin.readline, "") if (text := line.strip()))
+    return next(lines, None)
 
 
 def _make_reader(request: ThinkRequest, line: Line | None) -> Reader:
