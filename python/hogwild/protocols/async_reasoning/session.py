@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from hogwild.cache import BlockSet, load_blocks, read_note, save_blocks
 from hogwild.engine.events import Event
 from hogwild.engine.session import Session
-from hogwild.errors import BlockError, SessionFinishedError
+from hogwild.errors import BlockError, SessionFinishedError, UnknownNameError
+from hogwild.protocols.async_reasoning.modes import THINKER
 from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
 from hogwild.protocols.async_reasoning.result import ThinkResult
 from hogwild.protocols.async_reasoning.state import protocol_state, restore_protocol
@@ -41,6 +42,7 @@ class ThinkSession:
         self.protocol: AsyncReasoningProtocol = session.protocol
         self._engine, self._turnstile, self._session = engine, turnstile, session
         self._events: deque[Event] = deque(session.take_events())
+        self._ready: deque[Event] = deque()  # to be read next
         self._all: list[Event] = []  # for `result`
 
     @classmethod
@@ -67,6 +69,21 @@ class ThinkSession:
     def mode(self) -> str:
         """The protocol's mode."""
         return self.protocol.mode
+
+    def view(self, worker: str) -> str:
+        """Text of all that the "thinker" or the "writer" sees now; empty once the session has ended.
+
+        Raises:
+            UnknownNameError: neither of them.
+        """
+        if worker not in self.protocol.workers:
+            raise UnknownNameError("worker", worker, self.protocol.workers)
+        arrangement = self.protocol.arrangement
+        spec = arrangement.thinker if worker == THINKER else arrangement.writer
+        with self._turnstile:
+            blocks = self._session.blocks
+            tokens = [] if self._session.closed else [t for name in spec.blocks for t in blocks.tokens(name)]
+        return self._engine.tokenizer.decode(tokens)
 
     # ------------------------------------------------------------------ from any thread
 
@@ -98,20 +115,30 @@ class ThinkSession:
     # ------------------------------------------------------------------ events
 
     def __iter__(self) -> Iterator[Event]:
-        while (events := self._next_events(None)) is not None:
-            yield from events
+        while True:
+            while self._ready:  # one by one: who stops in the middle goes on there the next time
+                yield self._ready.popleft()
+            if (events := self._next_events(None)) is None:
+                return
+            self._ready.extend(events)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        while (events := await asyncio.to_thread(self._next_events, _PATIENCE)) is not None:
-            for event in events:
-                yield event
+        while True:
+            while self._ready:
+                yield self._ready.popleft()
+            if (events := await asyncio.to_thread(self._next_events, _PATIENCE)) is None:
+                return
+            self._ready.extend(events)
 
     def turn(self) -> Iterator[Event]:
         """Events up to where it waits for the user's next turn, or to its end."""
-        while (events := self._next_events(0.0)) is not None:
-            yield from events
-            if not events and self.protocol.waiting:
+        while True:
+            while self._ready:
+                yield self._ready.popleft()
+            events = self._next_events(0.0)
+            if events is None or (not events and self.protocol.waiting):
                 return
+            self._ready.extend(events)
 
     def result(self) -> ThinkResult:
         """Run it to its end, without waiting for a next turn; what came of it.
