@@ -368,7 +368,8 @@ def test_many_sessions_and_many_threads(seconds):
         assert not thread.is_alive()
     for session, protocol, events in running:
         protocol.cancel()
-        events.extend(event for _, told_now in engine.forward([session]) for event in told_now)
+        while not session.finished:  # it may have rows that a full forward had no room for
+            events.extend(event for _, told_now in engine.forward([session]) for event in told_now)
         ended.append((protocol, events))
         session.close()
     assert engine.pool.used_pages == 0

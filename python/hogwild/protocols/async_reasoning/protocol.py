@@ -22,23 +22,14 @@ from hogwild.engine.events import (
     StartEvent,
 )
 from hogwild.engine.feed import Feed, Result
-from hogwild.engine.protocol import Protocol
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import BlockError, UnknownNameError
-from hogwild.prompting import AsyncPrompts, StepRule, async_prompts, encode_plain, find_boxed
+from hogwild.prompting import AsyncPrompts, StepRule, async_prompts, find_boxed
 from hogwild.protocols.async_reasoning import arrangement as blocks
 from hogwild.protocols.async_reasoning.arrangement import Arrangement, behind
 from hogwild.protocols.async_reasoning.encoded import EncodedPrompts
-from hogwild.protocols.async_reasoning.inbox import (
-    MOMENTS,
-    TARGETS,
-    Cancel,
-    Finish,
-    Inbox,
-    Interrupt,
-    Message,
-    Push,
-)
+from hogwild.protocols.async_reasoning.inbox import Finish, Interrupt, Message, Push
+from hogwild.protocols.async_reasoning.listener import Listener
 from hogwild.protocols.async_reasoning.modes import (
     ACTIVE,
     FOLDING,
@@ -67,7 +58,7 @@ HOLD_AFTER_INTERRUPT = 64  # forwards
 SUMMARY_TOKENS = 96
 
 
-class AsyncReasoningProtocol(Protocol):
+class AsyncReasoningProtocol(Listener):
     """A thinker reasons in private while a writer answers in public from the thoughts so far.
 
     Both write through the same blocks, which each of them sees in another order (`Arrangement`). A policy
@@ -97,8 +88,6 @@ class AsyncReasoningProtocol(Protocol):
 
     Attributes:
         mode: one of "thinker_only", "thinker_and_writer", "writer_only"; between turns "folding", "waiting".
-        inbox: what has come from outside.
-        undelivered: texts that were pushed but that the end of the run came before.
 
     Raises:
         ValueError, TypeError, UnknownNameError: an argument is not what it should be; it is named.
@@ -140,6 +129,7 @@ class AsyncReasoningProtocol(Protocol):
         check_integer("hold_after_interrupt", hold_after_interrupt, minimum=0)
         if earlier_thoughts not in EARLIER_THOUGHTS:
             raise UnknownNameError("treatment of earlier thoughts", earlier_thoughts, EARLIER_THOUGHTS)
+        super().__init__(tokenizer)
         self.problem, self.arrangement = problem, Arrangement(arrangement)
         self.policy = make_policy(policy)
         self.safety = None if safety is None else Safety(**safety.to_dict())
@@ -148,7 +138,7 @@ class AsyncReasoningProtocol(Protocol):
         self.turns, self.earlier_thoughts, self.summary_tokens = turns, earlier_thoughts, summary_tokens
         self.hold_after_interrupt = hold_after_interrupt
         self._rule = rule or StepRule()
-        self._tokenizer, self._encoded = tokenizer, EncodedPrompts(self.prompts, problem, tokenizer)
+        self._encoded = EncodedPrompts(self.prompts, problem, tokenizer)
         own_end = getattr(tokenizer, "eos_token_id", None)
         self._end_tokens = {*end_tokens, *(() if own_end is None else (own_end,))}
         sampling = sampling or SamplingParams()
@@ -160,8 +150,6 @@ class AsyncReasoningProtocol(Protocol):
         self._input = Stream("user", blocks.INPUT, tokenizer, self._rule)
         self._summary = Stream(THINKER, blocks.SUMMARY, tokenizer, self._rule)
         self._streams = {THINKER: self._thinker, WRITER: self._writer}
-        self.inbox = Inbox()
-        self.undelivered: tuple[str, ...] = ()
         self.mode = THINKER_ONLY
         self._forwards = self._thoughts = self._in_mode = self._hold = 0
         self._forced = self._finishing = self._prefilled = False
@@ -176,73 +164,6 @@ class AsyncReasoningProtocol(Protocol):
         )
         self._told: list[Event] = []  # events that are not out yet
         self._restored = False
-
-    # ------------------------------------------------------------------ from any thread
-
-    def push(self, text: str, to: str = "input", at: str = "now") -> None:
-        """Say something to the run while it goes on.
-
-        The token that each stream has sampled last is written first. From the next forward on both streams
-        see the text. Texts for one target take effect in the order in which they were pushed: a later one
-        that is due takes earlier ones along. Between two turns, text for the input is the next turn.
-
-        Args:
-            text: any text; what spells a control token is written in ordinary ones.
-            to: "input": the user adds to the request, and the thinker is told so. "thinker", "writer": the
-                text goes on where that stream stands, as if the stream had said it.
-            at: "now", or when the stream next ends a "sentence" or a "paragraph"; for the input, the thinker,
-                or the writer once the thoughts have ended.
-
-        Raises:
-            SessionFinishedError: the run has ended, or `finish` was called.
-            UnknownNameError: no such target or moment.
-            ValueError, TypeError: not text, no text, or text that cannot be written without control tokens.
-        """
-        if not isinstance(text, str):
-            raise TypeError(f"text: expected text, got {text!r}")
-        if not text.strip():
-            raise ValueError("text: expected some text, got none")
-        if to not in TARGETS:
-            raise UnknownNameError("target of a push", to, TARGETS)
-        if at not in MOMENTS:
-            raise UnknownNameError("moment of a push", at, MOMENTS)
-        self.inbox.put(Push(text, tuple(encode_plain(self._tokenizer, text)), to, at))
-
-    def interrupt(self, character: int | None = None, *, seconds: float | None = None) -> None:
-        """Break the answer off. The writer stops at once, what was not heard is rolled back, thinking goes on.
-
-        The writer stays silent until there is new input, or for `hold_after_interrupt` forwards; then the
-        policy decides. Before the first word of an answer this does nothing.
-
-        Args:
-            character: so many characters of the turn's public text were heard; a token that begins among them
-                is kept whole. None: that does not limit it.
-            seconds: what was written until then was heard, in seconds since the run began, as in events.
-
-        Raises:
-            SessionFinishedError: the run has ended.
-            ValueError, TypeError: not a number from 0 on.
-        """
-        if character is not None:
-            check_integer("character", character, minimum=0)
-        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float))):
-            raise TypeError(f"seconds: expected a number >= 0, got {seconds!r}")
-        if seconds is not None and not seconds >= 0:
-            raise ValueError(f"seconds: expected a number >= 0, got {seconds!r}")
-        self.inbox.put(Interrupt(character, seconds))
-
-    def finish(self) -> None:
-        """End the thoughts and let the writer end its answer; nothing more is taken in. Between turns: the end.
-
-        Raises:
-            SessionFinishedError: the run has ended.
-        """
-        self.inbox.put(Finish())
-
-    def cancel(self) -> None:
-        """End the run before the next forward; nothing happens if it has ended."""
-        if not self.inbox.closed:
-            self.inbox.put(Cancel())
 
     # ------------------------------------------------------------------ the engine's side
 
@@ -272,7 +193,7 @@ class AsyncReasoningProtocol(Protocol):
         return own.replace(forbidden_tokens=tuple(sorted({*own.forbidden_tokens, *forbidden})))
 
     def start(self, store: BlockStore) -> list[Event]:
-        self._store = store
+        self._store, self._began = store, self._clock()
         events: list[Event] = [self._start_event()]
         if self._restored:
             self._check_blocks()
@@ -633,6 +554,9 @@ class AsyncReasoningProtocol(Protocol):
         self.mode, self._in_mode = mode, 0
         if mode != THINKER_AND_WRITER:
             self._forced = False
+        if self._ask is not None and self._ask.question not in ("request", "answer"):
+            if mode == WRITER_ONLY or (self._ask.question == "unsure" and WRITER in ACTIVE[mode]):
+                self._ask = None  # there is nothing left to decide by it
         for worker in ACTIVE[mode]:
             self._make_pending(self._streams[worker])
         self._told.append(ModeEvent(mode=mode))
@@ -849,10 +773,6 @@ class AsyncReasoningProtocol(Protocol):
         self.finish_reason = reason
         self._lose([*self._deferred, *self.inbox.close()])
         self._deferred = []
-
-    def _lose(self, messages: Sequence[Message]) -> None:
-        texts = [message.text for message in messages if isinstance(message, Push)]
-        self.undelivered = (*self.undelivered, *texts)
 
 
 def _probability(logprob: float) -> float:

@@ -59,7 +59,6 @@ def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
         "samplings": [protocol._samplings[worker].to_dict() for worker in (THINKER, WRITER)],
         "options": {name: getattr(protocol, name) for name in _OPTIONS},
         "state": {name: getattr(protocol, name) for name in _STATE},
-        "elapsed": protocol._clock() - protocol._began,
         "ask": None if protocol._ask is None else asdict(protocol._ask),
         "streams": {name: getattr(protocol, name).to_dict() for name in _STREAMS},
         "operations": [list(operation) for operation in protocol._operations],
@@ -98,7 +97,6 @@ def restore_protocol(
     protocol.policy.load_state(policy_state)
     for attribute, value in state["state"].items():
         setattr(protocol, attribute, value)
-    protocol._began -= state["elapsed"]
     protocol._ask = None if state["ask"] is None else Ask(**state["ask"])
     for attribute, values in state["streams"].items():
         getattr(protocol, attribute).load_dict(values)

@@ -142,8 +142,8 @@ class Stream:
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        said = [[s.token, s.text, s.source, s.time] for s in self.said]
+        """As JSON values; the times are left out, since whoever goes on counts from when it began."""
+        said = [[s.token, s.text, s.source] for s in self.said]
         return {"said": said, "written": self.written, "closed": self.closed}
 
     def load_dict(self, values: dict[str, Any]) -> None:
