@@ -446,3 +446,17 @@ def test_texts_of_many_threads_arrive_once_and_each_threads_in_order():
             expected = own[start::3]
             assert [text for text in heard if text in expected] == expected
     assert all(run.view("writer").count(text) == 1 for own in texts for text in own)
+
+
+def test_input_that_was_not_written_when_a_turn_ended_is_written_then():
+    run = Run(make(make_policy("probe", every=3, ride=False), turns=True), LONG, "xyz")
+    while run.protocol._ask is None:
+        run.forwards(1)
+    run.protocol.push("late")
+    run.protocol.max_forwards = run.protocol._forwards + 1  # the forward of the question is the turn's last
+    while not run.protocol.waiting:
+        run.forwards(1)
+    assert run.block("input") == "\n\nlate"
+    run.protocol.push("Next")
+    run.forwards(1)
+    assert run.block("history").startswith("\n\nlate<turn><think>") and run.block("input") == "<turn>Next"

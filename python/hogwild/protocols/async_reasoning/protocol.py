@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from hogwild.cache.store import BlockStore
-from hogwild.cache.view import ViewSpec
 from hogwild.engine.checks import check_integer
 from hogwild.engine.events import (
     AnswerEvent,
@@ -26,7 +25,8 @@ from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import BlockError, UnknownNameError
 from hogwild.prompting import AsyncPrompts, StepRule, async_prompts, find_boxed
 from hogwild.protocols.async_reasoning import arrangement as blocks
-from hogwild.protocols.async_reasoning.arrangement import Arrangement, behind
+from hogwild.protocols.async_reasoning import plan as plans
+from hogwild.protocols.async_reasoning.arrangement import Arrangement
 from hogwild.protocols.async_reasoning.encoded import EncodedPrompts
 from hogwild.protocols.async_reasoning.inbox import Finish, Interrupt, Message, Push
 from hogwild.protocols.async_reasoning.listener import Listener
@@ -40,6 +40,7 @@ from hogwild.protocols.async_reasoning.modes import (
     WRITER,
     WRITER_ONLY,
 )
+from hogwild.protocols.async_reasoning.plan import Planned, Standing, plan_feeds
 from hogwild.protocols.async_reasoning.policies import (
     Answer,
     Ask,
@@ -256,94 +257,29 @@ class AsyncReasoningProtocol(Listener):
         events, self._told = self._told, []
         return events
 
-    # ------------------------------------------------------------------ what is fed
-
-    def _plan(self) -> list[tuple[str, Feed]]:
+    def _plan(self) -> list[Planned]:
         """What the next forward writes, each with what it is."""
-        if not self._prefilled:
-            return self._plan_prefill()
-        if self.mode in (WAITING, FOLDING):
-            rest = [self._flush(stream) for stream in self._streams.values() if stream.queue]
-            if rest or self.mode == WAITING:
-                return rest
-            view = behind(self.arrangement.thinker, blocks.SUMMARY)
-            return [("summary", Feed(THINKER, self._summary.queue, view))]
-        plan: list[tuple[str, Feed]] = []
-        ask = self._ask
-        if ask is None or ask.in_stream or not ask.alone:
-            if self._input.queue:
-                plan.append(("input", Feed(THINKER, self._input.queue, self.arrangement.input, sample=False)))
-            plan.extend(self._plan_split())
-            plan.extend(item for stream in self._streams.values() for item in self._plan_stream(stream))
-        if ask is not None and not ask.in_stream:
-            plan.append(("side", self._side_feed(ask, plan)))
-        return plan
-
-    def _plan_prefill(self) -> list[tuple[str, Feed]]:
-        pieces = {
-            name: getattr(self._encoded, name)
-            for name in (blocks.THINKER_PROMPT, blocks.WRITER_PROMPT, blocks.THINKER_SPLIT)
-        }
-        pieces[blocks.WRITER_SPLIT] = self._encoded.writer_split
-        pieces[blocks.INPUT] = self._input.queue
-        pieces[blocks.THOUGHTS], pieces[blocks.ANSWER] = self._thinker.queue[:-1], self._writer.queue[:-1]
-        if self.policy.in_order:  # they are written when the thoughts have ended
-            pieces[blocks.WRITER_SPLIT] = pieces[blocks.ANSWER] = ()
-        places = self.arrangement.prefill()
+        reply: tuple[int, ...] = ()
         if self.turns and self.earlier_thoughts != "kept":
             folded = self.earlier_thoughts == "folded"
-            pieces[blocks.REPLY] = self._encoded.thoughts_tag if folded else self._encoded.plain_reply
-            places.append((blocks.REPLY, self.arrangement.reply))
-        return [
-            ("prefill", Feed(THINKER, pieces[what], view, sample=False))
-            for what, view in places
-            if pieces[what]
-        ]
-
-    def _plan_split(self) -> list[tuple[str, Feed]]:
-        """What stands before the answer, where it is only written once the thoughts have ended."""
-        split = self._encoded.writer_split
-        if self._split_written or not split or WRITER not in ACTIVE[self.mode]:
-            return []
-        seen = self.arrangement.writer.blocks
-        view = ViewSpec(seen[: seen.index(blocks.WRITER_SPLIT) + 1], blocks.WRITER_SPLIT)
-        return [("split", Feed(WRITER, split, view, sample=False))]
-
-    def _view(self, stream: Stream) -> ViewSpec:
-        return self.arrangement.thinker if stream is self._thinker else self.arrangement.writer
-
-    def _flush(self, stream: Stream) -> tuple[str, Feed]:
-        return stream.worker, Feed(stream.worker, stream.queue, self._view(stream), sample=False)
-
-    def _plan_stream(self, stream: Stream) -> list[tuple[str, Feed]]:
-        worker, tokens, view = stream.worker, stream.queue, self._view(stream)
-        if self._ask is not None and self._ask.in_stream and self._ask.worker == worker:
-            sets = (self._encoded.yes_ids, self._encoded.no_ids)
-            tokens = (*tokens, *self._encoded.question(self._ask))
-            return [(worker, Feed(worker, tokens, view, sample=False, probe=sets))]
-        if stream.closed:
-            return [self._flush(stream)] if tokens else []
-        if worker in ACTIVE[self.mode]:
-            entropy = stream is self._writer and self._may_pause and self.policy.wants_entropy
-            return [(worker, Feed(worker, tokens, view, entropy=entropy))]
-        if self.policy.in_order:
-            return []
-        if stream.ends_with_a_push and not (self._ask is not None and self._ask.question == "unsure"):
-            return [self._flush(stream)] if tokens else []  # others are to see all of it
-        if len(tokens) > 1:  # inserted while it is silent; the last one waits until it goes on
-            return [(worker, Feed(worker, tokens[:-1], view, sample=False))]
-        return []
-
-    def _side_feed(self, ask: Ask, plan: Sequence[tuple[str, Feed]]) -> Feed:
-        """A question behind all that its stream has said, written to the side block."""
-        stream = self._streams[ask.worker]
-        written = sum(len(feed.tokens) for what, feed in plan if what == ask.worker)
-        tokens = (*stream.queue[written:], *self._encoded.question(ask))
-        view = behind(self._view(stream), blocks.SIDE)
-        if ask.question == "unsure":
-            return Feed(ask.worker, tokens, view, sample=False, entropy=True)
-        sets = (self._encoded.yes_ids, self._encoded.no_ids)
-        return Feed(ask.worker, tokens, view, sample=False, probe=sets)
+            reply = self._encoded.thoughts_tag if folded else self._encoded.plain_reply
+        return plan_feeds(
+            Standing(
+                arrangement=self.arrangement,
+                encoded=self._encoded,
+                mode=self.mode,
+                thinker=self._thinker,
+                writer=self._writer,
+                input=self._input,
+                summary=self._summary,
+                ask=self._ask,
+                prefilled=self._prefilled,
+                reply=reply,
+                in_order=self.policy.in_order,
+                split_written=self._split_written,
+                measures_writer=self._may_pause and self.policy.wants_entropy,
+            )
+        )
 
     @property
     def _may_pause(self) -> bool:
@@ -358,11 +294,11 @@ class AsyncReasoningProtocol(Listener):
         for (what, feed), result in zip(plan, results, strict=True):
             if result.token is not None:
                 sampled[what] = result
-            if result.probe is not None or what == "side":
+            if result.probe is not None or what == plans.SIDE:
                 yes, no = result.probe or (0.0, 0.0)
                 answer = Answer(yes, no, result.entropy or 0.0)
             self._note_written(what, feed)
-        if plan and plan[0][0] == "prefill":
+        if plan and plan[0][0] == plans.PREFILL:
             self._finish_prefill()
         elif self.mode == FOLDING:
             self._fold(sampled)
@@ -370,13 +306,13 @@ class AsyncReasoningProtocol(Listener):
             self._advance(sampled, answer)
 
     def _note_written(self, what: str, feed: Feed) -> None:
-        if what == "side":
+        if what == plans.SIDE:
             self._store.clear(blocks.SIDE)
-        elif what == "input":
+        elif what == plans.USER_INPUT:
             self._input.written += len(feed.tokens)
-        elif what == "split":
+        elif what == plans.SPLIT:
             self._split_written = True
-        elif what == "summary":
+        elif what == plans.SUMMARY:
             self._summary.written += len(feed.tokens)
         elif what in self._streams:
             stream = self._streams[what]
@@ -720,9 +656,9 @@ class AsyncReasoningProtocol(Listener):
 
     def _fold(self, sampled: dict[str, Result]) -> None:
         """One more token of the summary."""
-        if "summary" not in sampled:  # what was left of the streams has been written
+        if plans.SUMMARY not in sampled:  # what was left of the streams has been written
             return
-        token = sampled["summary"].token
+        token = sampled[plans.SUMMARY].token
         assert token is not None
         if token == self._encoded.closing or token in self._end_tokens:
             self._set_mode(WAITING)
