@@ -374,6 +374,17 @@ def test_an_interruption_between_turns_rolls_back_what_was_not_heard():
     assert run.block("history").endswith("(w)A:\n\nHello") and run.block("input") == "[cut]<turn>Stop"
 
 
+def test_a_sequential_answer_that_is_broken_off_ends_its_turn():
+    run = Run(make("no-thinking", "shared", turns=True), "", "Hello there.|Yes.|")
+    run.forwards(8)
+    run.protocol.interrupt(2)
+    run.forwards(2)
+    assert run.protocol.waiting and run.protocol.answer == "He"
+    run.protocol.push("Stop")
+    run.forwards(1)
+    assert run.block("history").endswith("(w)A:\n\nHe") and run.block("input") == "[cut]<turn>Stop"
+
+
 # ------------------------------------------------------------------ safety
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import CLOSE, END, PROMPTS, TOKENIZER, Run, make
@@ -89,6 +90,7 @@ def expected_view(run: Run, reader: Reader, worker: str) -> str:
     return opening + given + seen + prompts.thinker_split + own["thinker"]
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     policy=POLICIES,

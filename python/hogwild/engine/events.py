@@ -192,7 +192,8 @@ class ProbeEvent(Event):
         question: what was asked: "begin" and "go on" (writing), "unsure", "request" and "answer" (safety).
         yes, no: probabilities of the two answers, 0 for a question without.
         entropy: of the worker's next token in nats, 0 where that was not the question.
-        verdict: what the protocol made of it: "yes" or "no".
+        verdict: "yes" or "no": the likelier answer; for "unsure" and the safety questions, what the protocol
+            made of it.
     """
 
     type: ClassVar[str] = "probe"

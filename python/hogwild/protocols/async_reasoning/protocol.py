@@ -536,6 +536,7 @@ class AsyncReasoningProtocol(Listener):
             self._broken_off = self._broken_off or not heard_all
         elif self._finishing or self.policy.first_mode == WRITER_ONLY:  # nobody is there to think on
             self._cut(self._writer, place)
+            self._broken_off = True
             self._end_turn("eos")
         else:
             self._stop_writer(place)
