@@ -98,7 +98,7 @@ class Session:
         return events
 
     @property
-    def is_between_feeds(self) -> bool:
+    def between_feeds(self) -> bool:
         """Whether all that was fed is written and the protocol has heard of it, so it can be forked."""
         return not self._rows and not self._undelivered
 

@@ -282,6 +282,6 @@ class ThinkSession:
     def _settle(self) -> None:
         """Bring it to where all that was fed is written: a long prompt takes several forwards."""
         self._check_running()
-        while not self._session.is_between_feeds:
+        while not self._session.between_feeds:
             self._forward()
             self._check_running()
