@@ -183,8 +183,8 @@ def test_texts_that_the_end_came_before_are_named():
     run = running()
     run.protocol.push("a", at="paragraph")
     run.forwards(1)
-    run.protocol.push("b")
     run.protocol.cancel()
+    run.protocol.push("b")
     run.forward()
     assert run.protocol.finish_reason == "cancelled" and run.protocol.undelivered == ("a", "b")
     assert run.block("input") == ""

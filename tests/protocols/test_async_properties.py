@@ -149,7 +149,8 @@ def test_blocks_views_and_events_agree_whatever_happens(
     assert sorted([text for text, _ in heard] + list(run.protocol.undelivered)) == sorted(
         t for t, _ in pushed
     )
-    if run.protocol.finish_reason == "eos" and not run.protocol._finishing:
+    broken_off = interrupted and run.protocol.policy.name == "no-thinking"  # nobody is there to think on
+    if run.protocol.finish_reason == "eos" and not run.protocol._finishing and not broken_off:
         assert run.protocol.undelivered == ()
 
 

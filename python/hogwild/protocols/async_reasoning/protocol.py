@@ -510,6 +510,7 @@ class AsyncReasoningProtocol(Listener):
     def _hear(self, message: Message) -> None:
         if isinstance(message, Push):
             self._deferred.append(message)
+            self._apply_ready()  # before whatever was said after it
         elif isinstance(message, Interrupt):
             self._interrupted(message)
         elif isinstance(message, Finish):
