@@ -47,8 +47,7 @@ class Computation {
             }
             use(item, slots + place.index * Traits::kTileBytes);
             const int closes = item.closes ? item.piece : -1;
-            __syncwarp();  // no lane reads the place any more
-            if (threadIdx.x % 32 == 0) ring.empty[place.index].arrive();
+            ring.empty[place.index].arrive();  // every lane for what it has read itself
             place.advance(launch.ring_slots);
             if (closes >= 0) close(m.pieces[closes]);
         }
@@ -95,9 +94,7 @@ class Computation {
     }
 
     __device__ void close(const Piece& piece) {
-        __syncwarp();
-        if (threadIdx.x % 32 == 0)
-            ring.queries_free[QueryBuffer(piece.segment, launch.query_buffers).index].arrive();
+        ring.queries_free[QueryBuffer(piece.segment, launch.query_buffers).index].arrive();
         merge_slices(rows, role, slabs, ring.softmaxes[0]);
         const Unit& unit = plan.units[piece.unit];
         const int start = unit.start + piece.head * unit.weight;

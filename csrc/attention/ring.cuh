@@ -65,11 +65,11 @@ struct RingMemory {
     __device__ void init() {
         for (int i = 0; i < kMaxSlots; ++i) {
             full[i].init(32 + 1);  // a copying warp, and who writes the item
-            empty[i].init(kComputeWarps);
+            empty[i].init(kComputeThreads);
         }
         for (int i = 0; i < kMaxQueryBuffers; ++i) {
             queries_full[i].init(32);
-            queries_free[i].init(kComputeWarps);
+            queries_free[i].init(kComputeThreads);
         }
         listed.init(32);
         list_free.init(kThreads);
