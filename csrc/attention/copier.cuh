@@ -48,8 +48,8 @@ class Copier {
     // Every kCopyWarps-th item of the list of pieces from the `first` on; `place` is that of the list's
     // first. Returns the place of the next list's first.
     __device__ RingPlace copy_all(RingPlace place, int first) {
-        RingPlace after = place;
-        for (int i = 0; i < (m.more_pieces ? m.num_items : 0); ++i) after.advance(launch.ring_slots);
+        const int end = place.index + (m.more_pieces ? m.num_items : 0);
+        const RingPlace after{end % launch.ring_slots, place.phase ^ (end / launch.ring_slots & 1u)};
         place.advance(launch.ring_slots, first);
         const int count = (m.num_items - first + kCopyWarps - 1) / kCopyWarps;
         Batch next = look_up(first);
@@ -141,11 +141,11 @@ class Copier {
     // business.
     __device__ void copy_queries(const Piece& piece) {
         if (!piece.opens || piece.segment == 0) return;
-        const int buffer = piece.segment % launch.query_buffers;
-        ring.queries_free[buffer].wait(piece.segment / launch.query_buffers % 2 ^ 1);
+        const QueryBuffer buffer(piece.segment, launch.query_buffers);
+        ring.queries_free[buffer.index].wait(buffer.phase ^ 1);
         copy_segment_queries<Traits>(p, launch, plan, piece,
-                                     queries + buffer * launch.max_rows * Traits::kRowBytes, lane, 32);
-        ring.queries_full[buffer].arrive_after_copies();
+                                     queries + buffer.index * launch.max_rows * Traits::kRowBytes, lane, 32);
+        ring.queries_full[buffer.index].arrive_after_copies();
     }
 
     __device__ void copy_angles(const Item& item, const Piece& piece, std::uint32_t to) {

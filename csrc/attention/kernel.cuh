@@ -40,15 +40,14 @@ class Computation {
             const Item& item = ring.items[place.index];
             if (item.opens) {
                 const Piece& piece = m.pieces[item.piece];
-                const int buffers = launch.query_buffers;
-                ring.queries_full[piece.segment % buffers].wait(piece.segment / buffers % 2);
+                const QueryBuffer buffer(piece.segment, launch.query_buffers);
+                ring.queries_full[buffer.index].wait(buffer.phase);
                 role = Role(plan.units[piece.unit].num_rows, launch.max_slices);
                 rows.open();
             }
             use(item, slots + place.index * Traits::kTileBytes);
             const int closes = item.closes ? item.piece : -1;
-            __syncwarp();  // no lane reads the place any more
-            if (threadIdx.x % 32 == 0) ring.empty[place.index].arrive();
+            ring.empty[place.index].arrive();  // every lane for what it has read itself
             place.advance(launch.ring_slots);
             if (closes >= 0) close(m.pieces[closes]);
         }
@@ -89,13 +88,13 @@ class Computation {
         return {launch.ratio, unit, plan.first_token(unit), piece.head, role.slab};
     }
     __device__ const unsigned char* queries_of(const Piece& piece) const {
-        return queries + piece.segment % launch.query_buffers * launch.max_rows * Traits::kRowBytes +
+        return queries +
+               QueryBuffer(piece.segment, launch.query_buffers).index * launch.max_rows * Traits::kRowBytes +
                role.slab * Traits::kSlabBytes;
     }
 
     __device__ void close(const Piece& piece) {
-        __syncwarp();
-        if (threadIdx.x % 32 == 0) ring.queries_free[piece.segment % launch.query_buffers].arrive();
+        ring.queries_free[QueryBuffer(piece.segment, launch.query_buffers).index].arrive();
         merge_slices(rows, role, slabs, ring.softmaxes[0]);
         const Unit& unit = plan.units[piece.unit];
         const int start = unit.start + piece.head * unit.weight;
@@ -108,7 +107,6 @@ class Computation {
                 write_output(p, rows, rows_of(piece));
             }
         }
-        if (role.slices > 1) sync_compute_warps();  // the slabs are the warps' own again
     }
 
     const AttentionParams& p;
@@ -147,21 +145,25 @@ __global__ void __launch_bounds__(kThreads, 1)
     RingPlace place;  // of the list's first item
     if (warp < kComputeWarps) {
         Computation<Traits> computation(p, launch, plan, memory, ring, partials, slots, queries, slabs);
-        do {
-            if (warp == 0) plan.list_pieces();
-            sync_all_warps();
+        for (unsigned phase = 0;; phase ^= 1) {
+            if (warp == 0) {
+                ring.list_free.wait(phase ^ 1);  // at first, the phase before counts as over
+                plan.list_pieces();
+                ring.listed.arrive();  // by each lane, for what it has written itself
+            }
+            ring.listed.wait(phase);
             place = computation.use_all(place);
             if (!memory.more_pieces) break;
-            sync_all_warps();  // all have done with the list
-        } while (true);
+            ring.list_free.arrive();
+        }
     } else {
         Copier<Traits> copier(p, launch, plan, memory, ring, slots, queries);
-        do {
-            sync_all_warps();
+        for (unsigned phase = 0;; phase ^= 1) {
+            ring.listed.wait(phase);
             place = copier.copy_all(place, warp - kComputeWarps);
             if (!memory.more_pieces) break;
-            sync_all_warps();
-        } while (true);
+            ring.list_free.arrive();
+        }
     }
 
     // Each warp merges a row of the output. Which parts it has is looked up by a copying warp, since those
@@ -175,7 +177,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (num_ctas > 1) {
         cooperative_groups::this_grid().sync();
     } else {
-        sync_all_warps();
+        __syncthreads();
     }
     for (int row = warp * num_ctas + blockIdx.x, i = 0; row < num_rows; row += kWarps * num_ctas, ++i) {
         merge.merge(i == 0 ? ring.found[warp] : merge.find(row));

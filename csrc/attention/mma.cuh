@@ -26,9 +26,6 @@ __device__ inline void copy_word_async(std::uint32_t to, const void* from) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
 }
 
-// __syncthreads, from wherever each warp is.
-__device__ inline void sync_all_warps() { asm volatile("bar.sync 0;" ::: "memory"); }
-
 __device__ inline void prefetch_l2(const void* pointer) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(pointer));
 }

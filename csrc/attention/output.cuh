@@ -107,6 +107,7 @@ __device__ inline void merge_slices(Rows<Traits>& rows, const Role& role, unsign
         rows.softmax[0] = all[0];
         rows.softmax[1] = all[1];
     }
+    sync_compute_warps();  // the slabs are the warps' own again
 }
 
 // Writes the rows of a segment that has all of its unit's keys.

@@ -18,6 +18,16 @@ struct Limits {
 __device__ inline int num_slabs(int num_rows) { return (num_rows + kSlab - 1) / kSlab; }
 __device__ inline int num_slices(int slabs, int max_slices) { return min(max_slices, kComputeWarps / slabs); }
 
+// Where a segment's queries are, and in which phase of the buffer's barriers.
+struct QueryBuffer {
+    int index;
+    unsigned phase;
+
+    __device__ QueryBuffer(int segment, int num_buffers)
+        : index(segment & (num_buffers - 1)), phase(segment >> (num_buffers - 1) & 1) {}
+};
+static_assert(kMaxQueryBuffers == 2);
+
 // What is in a place of the ring: a tile of keys and values, or cos and sin rows for a piece's queries.
 struct alignas(16) Item {
     int piece;
@@ -42,6 +52,8 @@ struct SplitRow {
 struct RingMemory {
     Barrier full[kMaxSlots];                 // the item has arrived
     Barrier empty[kMaxSlots];                // all computing warps are done with it
+    Barrier listed;                          // the list of pieces is there
+    Barrier list_free;                       // all warps are done with it
     Barrier queries_full[kMaxQueryBuffers];  // a segment's queries have arrived
     Barrier queries_free[kMaxQueryBuffers];  // all computing warps are done with the segment
     Item items[kMaxSlots];
@@ -53,12 +65,14 @@ struct RingMemory {
     __device__ void init() {
         for (int i = 0; i < kMaxSlots; ++i) {
             full[i].init(32 + 1);  // a copying warp, and who writes the item
-            empty[i].init(kComputeWarps);
+            empty[i].init(kComputeThreads);
         }
         for (int i = 0; i < kMaxQueryBuffers; ++i) {
             queries_full[i].init(32);
-            queries_free[i].init(kComputeWarps);
+            queries_free[i].init(kComputeThreads);
         }
+        listed.init(32);
+        list_free.init(kThreads);
     }
 };
 

@@ -21,11 +21,14 @@ struct Tables {
 };
 
 // The tables of a call; in shared memory, at `to`, if there is room for them. All loads are under way before
-// the first is waited for. By all threads.
+// the first is waited for. By all threads; ends with a barrier, which the ring needs too.
 __device__ inline Tables stage_tables(const AttentionParams& p, const AttentionLaunch& launch, int* to) {
     const std::int32_t* from[] = {p.group_tokens, p.group_blocks, p.block_lens,
                                   p.query_pos,    p.rotary_pos,   p.own_block};
-    if (launch.staged_ints == 0) return {from[0], from[1], from[2], from[3], from[4], from[5]};
+    if (launch.staged_ints == 0) {
+        __syncthreads();
+        return {from[0], from[1], from[2], from[3], from[4], from[5]};
+    }
     const int bounds = p.num_groups + 1;
     const int sizes[] = {bounds,       bounds,      p.num_blocks, p.num_tokens * p.num_columns,
                          p.num_tokens, p.num_tokens};
