@@ -3,6 +3,7 @@
 
 #include "csrc/attention/mma.cuh"
 #include "csrc/attention/traits.cuh"
+#include "csrc/cache/vector.cuh"
 #include "csrc/params.h"
 
 namespace hogwild::cuda {
@@ -129,7 +130,7 @@ class SlabRotation {
         const int distance = rotary.interleaved ? 1 : rotary.half;
         const int other = first ? dim + distance : dim - distance;
         const unsigned char* at = from + Traits::offset(row, other / 8) + other % 8 * sizeof(T);
-        const float y = static_cast<float>(*reinterpret_cast<const T*>(at));
+        const float y = to_float(*reinterpret_cast<const T*>(at));
         const float cosine = angles[pair];
         const float sine = angles[rotary.half + pair];
         return first ? x * cosine - y * sine : x * cosine + y * sine;
