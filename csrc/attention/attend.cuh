@@ -8,22 +8,40 @@
 
 namespace hogwild::cuda {
 
-// What a computing warp does in a segment.
-struct Role {
-    int slabs;
-    int slices;
-    int slab;
-    int slice;
-
+// What a computing warp does in a segment: in one register, since there are few.
+class Role {
+  public:
     __device__ Role(int num_rows, int max_slices) {
         const int warp = threadIdx.x / 32;
-        slabs = num_slabs(num_rows);
-        slices = num_slices(slabs, max_slices);
-        slab = warp % slabs;
-        slice = warp / slabs;
+        const int slabs = num_slabs(num_rows);
+        int slice = 0;  // warp / slabs where that is below kMaxSlices
+#pragma unroll
+        for (int i = 1; i <= kMaxSlices; ++i) slice += warp >= i * slabs;
+        fields = slabs | num_slices(slabs, max_slices) << 8 | (warp - slice * slabs) << 16 | slice << 24;
     }
-    __device__ bool active() const { return slice < slices; }
+    __device__ int slabs() const { return fields & 0xff; }
+    __device__ int slices() const { return fields >> 8 & 0xff; }
+    __device__ int slab() const { return fields >> 16 & 0xff; }
+    __device__ int slice() const { return fields >> 24; }
+    __device__ bool active() const { return slice() < slices(); }
+
+  private:
+    int fields;
 };
+
+// Between the computing warps alone.
+__device__ inline void sync_compute_warps() {
+    asm volatile("bar.sync 1, %0;" ::"n"(kComputeThreads) : "memory");
+}
+
+// Between the warps that share a slab. Roles must not change while one is still on its way here.
+__device__ inline void sync_slab(const Role& role) {
+    if (role.slices() > 1) {
+        asm volatile("bar.sync %0, %1;" ::"r"(2 + role.slab()), "r"(32 * role.slices()) : "memory");
+    } else {
+        __syncwarp();
+    }
+}
 
 // The rows of a warp in a segment: which ones they are. Worked out anew wherever it is needed, to save
 // registers.
@@ -58,11 +76,9 @@ class SlabRows {
 template <typename Traits>
 class Rows {
   public:
-    // `slab` is shared memory for the rotated queries, and `limits` for what the rows see; both are the
-    // warp's own.
     __device__ Rows(const AttentionParams& params, const AttentionLaunch& launch, const Tables& tables,
-                    unsigned char* slab, Limits* limits)
-        : p(params), launch(launch), tables(tables), slab(slab), limits(limits) {}
+                    RingMemory& ring)
+        : p(params), launch(launch), tables(tables), ring(ring) {}
 
     // Begins a segment.
     __device__ void open() {
@@ -76,15 +92,15 @@ class Rows {
     }
 
     // Rotates the queries of some tokens for the block that follows: their cos and sin rows are `angles`.
+    // One of `parts` parts of the work, which the warps that share the slab may share.
     __device__ void rotate(const SlabRows& rows, const unsigned char* queries, const unsigned char* angles,
-                           int first_token, int num_tokens) {
-        __syncwarp();  // nobody reads the queries of the block before any more
-        SlabRotation<Traits>(p.rotary, queries, slab).run([&](int row) {
+                           int first_token, int num_tokens, unsigned char* to, int part, int parts) {
+        rotated = shared_address(to);
+        SlabRotation<Traits>(p.rotary, queries, to).run(part, parts, [&](int row) {
             const int index = rows.token(row) - first_token;
             const bool there = index >= 0 && index < num_tokens;
             return there ? reinterpret_cast<const float*>(angles + index * launch.angle_stride) : nullptr;
         });
-        __syncwarp();
     }
 
     // Crosses into a block: other keys are visible, and the queries are those rotated for it, or as they
@@ -94,16 +110,14 @@ class Rows {
         Limits seen{0, INT32_MAX};  // a row of zeros needs no mask
         if (rows.exists(lane % kSlab)) {
             const int token = rows.token(lane % kSlab);
-            const int position = tables.query_pos[std::int64_t{token} * p.num_columns + block];
+            const int position = tables.query_pos(token, block);
             if (p.window > 0) seen.first = max(position - p.window + 1, 0);
-            seen.last = tables.own_block[token] == block ? min(position, tables.rotary_pos[token]) : position;
+            seen.last = tables.own_block(token) == block ? min(position, tables.rotary_pos(token)) : position;
         }
-        all_from = __reduce_max_sync(~0u, seen.first);
-        all_to = __reduce_min_sync(~0u, seen.last);
         __syncwarp();
-        if (lane < kSlab) limits[lane] = seen;
+        if (lane < kSlab) limits(lane) = seen;
         __syncwarp();
-        rotated = launch.slot_tokens > 0 ? shared_address(slab) : shared_address(queries);
+        if (launch.slot_tokens == 0) rotated = shared_address(queries);
         if constexpr (kQueryInRegisters) {
 #pragma unroll
             for (int step = 0; step < Traits::kDimSteps; ++step) load_query(query[step], step);
@@ -115,6 +129,9 @@ class Rows {
         const int lane = threadIdx.x % 32;
         const std::uint32_t keys = tile;
         const std::uint32_t values = keys + Traits::kHalfBytes;
+        const Limits mine = limits(lane % kSlab);
+        const bool is_masked =
+            __any_sync(~0u, key < mine.first || key + kTileKeys - 1 > min(mine.last, end - 1));
 
         float scores[kTileKeys / 8][4];
 #pragma unroll
@@ -149,10 +166,10 @@ class Rows {
                 for (int i = 0; i < 4; ++i) scores[n][i] = kLog2E * p.softcap * tanh_of_half(scores[n][i]);
             }
         }
-        if (key < all_from || key + kTileKeys - 1 > min(all_to, end - 1)) {
+        if (is_masked) {
 #pragma unroll
             for (int row = 0; row < 2; ++row) {
-                const Limits seen = limits[SlabRows::of_thread(row)];
+                const Limits seen = limits(SlabRows::of_thread(row));
 #pragma unroll
                 for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
@@ -232,8 +249,7 @@ class Rows {
   private:
     using T = typename Traits::T;
 
-    // 256 dims take all registers for the sums.
-    static constexpr bool kQueryInRegisters = Traits::kHeadDim <= 128;
+    static constexpr bool kQueryInRegisters = queries_in_registers(Traits::kHeadDim);
 
     // 16 dims of the rotated queries, as mma wants its A.
     __device__ void load_query(std::uint32_t (&a)[4], int step) const {
@@ -244,12 +260,12 @@ class Rows {
     const AttentionParams& p;
     const AttentionLaunch& launch;
     const Tables& tables;
-    unsigned char* const slab;
-    Limits* const limits;
+    // What the warp's rows see.
+    __device__ Limits& limits(int row) const { return ring.limits[threadIdx.x / 32][row]; }
+
+    RingMemory& ring;
     std::uint32_t rotated;  // the queries in shared memory
     std::uint32_t query[kQueryInRegisters ? Traits::kDimSteps : 1][4];
-    int all_from;  // the keys that all rows of the slab see
-    int all_to;
 };
 
 }  // namespace hogwild::cuda

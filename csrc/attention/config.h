@@ -30,6 +30,8 @@ constexpr int most_rows(int head_dim) { return kSlab * (head_dim > 128 ? kMaxSla
 constexpr int row_chunks(int head_dim) { return head_dim % 64 == 0 ? head_dim / 8 : head_dim / 8 | 1; }
 constexpr int row_bytes(int head_dim) { return 16 * row_chunks(head_dim); }
 constexpr int tile_bytes(int head_dim) { return 2 * kTileKeys * row_bytes(head_dim); }  // keys and values
+// 256 dims take all registers for the sums.
+constexpr bool queries_in_registers(int head_dim) { return head_dim <= 128; }
 constexpr int slab_bytes(int head_dim) { return kSlab * row_bytes(head_dim); }
 
 // Places of the ring in shared memory, a multiple of kCopyWarps. Each takes a tile, or the rotation of a

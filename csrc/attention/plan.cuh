@@ -19,11 +19,14 @@ class Plan {
           launch(launch),
           m(memory),
           units(reinterpret_cast<Unit*>(&memory + 1)),
+          tables(params, launch, reinterpret_cast<int*>(units + launch.max_units)),
           lane(threadIdx.x % 32) {}
 
-    // By all threads. The units can be read after the next barrier, by the first warp at once.
-    __device__ void make() {
-        tables = stage_tables(p, launch, reinterpret_cast<int*>(units + launch.max_units));
+    // By all threads, which do what else there is to do, `meanwhile`, while they wait for device memory. Has
+    // a barrier behind that. The units can be read after the next one, by the first warp at once.
+    template <typename Meanwhile>
+    __device__ void make(Meanwhile meanwhile) {
+        tables.stage(meanwhile);
         const int warp = threadIdx.x / 32;
         if (launch.max_units == 1) {
             if (warp == 0) make_single();
@@ -39,6 +42,7 @@ class Plan {
     // Writes the next pieces to memory.pieces. By the first warp, a lane a block.
     __device__ void list_pieces() {
         int count = 0;
+        int items = 0;
         int index = m.unit;
         int head = m.head;
         int first_block = m.block;
@@ -56,6 +60,7 @@ class Plan {
                 continue;
             }
             const int blocks = num_blocks(unit);
+            const int angles = num_angles(unit);
             const int before = count;
 #pragma unroll 1
             for (; first_block < blocks; first_block += 32) {
@@ -74,20 +79,26 @@ class Plan {
                 const int begin = cut(m.begin - place, keys);
                 const int end = cut(m.end - place, keys);
                 const unsigned used = __ballot_sync(~0u, begin < end);
+                Piece piece{index, head, block, begin, min(end, keys.end), false, false, segment, 0, angles};
+                const int size_in_ring = begin < end ? angles + piece.num_tiles() : 0;
+                const int last_item = inclusive_sum(size_in_ring);
                 if (begin < end) {
                     const int slot = count + __popc(used & ((1u << lane) - 1));
-                    m.pieces[slot] = {
-                        index, head,    block, begin, min(end, keys.end), !opened && slot == before,
-                        false, segment, 0,     0};
+                    piece.opens = !opened && slot == before;
+                    piece.first_item = items + last_item - size_in_ring;
+                    m.pieces[slot] = piece;
                 }
                 count += __popc(used);
+                items += __shfl_sync(~0u, last_item, 31);
                 offset += __shfl_sync(~0u, last, 31);
             }
             opened = opened || count > before;
             if (full) break;
             __syncwarp();
             if (count == before) {
-                if (lane == 0) m.pieces[count] = {index, head, 0, 0, 0, !opened, true, segment, 0, 0};
+                const Piece piece{index, head, 0, 0, 0, !opened, true, segment, items, angles};
+                if (lane == 0) m.pieces[count] = piece;
+                items += angles + piece.num_tiles();
                 ++count;
             } else if (lane == 0) {
                 m.pieces[count - 1].closes = true;
@@ -102,29 +113,10 @@ class Plan {
             }
             full = count + 32 >= kMaxPieces;
         }
-        __syncwarp();
-        int items = 0;
-#pragma unroll 1
-        for (int first = 0; first < count; first += 32) {
-            int size = 0;
-            int angles = 0;
-            if (first + lane < count) {
-                const Piece& piece = m.pieces[first + lane];
-                if (launch.slot_tokens > 0) {
-                    angles = (num_tokens(units[piece.unit]) + launch.slot_tokens - 1) / launch.slot_tokens;
-                }
-                size = angles + piece.num_tiles();
-            }
-            const int last = inclusive_sum(size);
-            if (first + lane < count) {
-                m.pieces[first + lane].first_item = items + last - size;
-                m.pieces[first + lane].num_angles = angles;
-            }
-            items += __shfl_sync(~0u, last, 31);
-        }
         if (lane == 0) {
             m.num_items = items;
             m.num_pieces = count;
+            ++m.num_lists;
             m.more_pieces = full;
             m.unit = index;
             m.head = head;
@@ -136,7 +128,7 @@ class Plan {
     }
 
     // The first token of a unit's group.
-    __device__ int first_token(const Unit& unit) const { return tables.group_tokens[unit.group]; }
+    __device__ int first_token(const Unit& unit) const { return tables.group_token(unit.group); }
 
     // The first token that has a row of the unit, and how many have.
     __device__ int begin_token(const Unit& unit) const {
@@ -161,15 +153,15 @@ class Plan {
         return cta;
     }
 
-    Tables tables;
     Unit* const units;
+    Tables tables;
 
   private:
     // find_units, weigh and place_units for one unit at most, which is what decoding one session is. By one
     // warp.
     __device__ void make_single() {
         const int rows =
-            p.num_groups > 0 ? (tables.group_tokens[1] - tables.group_tokens[0]) * launch.ratio.divisor() : 0;
+            p.num_groups > 0 ? (tables.group_token(1) - tables.group_token(0)) * launch.ratio.divisor() : 0;
         if (lane == 0) {
             units[0] = {0, 0, rows, 0, 0};
             m.num_units = rows > 0;
@@ -180,7 +172,8 @@ class Plan {
         set_parts(weight * p.cache.num_kv_heads);
         const int begin = part(blockIdx.x);
         const int end = part(blockIdx.x + 1);
-        if (lane == 0) set_begin(begin, end, begin < end ? 0 : m.num_units, begin < end ? begin / weight : 0);
+        if (lane == 0)
+            set_begin(begin, end, begin < end ? 0 : m.num_units, begin < end ? whole(begin, weight) : 0);
         __syncwarp();
     }
 
@@ -197,6 +190,7 @@ class Plan {
     __device__ void set_begin(int begin, int end, int unit, int head) {
         m.begin = begin;
         m.end = end;
+        m.num_lists = 0;
         m.unit = unit;
         m.head = head;
         m.block = 0;
@@ -213,7 +207,7 @@ class Plan {
             const int group = first + lane;
             int rows = 0;
             if (group < p.num_groups) {
-                rows = (tables.group_tokens[group + 1] - tables.group_tokens[group]) * launch.ratio.divisor();
+                rows = (tables.group_token(group + 1) - tables.group_token(group)) * launch.ratio.divisor();
             }
             int size = launch.max_rows;
             int tiles = (rows + size - 1) / size;
@@ -272,26 +266,42 @@ class Plan {
         }
         holder = __reduce_max_sync(~0u, holder);
         if (lane == 0) {
-            const int head = begin < end ? (begin - units[holder].start) / units[holder].weight : 0;
+            const int head = begin < end ? whole(begin - units[holder].start, units[holder].weight) : 0;
             set_begin(begin, end, begin < end ? holder : m.num_units, head);
         }
         __syncwarp();
     }
 
+    // The heads of a unit, of which each takes up `weight` of the line, that are over at a distance from its
+    // start. Quotients are small here, and division of integers takes longer than the rest.
+    __device__ static int whole(int distance, int weight) {
+        int heads = static_cast<int>(__fdividef(static_cast<float>(distance), static_cast<float>(weight)));
+        while (heads * weight > distance) --heads;
+        while ((heads + 1) * weight <= distance) ++heads;
+        return heads;
+    }
+
+    // Items of the ring that the rotation of a unit's queries takes up.
+    __device__ int num_angles(const Unit& unit) const {
+        if (launch.slot_tokens == 0) return 0;
+        const int tokens = num_tokens(unit);
+        return tokens <= launch.slot_tokens ? 1 : (tokens + launch.slot_tokens - 1) / launch.slot_tokens;
+    }
+
     __device__ int num_blocks(const Unit& unit) const {
-        return tables.group_blocks[unit.group + 1] - tables.group_blocks[unit.group];
+        return tables.group_block(unit.group + 1) - tables.group_block(unit.group);
     }
 
     // The keys of a block that some token of the unit sees, and few more.
     __device__ KeyRange visible(const Unit& unit, int block) const {
-        const int length = tables.block_lens[tables.group_blocks[unit.group] + block];
+        const int length = tables.block_len(tables.group_block(unit.group) + block);
         const int begin = begin_token(unit);
         const int end = begin + num_tokens(unit);
         unsigned nearest = ~0u;  // negative positions are farther than any
         int farthest = -1;
 #pragma unroll 4
         for (int t = begin; t < end; ++t) {
-            const int position = tables.query_pos[std::int64_t{t} * p.num_columns + block];
+            const int position = tables.query_pos(t, block);
             nearest = min(nearest, static_cast<unsigned>(position));
             farthest = max(farthest, position);
         }

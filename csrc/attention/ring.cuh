@@ -16,7 +16,12 @@ struct Limits {
 // How the computing warps share the rows of a unit and the tiles of a segment. With few slabs, several warps
 // have the same one and take turns with the tiles.
 __device__ inline int num_slabs(int num_rows) { return (num_rows + kSlab - 1) / kSlab; }
-__device__ inline int num_slices(int slabs, int max_slices) { return min(max_slices, kComputeWarps / slabs); }
+__device__ inline int num_slices(int slabs, int max_slices) {
+    int slices = 1;  // kComputeWarps / slabs, without a division
+#pragma unroll
+    for (int i = 2; i <= kMaxSlices; ++i) slices += i * slabs <= kComputeWarps;
+    return min(max_slices, slices);
+}
 
 // Where a segment's queries are, and in which phase of the buffer's barriers.
 struct QueryBuffer {
@@ -35,8 +40,9 @@ struct alignas(16) Item {
     int end;             // of the piece: keys from here on are zeros; or the number of tokens
     std::uint8_t slice;  // whose turn it is; for rotations, that of the piece's first tile
     bool has_angles;
-    bool opens;   // a segment
-    bool closes;  // it
+    bool opens : 1;    // a segment
+    bool closes : 1;   // it
+    bool is_last : 1;  // of the list
 };
 
 static_assert(sizeof(Item) == 16);
@@ -61,33 +67,42 @@ struct RingMemory {
     Softmax softmaxes[kComputeWarps][kSlab];
     SplitRow found[kWarps];  // output rows of this CTA
 
-    // By one thread, before a barrier of the CTA.
+    // By one warp, before a barrier of the CTA.
     __device__ void init() {
-        for (int i = 0; i < kMaxSlots; ++i) {
-            full[i].init(32 + 1);  // a copying warp, and who writes the item
-            empty[i].init(kComputeThreads);
+        const int lane = threadIdx.x % 32;
+        static_assert(kMaxSlots <= 16 && kMaxQueryBuffers <= 16);
+        if (lane < kMaxSlots) {
+            full[lane].init(32 + 1);  // a copying warp, and who writes the item
+            empty[lane].init(kComputeThreads);
+        } else if (lane - 16 < kMaxQueryBuffers) {
+            queries_full[lane - 16].init(32);
+            queries_free[lane - 16].init(kComputeThreads);
+        } else if (lane == 31) {
+            listed.init(32);
+            list_free.init(kThreads);
         }
-        for (int i = 0; i < kMaxQueryBuffers; ++i) {
-            queries_full[i].init(32);
-            queries_free[i].init(kComputeThreads);
-        }
-        listed.init(32);
-        list_free.init(kThreads);
     }
 };
 
-// A place in the ring, and how often it has been come round.
-struct RingPlace {
-    int index = 0;
-    unsigned phase = 0;
-
+// A place in the ring, and how often it has been come round: in one register, since there are few.
+class RingPlace {
+  public:
+    __device__ int index() const { return place / 2; }
+    __device__ unsigned phase() const { return place % 2; }
     __device__ void advance(int size, int places = 1) {
-        index += places;
-        if (index >= size) {
-            index -= size;
-            phase ^= 1;
-        }
+        place += 2 * places;
+        if (place >= 2 * size) place = (place - 2 * size) ^ 1;
     }
+    // By any number of places.
+    __device__ RingPlace after(int places, int size) const {
+        const int end = index() + places;
+        RingPlace result;
+        result.place = end % size * 2 + ((end / size ^ place) & 1);
+        return result;
+    }
+
+  private:
+    int place = 0;
 };
 
 }  // namespace hogwild::cuda

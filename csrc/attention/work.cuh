@@ -50,6 +50,7 @@ struct PlanMemory {
     int num_items;
     bool more_pieces;
     int num_units;
+    int num_lists;  // so far: there is another one behind a list with more_pieces
     // Where the list of pieces goes on.
     int unit;
     int head;
