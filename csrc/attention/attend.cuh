@@ -8,16 +8,17 @@
 
 namespace hogwild::cuda {
 
-// What a computing warp does in a segment: in one register, since there are few.
+// What a computing warp does in a segment. In one register, and made anew wherever it is needed: there are
+// few.
 class Role {
   public:
-    __device__ Role(int num_rows, int max_slices) {
-        const int warp = threadIdx.x / 32;
-        const int slabs = num_slabs(num_rows);
+    __device__ explicit Role(const Piece& piece) {
+        const int warp = thread_index() / 32;
+        const int slabs = num_slabs(piece.num_rows);
         int slice = 0;  // warp / slabs where that is below kMaxSlices
 #pragma unroll
         for (int i = 1; i <= kMaxSlices; ++i) slice += warp >= i * slabs;
-        fields = slabs | num_slices(slabs, max_slices) << 8 | (warp - slice * slabs) << 16 | slice << 24;
+        fields = slabs | piece.slices << 8 | (warp - slice * slabs) << 16 | slice << 24;
     }
     __device__ int slabs() const { return fields & 0xff; }
     __device__ int slices() const { return fields >> 8 & 0xff; }
@@ -47,12 +48,12 @@ __device__ inline void sync_slab(const Role& role) {
 // registers.
 class SlabRows {
   public:
-    __device__ SlabRows(const Divisor& ratio, const Unit& unit, int first_token, int kv_head, int slab)
+    __device__ SlabRows(const Divisor& ratio, const Piece& piece, int slab)
         : ratio(ratio),
-          group_token(first_token),
-          first_row(unit.first_row + slab * kSlab),
-          num_rows(min(kSlab, unit.num_rows - slab * kSlab)),
-          kv_head(kv_head) {}
+          group_token(piece.first_token),
+          first_row(piece.first_row + slab * kSlab),
+          num_rows(min(kSlab, piece.num_rows - slab * kSlab)),
+          kv_head(piece.head) {}
 
     // Of the two rows that a thread has numbers of, lane / 4 and lane / 4 + 8.
     __device__ static int of_thread(int i) { return threadIdx.x % 32 / 4 + 8 * i; }
@@ -106,7 +107,7 @@ class Rows {
     // Crosses into a block: other keys are visible, and the queries are those rotated for it, or as they
     // came. What has been summed stays.
     __device__ void enter(const SlabRows& rows, const unsigned char* queries, int block) {
-        const int lane = threadIdx.x % 32;
+        const int lane = thread_index() % 32;
         Limits seen{0, INT32_MAX};  // a row of zeros needs no mask
         if (rows.exists(lane % kSlab)) {
             const int token = rows.token(lane % kSlab);
@@ -127,8 +128,8 @@ class Rows {
     // Adds the keys and values of a tile that begins at `key`; those from `end` on are not the block's.
     __device__ void add(std::uint32_t tile, int key, int end) {
         const int lane = threadIdx.x % 32;
-        const std::uint32_t keys = tile;
-        const std::uint32_t values = keys + Traits::kHalfBytes;
+        const std::uint32_t keys = tile + Traits::offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+        const std::uint32_t values = tile + Traits::kHalfBytes + Traits::offset(lane % 16, lane / 16);
         const Limits mine = limits(lane % kSlab);
         const bool is_masked =
             __any_sync(~0u, key < mine.first || key + kTileKeys - 1 > min(mine.last, end - 1));
@@ -139,7 +140,6 @@ class Rows {
 #pragma unroll
             for (int i = 0; i < 4; ++i) scores[n][i] = 0;
         }
-        const int key_row = lane % 8 + lane / 16 * 8;
 #pragma unroll
         for (int step = 0; step < Traits::kDimSteps; ++step) {
             std::uint32_t (&a)[4] = query[kQueryInRegisters ? step : 0];
@@ -147,7 +147,7 @@ class Rows {
 #pragma unroll
             for (int n = 0; n < kTileKeys / 16; ++n) {
                 std::uint32_t b[4];
-                load_matrices(b, keys + Traits::offset(key_row + 16 * n, 2 * step + lane / 8 % 2));
+                load_matrices(b, Traits::at_step(keys, step) + 16 * n * Traits::kRowBytes);
                 multiply_add<T>(scores[2 * n], a, b[0], b[1]);
                 multiply_add<T>(scores[2 * n + 1], a, b[2], b[3]);
             }
@@ -214,7 +214,6 @@ class Rows {
             }
         }
 
-        const int value_row = lane % 16;
 #pragma unroll
         for (int n = 0; n < kTileKeys / 16; ++n) {
             const std::uint32_t a[4] = {pack<T>(scores[2 * n][0], scores[2 * n][1]),
@@ -228,8 +227,8 @@ class Rows {
                 std::uint32_t b[kBatch][4];
 #pragma unroll
                 for (int i = 0; i < kBatch; ++i) {
-                    load_matrices_transposed(
-                        b[i], values + Traits::offset(value_row + 16 * n, 2 * (first + i) + lane / 16));
+                    load_matrices_transposed(b[i],
+                                             Traits::at_step(values, first + i) + 16 * n * Traits::kRowBytes);
                 }
 #pragma unroll
                 for (int i = 0; i < kBatch; ++i) {
@@ -254,7 +253,7 @@ class Rows {
     // 16 dims of the rotated queries, as mma wants its A.
     __device__ void load_query(std::uint32_t (&a)[4], int step) const {
         const int lane = threadIdx.x % 32;
-        load_matrices(a, rotated + Traits::offset(lane % 16, 2 * step + lane / 16));
+        load_matrices(a, Traits::at_step(rotated + Traits::offset(lane % 16, lane / 16), step));
     }
 
     const AttentionParams& p;

@@ -8,6 +8,7 @@ namespace hogwild::cuda {
 constexpr int kComputeWarps = 10;
 constexpr int kCopyWarps = 2;
 constexpr int kWarps = kComputeWarps + kCopyWarps;
+constexpr int kPlanningWarp = kComputeWarps;  // the first that copies
 constexpr int kThreads = 32 * kWarps;
 constexpr int kComputeThreads = 32 * kComputeWarps;
 

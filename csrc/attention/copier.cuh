@@ -10,18 +10,17 @@ namespace hogwild::cuda {
 // which this is one.
 template <typename Traits>
 __device__ inline void copy_segment_queries(const AttentionParams& p, const AttentionLaunch& launch,
-                                            const Plan& plan, const Piece& piece, std::uint32_t to,
-                                            int thread, int num_threads) {
+                                            const Piece& piece, std::uint32_t to, int thread,
+                                            int num_threads) {
     using T = typename Traits::T;
-    const Unit& unit = plan.units[piece.unit];
-    const int size = num_slabs(unit.num_rows) * kSlab * Traits::kChunks;
+    const int size = num_slabs(piece.num_rows) * kSlab * Traits::kChunks;
 #pragma unroll 2
     for (int i = thread; i < size; i += num_threads) {
         const int row = i / Traits::kChunks;
         const int chunk = i % Traits::kChunks;
-        const bool valid = row < unit.num_rows;
-        const int group_row = unit.first_row + (valid ? row : 0);
-        const int token = plan.first_token(unit) + launch.ratio.quotient(group_row);
+        const bool valid = row < piece.num_rows;
+        const int group_row = piece.first_row + (valid ? row : 0);
+        const int token = piece.first_token + launch.ratio.quotient(group_row);
         const int head = piece.head * launch.ratio.divisor() + launch.ratio.remainder(group_row);
         const T* from = static_cast<const T*>(p.q) + token * p.q_token_stride + head * p.q_head_stride;
         copy_async(to + Traits::offset(row, chunk), from + chunk * 8, valid);
@@ -33,15 +32,12 @@ __device__ inline void copy_segment_queries(const AttentionParams& p, const Atte
 template <typename Traits>
 class Copier {
   public:
-    __device__ Copier(const AttentionParams& params, const AttentionLaunch& launch, const Plan& plan,
-                      const PlanMemory& memory, RingMemory& ring, unsigned char* slots,
-                      unsigned char* queries)
+    __device__ Copier(const AttentionParams& params, const AttentionLaunch& launch, const PlanMemory& memory,
+                      RingMemory& ring, unsigned char* queries)
         : p(params),
           launch(launch),
-          plan(plan),
           m(memory),
           ring(ring),
-          slots(shared_address(slots)),
           queries(shared_address(queries)),
           lane(threadIdx.x % 32) {}
 
@@ -93,8 +89,7 @@ class Copier {
         const Piece& piece = m.pieces[batch.piece];
         const int tile = number - piece.first_item - piece.num_angles;
         if (tile < 0) return batch;
-        const int block = plan.tables.group_block(plan.units[piece.unit].group) + piece.block;
-        const std::int32_t* table = p.block_table + std::int64_t{block} * p.max_pages;
+        const std::int32_t* table = p.block_table + std::int64_t{piece.table_row} * p.max_pages;
         const int shift = log2_of(p.cache.page_size);
 #pragma unroll
         for (int run = 0; run < kTileRuns; ++run) {
@@ -108,7 +103,6 @@ class Copier {
     __device__ void copy(const Batch& batch, int i, int number, const RingPlace& place) {
         const int index = __shfl_sync(~0u, batch.piece, i);
         const Piece& piece = m.pieces[index];
-        const Unit& unit = plan.units[piece.unit];
         const int in_piece = number - piece.first_item;
         const int tile = in_piece - piece.num_angles;
         const bool first_warp = number % kCopyWarps == 0;
@@ -117,16 +111,17 @@ class Copier {
         Item item{};
         item.piece = index;
         item.has_angles = tile < 0;
-        item.opens = in_piece == 0 && piece.opens;
         item.closes = tile + 1 == piece.num_tiles() && piece.closes;
         item.is_last = number + 1 == m.num_items;
         // Pieces begin with different slices, lest one has all the small ones.
-        item.slice = remainder(index + max(tile, 0), num_slices(num_slabs(unit.num_rows), launch.max_slices));
-        const std::uint32_t to = slots + place.index() * Traits::kTileBytes;
+        item.slice = remainder(index + max(tile, 0), piece.slices);
+        const int slabs = num_slabs(piece.num_rows);
+        item.warps = ((1 << slabs) - 1) << (item.slice * slabs);
+        const std::uint32_t to = shared_address(shared_memory) + place.index() * Traits::kTileBytes;
         if (tile < 0) {
             const int skipped = in_piece * launch.slot_tokens;
-            item.begin = plan.begin_token(unit) + skipped;
-            item.end = min(launch.slot_tokens, plan.num_tokens(unit) - skipped);
+            item.begin = piece.begin_token + skipped;
+            item.end = min(launch.slot_tokens, piece.num_tokens - skipped);
             copy_angles(item, piece, to);
         } else {
             item.begin = piece.begin + tile * kTileKeys;
@@ -157,7 +152,7 @@ class Copier {
         if (!piece.opens || piece.segment == 0) return;
         const QueryBuffer buffer(piece.segment, launch.query_buffers);
         ring.queries_free[buffer.index].wait(buffer.phase ^ 1);
-        copy_segment_queries<Traits>(p, launch, plan, piece,
+        copy_segment_queries<Traits>(p, launch, piece,
                                      queries + buffer.index * launch.max_rows * Traits::kRowBytes, lane, 32);
         ring.queries_full[buffer.index].arrive_after_copies();
     }
@@ -212,10 +207,8 @@ class Copier {
 
     const AttentionParams& p;
     const AttentionLaunch& launch;
-    const Plan& plan;
     const PlanMemory& m;
     RingMemory& ring;
-    const std::uint32_t slots;
     const std::uint32_t queries;
     const int lane;
 };

@@ -47,7 +47,7 @@ class RowMerge {
 #pragma unroll 1
         for (int first = 0; first < which.num_splits; first += kBatch) {
             const int split = first + lane;
-            const bool written = lane < kBatch && split < which.num_splits && writes(which, split);
+            const bool written = lane < kBatch && split < which.num_splits;
             const unsigned all_written = __ballot_sync(~0u, written);
             Softmax mine;
             if (written) mine = load_softmax(place(which, split));
@@ -114,11 +114,6 @@ class RowMerge {
         to.y += x.y * weight;
         to.z += x.z * weight;
         to.w += x.w * weight;
-    }
-
-    // A line shorter than the grid leaves some CTAs without a part.
-    __device__ bool writes(const SplitRow& which, int split) const {
-        return plan.part(which.first_cta + split) < plan.part(which.first_cta + split + 1);
     }
 
     // The first split goes on behind its CTA's part of the line; the others began before theirs.

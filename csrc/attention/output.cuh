@@ -149,10 +149,11 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned
             float4 sum = make_float4(0, 0, 0, 0);
 #pragma unroll
             for (int slice = 0; slice < kMaxSlices; ++slice) {
-                if (slice >= role.slices()) break;
-                const auto* from = reinterpret_cast<const float4*>(
-                    scratch + (slice * role.slabs() + role.slab()) * Traits::kSlabBytes);
-                const float4 x = from[n * 32 + lane];
+                float4 x = make_float4(0, 0, 0, 0);
+                if (slice < role.slices()) {
+                    x = reinterpret_cast<const float4*>(scratch + (slice * role.slabs() + role.slab()) *
+                                                                      Traits::kSlabBytes)[n * 32 + lane];
+                }
                 sum.x += x.x * factor[slice][0];
                 sum.y += x.y * factor[slice][0];
                 sum.z += x.z * factor[slice][1];

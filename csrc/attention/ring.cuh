@@ -13,6 +13,9 @@ struct Limits {
     int last;
 };
 
+// All of a CTA's, of which the ring's tiles are the first part: known to the compiler, it takes no registers.
+extern __shared__ __align__(1024) unsigned char shared_memory[];
+
 // How the computing warps share the rows of a unit and the tiles of a segment. With few slabs, several warps
 // have the same one and take turns with the tiles.
 __device__ inline int num_slabs(int num_rows) { return (num_rows + kSlab - 1) / kSlab; }
@@ -39,10 +42,10 @@ struct alignas(16) Item {
     int begin;           // the tile's first key in its block; or the first token
     int end;             // of the piece: keys from here on are zeros; or the number of tokens
     std::uint8_t slice;  // whose turn it is; for rotations, that of the piece's first tile
-    bool has_angles;
-    bool opens : 1;    // a segment
-    bool closes : 1;   // it
-    bool is_last : 1;  // of the list
+    bool has_angles : 1;
+    bool closes : 1;      // a segment
+    bool is_last : 1;     // of the list
+    std::uint16_t warps;  // a bit for each that has the slice
 };
 
 static_assert(sizeof(Item) == 16);
@@ -67,19 +70,22 @@ struct RingMemory {
     Softmax softmaxes[kComputeWarps][kSlab];
     SplitRow found[kWarps];  // output rows of this CTA
 
-    // By one warp, before a barrier of the CTA.
-    __device__ void init() {
-        const int lane = threadIdx.x % 32;
-        static_assert(kMaxSlots <= 16 && kMaxQueryBuffers <= 16);
-        if (lane < kMaxSlots) {
-            full[lane].init(32 + 1);  // a copying warp, and who writes the item
-            empty[lane].init(kComputeThreads);
-        } else if (lane - 16 < kMaxQueryBuffers) {
-            queries_full[lane - 16].init(32);
-            queries_free[lane - 16].init(kComputeThreads);
-        } else if (lane == 31) {
-            listed.init(32);
-            list_free.init(kThreads);
+    // By all threads, before a barrier of the CTA. An initialisation takes long: each warp does few.
+    __device__ void init(int num_slots) {
+        if (threadIdx.x % 32 != 0) return;
+#pragma unroll 1
+        for (int i = threadIdx.x / 32; i < num_slots + kMaxQueryBuffers + 1; i += kWarps) {
+            const int buffer = i - num_slots;
+            if (i < num_slots) {
+                full[i].init(32 + 1);  // a copying warp, and who writes the item
+                empty[i].init(kComputeThreads);
+            } else if (buffer < kMaxQueryBuffers) {
+                queries_full[buffer].init(32);
+                queries_free[buffer].init(kComputeThreads);
+            } else {
+                listed.init(32);
+                list_free.init(kThreads);
+            }
         }
     }
 };

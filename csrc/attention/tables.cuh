@@ -5,6 +5,7 @@
 
 #include "csrc/attention/attention.h"
 #include "csrc/attention/config.h"
+#include "csrc/attention/mma.cuh"
 #include "csrc/params.h"
 
 namespace hogwild::cuda {
@@ -17,32 +18,26 @@ class Tables {
     __device__ Tables(const AttentionParams& params, const AttentionLaunch& launch, int* memory)
         : p(params), launch(launch), memory(memory) {}
 
-    // Copies them. All loads are under way before the first is waited for, and what else there is to do,
-    // `meanwhile`, is done before that. By all threads; ends with a barrier.
+    // Copies them, and does what else there is to do, `meanwhile`, before it waits for them. By all threads;
+    // ends with a barrier.
     template <typename Meanwhile>
     __device__ void stage(Meanwhile meanwhile) {
-        constexpr int kPerThread = kMaxStagedInts / kThreads;
-        const std::int32_t* const from[] = {p.group_tokens, p.group_blocks, p.block_lens,
-                                            p.rotary_pos,   p.own_block,    p.query_pos};
-        const int begins[] = {
-            0, groups_end(), block_lens_at(), rotary_pos_at(), own_block_at(), query_pos_at()};
-        int staged[kPerThread];
-#pragma unroll
-        for (int j = 0; j < kPerThread; ++j) {
-            const int index = threadIdx.x + j * kThreads;
-            const std::int32_t* array = from[0] + index;
-#pragma unroll
-            for (int i = 1; i < 6; ++i) {
-                if (index >= begins[i]) array = from[i] + (index - begins[i]);
-            }
-            staged[j] = index < launch.staged_ints ? __ldg(array) : 0;
+        if (is_staged()) {
+            const auto copy = [&](const std::int32_t* from, int begin, int end) {
+#pragma unroll 1
+                for (int i = threadIdx.x; i < end - begin; i += kThreads) {
+                    copy_word_async(shared_address(memory + begin + i), from + i);
+                }
+            };
+            copy(p.query_pos, query_pos_at(), launch.staged_ints);
+            copy(p.group_tokens, 0, groups_end());
+            copy(p.group_blocks, groups_end(), block_lens_at());
+            copy(p.block_lens, block_lens_at(), rotary_pos_at());
+            copy(p.rotary_pos, rotary_pos_at(), own_block_at());
+            copy(p.own_block, own_block_at(), query_pos_at());
         }
         meanwhile();
-#pragma unroll
-        for (int j = 0; j < kPerThread; ++j) {
-            const int index = threadIdx.x + j * kThreads;
-            if (index < launch.staged_ints) memory[index] = staged[j];
-        }
+        wait_for_copies();
         __syncthreads();
     }
 
