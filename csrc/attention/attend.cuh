@@ -8,28 +8,6 @@
 
 namespace hogwild::cuda {
 
-// What a computing warp does in a segment. In one register, and made anew wherever it is needed: there are
-// few.
-class Role {
-  public:
-    __device__ explicit Role(const Piece& piece) {
-        const int warp = thread_index() / 32;
-        const int slabs = num_slabs(piece.num_rows);
-        int slice = 0;  // warp / slabs where that is below kMaxSlices
-#pragma unroll
-        for (int i = 1; i <= kMaxSlices; ++i) slice += warp >= i * slabs;
-        fields = slabs | piece.slices << 8 | (warp - slice * slabs) << 16 | slice << 24;
-    }
-    __device__ int slabs() const { return fields & 0xff; }
-    __device__ int slices() const { return fields >> 8 & 0xff; }
-    __device__ int slab() const { return fields >> 16 & 0xff; }
-    __device__ int slice() const { return fields >> 24; }
-    __device__ bool active() const { return slice() < slices(); }
-
-  private:
-    int fields;
-};
-
 // Between the computing warps alone.
 __device__ inline void sync_compute_warps() {
     asm volatile("bar.sync 1, %0;" ::"n"(kComputeThreads) : "memory");
@@ -81,6 +59,15 @@ class Rows {
                     RingMemory& ring)
         : p(params), launch(launch), tables(tables), ring(ring) {}
 
+    // Forgets the queries of a segment that ends, for which registers would be kept otherwise.
+    __device__ void forget() {
+#pragma unroll
+        for (auto& fragment : query) {
+#pragma unroll
+            for (std::uint32_t& pair : fragment) pair = 0;
+        }
+    }
+
     // Begins a segment.
     __device__ void open() {
 #pragma unroll
@@ -107,7 +94,7 @@ class Rows {
     // Crosses into a block: other keys are visible, and the queries are those rotated for it, or as they
     // came. What has been summed stays.
     __device__ void enter(const SlabRows& rows, const unsigned char* queries, int block) {
-        const int lane = thread_index() % 32;
+        const int lane = opaque(threadIdx.x) % 32;
         Limits seen{0, INT32_MAX};  // a row of zeros needs no mask
         if (rows.exists(lane % kSlab)) {
             const int token = rows.token(lane % kSlab);

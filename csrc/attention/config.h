@@ -51,7 +51,7 @@ constexpr int angle_bytes(int half) { return (2 * half * 4 + 15) / 16 * 16 + 16;
 
 // What entering a block costs, in runs of keys: the rotation of the queries, and a tile that may be nearly
 // empty.
-constexpr int kBlockCost = 3;
+constexpr int kBlockCost = 4;
 
 // Bounds of what is kept in shared memory for every row tile, and of the integers that are copied to it.
 constexpr int kMaxUnits = 2048;

@@ -13,7 +13,7 @@ __device__ inline void copy_segment_queries(const AttentionParams& p, const Atte
                                             const Piece& piece, std::uint32_t to, int thread,
                                             int num_threads) {
     using T = typename Traits::T;
-    const int size = num_slabs(piece.num_rows) * kSlab * Traits::kChunks;
+    const int size = piece.slabs * kSlab * Traits::kChunks;
 #pragma unroll 2
     for (int i = thread; i < size; i += num_threads) {
         const int row = i / Traits::kChunks;
@@ -115,8 +115,7 @@ class Copier {
         item.is_last = number + 1 == m.num_items;
         // Pieces begin with different slices, lest one has all the small ones.
         item.slice = remainder(index + max(tile, 0), piece.slices);
-        const int slabs = num_slabs(piece.num_rows);
-        item.warps = ((1 << slabs) - 1) << (item.slice * slabs);
+        item.warps = ((1 << piece.slabs) - 1) << (item.slice * piece.slabs);
         const std::uint32_t to = shared_address(shared_memory) + place.index() * Traits::kTileBytes;
         if (tile < 0) {
             const int skipped = in_piece * launch.slot_tokens;

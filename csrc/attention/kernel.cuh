@@ -68,6 +68,9 @@ class Computation {
     __device__ void open(const Piece& piece) {
         const QueryBuffer buffer(piece.segment, launch.query_buffers);
         if (piece.segment > 0) sync_compute_warps();  // all have left the roles of the one before
+        const int warp = opaque(threadIdx.x) / 32;
+        if (opaque(threadIdx.x) % 32 == 0) ring.roles[warp] = Role(warp, piece.slabs, piece.slices);
+        __syncwarp();
         rows.open();
         ring.queries_full[buffer.index].wait(buffer.phase);
     }
@@ -75,7 +78,7 @@ class Computation {
     __device__ void use(const Item& item, const unsigned char* slot) {
         if (item.has_angles) {
             const Piece& piece = m.pieces[item.piece];
-            const Role role(piece);
+            const Role role = ring.roles[opaque(threadIdx.x) / 32];
             // Not where the warp's turn comes after the piece's last tile.
             const int wait = role.slice() - item.slice + (role.slice() < item.slice ? role.slices() : 0);
             if (!role.active()) return;
@@ -96,7 +99,7 @@ class Computation {
             if (launch.slot_tokens == 0) {
                 const Piece& piece = m.pieces[item.piece];
                 if (item.begin - piece.begin < piece.slices * kTileKeys) {
-                    const Role role(piece);
+                    const Role role = ring.roles[opaque(threadIdx.x) / 32];
                     rows.enter(rows_of(piece, role), queries_of(piece, role), piece.block);
                 }
             }
@@ -115,7 +118,8 @@ class Computation {
 
     __device__ void close(const Piece& piece) {
         ring.queries_free[QueryBuffer(piece.segment, launch.query_buffers).index].arrive();
-        const Role role(piece);
+        const Role role = ring.roles[opaque(threadIdx.x) / 32];
+        rows.forget();
         if (!role.active()) return;
         write_rows(
             rows, role, slabs, ring.softmaxes,

@@ -47,7 +47,8 @@ class Lister {
             piece.first_row = unit.first_row;
             piece.num_rows = unit.num_rows;
             piece.num_angles = num_angles(piece.num_tokens);
-            piece.slices = num_slices(num_slabs(unit.num_rows), launch.max_slices);
+            piece.slabs = num_slabs(unit.num_rows);
+            piece.slices = num_slices(piece.slabs, launch.max_slices);
             piece.segment = segment;
             piece.began_before = start < begin_at;
             piece.goes_on = start + unit.weight > end_at;

@@ -91,11 +91,10 @@ __device__ inline float2 unpack<__half>(std::uint32_t pair) {
     return __half22float2(reinterpret_cast<const __half2&>(pair));
 }
 
-// threadIdx.x, read anew: what is worked out from it is not kept in registers over a loop.
-__device__ inline int thread_index() {
-    int index;
-    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
-    return index;
+// x, but unknown to the compiler: what is worked out from it is not kept in registers over a loop.
+__device__ inline int opaque(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
 }
 
 __device__ inline int log2_of(int power) { return 31 - __clz(power); }

@@ -144,7 +144,7 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned
             }
             to.begin(all, role.slice() == 0);
         }
-#pragma unroll 2
+#pragma unroll 1
         for (int n = role.slice(); n < kTiles; n += role.slices()) {
             float4 sum = make_float4(0, 0, 0, 0);
 #pragma unroll

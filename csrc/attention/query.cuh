@@ -51,7 +51,7 @@ class SlabRotation {
     using T = typename Traits::T;
 
     __device__ SlabRotation(const RotaryDims& rotary, const unsigned char* from, unsigned char* to)
-        : rotary(rotary), from(from), to(to), lane(thread_index() % 32) {}
+        : rotary(rotary), from(from), to(to), lane(opaque(threadIdx.x) % 32) {}
 
     // One of `parts` parts of the slab, by one warp.
     template <typename AnglesOf>

@@ -58,6 +58,26 @@ struct SplitRow {
     int row;         // of the unit
 };
 
+// What a computing warp does in a segment.
+class Role {
+  public:
+    Role() = default;
+    __device__ Role(int warp, int slabs, int slices) {
+        int slice = 0;  // warp / slabs where that is below kMaxSlices
+#pragma unroll
+        for (int i = 1; i <= kMaxSlices; ++i) slice += warp >= i * slabs;
+        fields = slabs | slices << 8 | (warp - slice * slabs) << 16 | slice << 24;
+    }
+    __device__ int slabs() const { return fields & 0xff; }
+    __device__ int slices() const { return fields >> 8 & 0xff; }
+    __device__ int slab() const { return fields >> 16 & 0xff; }
+    __device__ int slice() const { return fields >> 24; }
+    __device__ bool active() const { return slice() < slices(); }
+
+  private:
+    int fields;
+};
+
 struct RingMemory {
     Barrier full[kMaxSlots];                 // the item has arrived
     Barrier empty[kMaxSlots];                // all computing warps are done with it
@@ -66,6 +86,7 @@ struct RingMemory {
     Barrier queries_full[kMaxQueryBuffers];  // a segment's queries have arrived
     Barrier queries_free[kMaxQueryBuffers];  // all computing warps are done with the segment
     Item items[kMaxSlots];
+    Role roles[kComputeWarps];            // here, since registers are few
     Limits limits[kComputeWarps][kSlab];  // of each warp's rows
     Softmax softmaxes[kComputeWarps][kSlab];
     SplitRow found[kWarps];  // output rows of this CTA

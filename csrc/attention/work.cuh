@@ -36,7 +36,8 @@ struct Piece {
     int first_row;    // of the unit, in its group
     int num_rows;
     int segment;          // how many came before, on this CTA
-    std::uint8_t slices;  // warps that share the tiles
+    std::uint8_t slabs;   // of 16 rows
+    std::uint8_t slices;  // warps that share a slab, each with some of the tiles
     bool opens;           // the first piece of its segment
     bool closes;          // the last
     bool began_before;    // the segment has keys before this CTA's part of the line
