@@ -49,6 +49,28 @@ class ToyTokenizer:
         return "".join("" if i == 0 and skip_special_tokens else self.vocab[i] for i in ids)
 
 
+class ChatTokenizer(ToyTokenizer):
+    """A tokenizer with a chat template, as simple as they come.
+
+    Args:
+        pieces: as for `ToyTokenizer`.
+        start: how the assistant's turn begins.
+    """
+
+    chat_template = "yes"
+
+    def __init__(self, pieces: Sequence[str] = ("\n\n",), start: str = "<assistant>") -> None:
+        super().__init__(pieces)
+        self._start = start
+
+    def apply_chat_template(
+        self, turns: Sequence[Mapping[str, str]], tokenize: bool = True, add_generation_prompt: bool = False
+    ) -> str:
+        assert not tokenize and add_generation_prompt
+        said = (f"<{turn['role']}>{turn['content']}</{turn['role']}>" for turn in turns)
+        return "".join(said) + self._start
+
+
 class ListStore:
     """A `BlockStore` of plain lists, which remembers every operation."""
 

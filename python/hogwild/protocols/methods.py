@@ -10,6 +10,10 @@ from typing import Any
 from hogwild.cache.layouts import LAYOUTS
 from hogwild.errors import HogwildError, UnknownNameError
 from hogwild.prompting import worker_names
+from hogwild.protocols.budgeted import BudgetedProtocol
+from hogwild.protocols.collaboration import MAX_WORKERS, CollaborationProtocol
+from hogwild.protocols.skeleton import SkeletonProtocol
+from hogwild.protocols.threads import SelfConsistencyProtocol, SequentialProtocol
 
 
 class MethodError(HogwildError, ValueError):
@@ -63,8 +67,9 @@ _HELP = {
 def parse(method: str) -> Method:
     """Read a method string: a kind, then settings behind colons.
 
-    `sequential`, `sequential:no-early`, `self-consistency:4`, `self-consistency:4:vote`, `skeleton` (all points
-    at a time), `skeleton:2`, `hogwild:2`, `hogwild:Ada+Kurt`, `hogwild:4:contiguous`, `hogwild:2:no-question:re-encode`...
+    Such as `sequential`, `sequential:no-early`, `self-consistency:4`, `self-consistency:4:vote`, `skeleton` (all
+    points at a time), `skeleton:2`, `hogwild:2`, `hogwild:Ada+Kurt`, `hogwild:4:contiguous`,
+    `hogwild:2:no-question:re-encode`.
 
     Raises:
         UnknownNameError: no such kind of method.
@@ -111,7 +116,8 @@ def _workers(word: str) -> dict[str, Any]:
         workers = [name.strip() for name in word.split("+")]
     else:
         raise ValueError(f"unknown setting {word!r}")
-    worker_names(workers)
+    if len(worker_names(workers)) > MAX_WORKERS:
+        raise ValueError(f"workers: expected at most {MAX_WORKERS}, got {word}")
     return {"workers": workers}
 
 
@@ -121,3 +127,40 @@ _FIRST: dict[str, Callable[[str], dict[str, Any]]] = {
     "skeleton": lambda word: {"at_a_time": _count("threads at a time", word, 1)},
     "hogwild": _workers,
 }
+
+
+_PROTOCOLS: dict[str, type[BudgetedProtocol]] = {
+    "sequential": SequentialProtocol,
+    "self-consistency": SelfConsistencyProtocol,
+    "skeleton": SkeletonProtocol,
+    "hogwild": CollaborationProtocol,
+}
+
+
+def make(
+    method: str | Method, problem: str, tokenizer: Any, *, early_finish: bool = True, **settings: Any
+) -> BudgetedProtocol:
+    """The protocol of a method for one problem.
+
+    All methods get the same settings, so that they can be compared: the budgets, the way in which a run that
+    has not answered is made to, the model's sampling settings. `Engine.method` takes the latter from the model.
+
+    Args:
+        method: a string that `parse` reads, or what it returned.
+        problem: what is to be solved.
+        tokenizer: a Hugging Face tokenizer.
+        early_finish: see `BudgetedProtocol`; a method string that says otherwise goes first.
+        settings: further arguments of `BudgetedProtocol`, such as `budgets`, `max_forwards`, `sampling`,
+            `end_tokens`, `family`, `answer` and `answer_tokens`; or of the method's own class.
+
+    Returns:
+        A protocol for `Engine.stream`, `run` or `open`. When it has finished, `answers` has a `BudgetAnswer`
+        for each budget; the same is told by `BudgetEvent`s.
+
+    Raises:
+        HogwildError, ValueError, TypeError: the method or a setting is not what it should be; it is named.
+    """
+    if not isinstance(method, Method):
+        method = parse(method)
+    options = {"early_finish": early_finish, **settings, **method.options}
+    return _PROTOCOLS[method.kind](problem, tokenizer, **options)
