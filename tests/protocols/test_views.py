@@ -10,6 +10,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from view_texts import ViewTexts
 
 from fakes import ScriptedEngine, ToyTokenizer
 from hogwild.engine.events import InterventionEvent, StepEvent, TokenEvent
@@ -34,54 +35,20 @@ class Watched(ScriptedEngine):
 
     def __init__(self, protocol: CollaborationProtocol, tokenizer: ToyTokenizer, scripts) -> None:
         self.tokenizer, self.scripts = tokenizer, {name: iter(ids) for name, ids in scripts.items()}
-        self.texts = dict.fromkeys(protocol.workers, "")
-        self.finished: list[str] = []
-        self.stopped: set[str] = set()
-        self.compared, self._told = 0, 0
+        self.expected = ViewTexts(protocol, PROMPT, [END])
+        self.compared = self._told = 0
         super().__init__(protocol, self._sample)
 
     def forward(self):
-        self._listen()
+        self.listen()
         return super().forward()
 
-    def _listen(self) -> None:
-        for event in self.events[self._told :]:
-            if isinstance(event, TokenEvent):
-                self.texts[event.worker] += event.text
-                self.stopped |= {event.worker} if event.token == END else set()
-            elif isinstance(event, StepEvent):
-                step = self._steps(event.worker)[event.index - 1]
-                # the separator behind a step opens the next one; who has stopped opens none
-                self.finished.append(step if event.worker in self.stopped else step.removesuffix("\n\n"))
+    def listen(self) -> None:
+        self.expected.listen(self.events[self._told :])
         self._told = len(self.events)
 
-    def _steps(self, worker: str) -> list[str]:
-        """The worker's steps with their headers, the last one unfinished."""
-        header = rf"\n\n\*\*{worker} \[\d+\]:\*\*"
-        text = self.texts[worker]
-        places = [match.start() for match in re.finditer(header, text)]
-        return [text[a:b] for a, b in zip(places, [*places[1:], len(text)], strict=True)]
-
-    def _current(self, worker: str) -> str:
-        if self.protocol.layout.name == "contiguous":
-            return self.texts[worker]
-        return "" if worker in self.stopped else self._steps(worker)[-1]
-
-    def expected(self, worker: str) -> str:
-        headers, layout = self.protocol.headers, self.protocol.layout
-        others = "".join(self._current(other) for other in layout.workers if other != worker)
-        history, own = PROMPT + "".join(self.finished), self._current(worker)
-        if layout.name == "contiguous":
-            return PROMPT + others + own
-        if layout.name == "interleaved":
-            return history + own
-        if len(layout.workers) == 1:
-            return history + headers.separator + headers.own + own
-        title = headers.separator + headers.others
-        return history + title + others + headers.unfinished + headers.separator + headers.own + own
-
     def _sample(self, feed, view):
-        assert self.tokenizer.decode(view) == self.expected(feed.worker)
+        assert self.tokenizer.decode(view) == self.expected.expected(feed.worker)
         self.compared += 1
         return next(self.scripts[feed.worker])
 
@@ -120,16 +87,16 @@ def test_every_view_is_the_text_of_the_layout(data, layout, workers, name, every
     assert engine.compared >= min(map(len, scripts.values()))
 
     # nothing is lost and nothing said twice: blanks around separators and what the protocol inserts left aside
-    engine._listen()
+    engine.listen()
     inserted = rf"\*\*\w+ \[\d+\]:\*\*|{re.escape(protocol.family.question)}"
     for worker, ids in scripts.items():
         said = sum(
             isinstance(e, TokenEvent) and (e.worker, e.source) == (worker, "sampled") for e in engine.events
         )
         spoken = "".join(tokenizer.decode(ids[:said], skip_special_tokens=True).split())
-        assert "".join(re.sub(inserted, "", engine.texts[worker]).split()) == spoken
+        assert "".join(re.sub(inserted, "", engine.expected.texts[worker]).split()) == spoken
     # interventions are what was asked, no more and no less, and never when there is nobody else
-    asked = sum(text.count(protocol.family.question) for text in engine.texts.values())
+    asked = sum(text.count(protocol.family.question) for text in engine.expected.texts.values())
     assert asked == protocol.questions == sum(isinstance(e, InterventionEvent) for e in engine.events)
     assert asked == 0 or (every is not None and workers > 1)
 
