@@ -54,7 +54,9 @@ PROGRAM = "for x in range(3):\n    print(x)"
 
 
 def test_a_box_that_only_speaks_of_the_task_is_no_answer():
-    assert BOX.find("I have to write \\boxed{answer} or \\boxed{...}") is None
+    for content in ("", "answer", "...", "answer1,..., answer5", "Answer 1, \\ldots, answer_{5}"):
+        assert BOX.find(f"I have to write \\boxed{{{content}}}") is None
+    assert BOX.find("The \\boxed{answer 42 is right}") == "answer 42 is right"
     assert BOX.find("So it is \\boxed{\\frac{1}{2}}") == "\\frac{1}{2}"
 
 

@@ -9,7 +9,8 @@ from typing import ClassVar
 from hogwild.errors import UnknownNameError
 
 BOXED = "\\boxed"
-_PLACEHOLDERS = ("", "answer", "...")  # what a worker writes in the box when it only speaks of the task
+# what a worker writes in the box when it only speaks of the task: "answer", "answer1, ..., answer5"
+_PLACEHOLDER = re.compile(r"(?:answer[_ ]?\{?\d*\}?|\.\.\.|…|\\[lc]?dots|[\s,;])*", re.IGNORECASE)
 
 
 def find_boxed(text: str) -> str | None:
@@ -85,7 +86,7 @@ class BoxedAnswer(AnswerFormat):
 
     def find(self, text: str) -> str | None:
         answer = find_boxed(text)
-        return None if answer in _PLACEHOLDERS else answer
+        return None if answer is None or _PLACEHOLDER.fullmatch(answer) else answer
 
     def closed(self, continuation: str) -> str | None:
         content = _braces("{" + continuation, 0)
