@@ -40,7 +40,7 @@ def test_gsm8k_takes_the_number_behind_the_mark(tmp_path, suffix):
     task = make_task("gsm8k", write_rows(tmp_path / f"rows.{suffix}", gsm8k_rows(3)))
     problems = task.problems()
     assert [problem.id for problem in problems] == ["gsm8k-0", "gsm8k-1", "gsm8k-2"]
-    assert problems[2].text.startswith("What is 2 + 1?") and "\\boxed{answer}" in problems[2].text
+    assert problems[2].text == "What is 2 + 1?"
     assert task.score(problems[2], "1002") == task.score(problems[2], "1,002") == 1
     assert task.score(problems[2], "1003") == 0
 
@@ -76,8 +76,8 @@ def test_arithmetic_comes_from_the_seed_and_is_right():
     one, same, other = (make_task("arith-x5", seed=seed).problems() for seed in (0, 0, 1))
     assert one == same and [p.text for p in one] != [p.text for p in other]
     for problem in one:
-        lines = [line.partition(". ")[2] for line in problem.text.splitlines() if line[:1].isdigit()]
-        assert [str(eval(line)) for line in lines] == problem.expected
+        questions = problem.text.removeprefix("Calculate ").rstrip(".").replace(" and ", ", ").split(", ")
+        assert [str(eval(question)) for question in questions] == problem.expected
 
 
 def test_olympiad_allows_any_order_and_the_given_tolerance(tmp_path):
@@ -102,7 +102,7 @@ def test_olympiad_allows_any_order_and_the_given_tolerance(tmp_path):
     assert (
         task.score(roots, "-0.5, 1") == 1 and task.score(roots, "1") == 0 and task.score(roots, "1, 1") == 0
     )
-    assert far.text.startswith("A car.\n\nHow far?") and "in m and without the unit" in far.text
+    assert far.text.startswith("A car.\n\nHow far?") and "in m, without the unit" in far.text
     assert task.score(far, "2.6") == 1 and task.score(far, "2.7") == 0
 
 

@@ -25,7 +25,6 @@ class Plan:
         at_once: runs side by side on the engine. It changes their times and nothing else.
         sampling: settings of `SamplingParams`, but for the seed, that replace the model's own.
         family: prompts and conventions: the name of a model family or a file; None for the tokenizer's own.
-        options: further arguments of all methods' protocols.
 
     Raises:
         ValueError, TypeError: a setting is out of range or of the wrong type; it is named.
@@ -38,7 +37,6 @@ class Plan:
     at_once: int = 8
     sampling: dict[str, Any] = field(default_factory=dict)
     family: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "budgets", check_budgets(self.budgets))
@@ -47,6 +45,12 @@ class Plan:
         check_integer("runs", self.runs, minimum=1)
         check_integer("seed", self.seed)
         check_integer("at_once", self.at_once, minimum=1)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of `Engine.method` that are the same for all runs, but for the budgets."""
+        family = {} if self.family is None else {"family": self.family}
+        return {**self.sampling, **family}
 
     @property
     def seeds(self) -> range:

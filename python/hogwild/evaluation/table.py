@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from hogwild.evaluation.summary import BudgetSummary, Mean, MethodSummary
 
-HEADER = ("method", "budget", "accuracy", "difference", "answered", "forwards", "seconds")
+HEADER = ("method", "budget", "accuracy", "difference", "own", "forwards", "seconds")
 EXPLANATION = (
     "Budget: sequential forwards that a run may take. Accuracy: mean over the problems and its standard error. "
-    "Difference: to the first method on the same problems. Answered: runs that gave an answer by themselves; the "
+    "Difference: to the first method on the same problems. Own: runs that gave an answer by themselves; the "
     "others were asked for one. Forwards, seconds: means of what runs took."
 )
 

@@ -40,7 +40,6 @@ class DataSetTask(Task):
         return float(same_answer(answer, problem.expected))
 
 
-def boxed_problem(id: Any, question: str, answer: str) -> Problem:
-    """A problem whose one answer is to be given as a boxed expression."""
-    text = f"{question.strip()}\n\nGive the final answer as \\boxed{{answer}}."
-    return Problem(str(id), text, str(answer), str(answer))
+def short_problem(id: Any, question: str, answer: str) -> Problem:
+    """A problem with one answer, a number or a formula."""
+    return Problem(str(id), question.strip(), str(answer), str(answer))

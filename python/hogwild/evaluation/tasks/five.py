@@ -10,15 +10,16 @@ from pathlib import Path
 from hogwild.evaluation.grading.answers import part_of_answers
 from hogwild.evaluation.tasks.math import Gsm8k, gsm8k_answer
 from hogwild.evaluation.tasks.task import Problem, Task
+from hogwild.prompting import join_names
 
 COUNT = 5
+SIZES = (9, 20, 50, 100, 500)  # of the numbers in a problem of arithmetic: from easy to hard
 
 
 def five_questions(id: str, questions: Sequence[str], answers: Sequence[str]) -> Problem:
-    """One problem of several numbered questions, whose answers are wanted in order, with commas between them."""
-    form = ", ".join(f"answer {number}" for number in range(1, len(questions) + 1))
+    """One problem of several numbered questions, whose answers are wanted in their order."""
     lines = "\n".join(f"{number}. {question.strip()}" for number, question in enumerate(questions, start=1))
-    text = f"Solve these problems. Give all answers in this order, as \\boxed{{{form}}}.\n\n{lines}"
+    text = f"Solve these problems. The answer is a list of all their answers in this order.\n\n{lines}"
     return Problem(id, text, list(answers), ", ".join(answers))
 
 
@@ -66,15 +67,17 @@ class Gsm8kFive(FiveQuestions):
 
 
 class ArithmeticFive(FiveQuestions):
-    """Sums, differences and products of small numbers, made from a seed without any data.
+    """Sums, differences and products, made from a seed without any data.
 
     Args:
         seed: of the random numbers.
     """
 
     name = "arith-x5"
+    usual_budgets = (32, 64, 128)
+    usual_samples = 16
     title = "Arithmetic x 5"
-    about = "Five small sums, differences and products in one prompt; accuracy is counted per question."
+    about = "Five sums, differences or products in one prompt, from easy to hard; accuracy is counted per question."
     size = 128
 
     def __init__(self, seed: int = 0) -> None:
@@ -85,22 +88,21 @@ class ArithmeticFive(FiveQuestions):
         draws = random.Random(self.seed)
         problems = []
         for number in range(self.size):
-            pairs = [_arithmetic(draws) for _ in range(COUNT)]
+            pairs = [_arithmetic(draws, size) for size in SIZES]
             questions, answers = zip(*pairs, strict=True)
-            problems.append(five_questions(f"{self.name}-{self.seed}-{number}", questions, answers))
+            text = f"Calculate {join_names(questions)}."  # one short sentence, for models that only go on writing
+            id = f"{self.name}-{self.seed}-{number}"
+            problems.append(Problem(id, text, list(answers), ", ".join(answers)))
         return problems
 
     def problems(self) -> Sequence[Problem]:
         return self._problems
 
 
-def _arithmetic(draws: random.Random) -> tuple[str, str]:
-    """A question and its answer."""
-    a, b = draws.randint(2, 50), draws.randint(2, 50)
+def _arithmetic(draws: random.Random, size: int) -> tuple[str, str]:
+    """A question with numbers up to `size`, and its answer."""
     kind = draws.choice("+-*")
-    if kind == "+":
-        return f"{a} + {b}", str(a + b)
-    if kind == "-":
-        return f"{max(a, b)} - {min(a, b)}", str(abs(a - b))
-    a, b = draws.randint(2, 10), draws.randint(2, 10)
-    return f"{a} * {b}", str(a * b)
+    largest = max(9, size // 10) if kind == "*" else size
+    a, b = sorted((draws.randint(2, largest), draws.randint(2, largest)), reverse=True)
+    result = {"+": a + b, "-": a - b, "*": a * b}[kind]
+    return f"{a} {kind} {b}", str(result)

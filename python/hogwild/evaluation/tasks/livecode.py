@@ -80,7 +80,7 @@ def _problem(row: Row) -> Problem:
         form = f"Complete this Python code and keep its names:\n\n```python\n{starter}\n```"
     else:
         form = "Write a Python program that reads from standard input and writes to standard output."
-    text = f"{str(row['question_content']).strip()}\n\n{form} Give the final program as one block of code."
+    text = f"{str(row['question_content']).strip()}\n\n{form}"
     where = f"question {row['question_id']}"
     cases = [
         *_cases(row["public_test_cases"], f"{where}: field 'public_test_cases'"),

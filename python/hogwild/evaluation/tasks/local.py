@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hogwild.evaluation.grading.answers import same_answer
-from hogwild.evaluation.tasks.dataset import boxed_problem
+from hogwild.evaluation.tasks.dataset import short_problem
 from hogwild.evaluation.tasks.source import check_fields, read_file
 from hogwild.evaluation.tasks.task import Problem, Task
 
@@ -34,7 +34,7 @@ class LocalTask(Task):
         rows = read_file(self.data)
         check_fields(rows, FIELDS, str(self.data))
         return [
-            boxed_problem(row.get("id", f"{self.name}-{number}"), str(row["problem"]), row["answer"])
+            short_problem(row.get("id", f"{self.name}-{number}"), str(row["problem"]), row["answer"])
             for number, row in enumerate(rows)
         ]
 

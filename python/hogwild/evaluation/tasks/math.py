@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hogwild.evaluation.tasks.dataset import DataSetTask, boxed_problem
+from hogwild.evaluation.tasks.dataset import DataSetTask, short_problem
 from hogwild.evaluation.tasks.source import Row, Source, TaskError
 from hogwild.evaluation.tasks.task import Problem
 
@@ -28,7 +28,7 @@ class Gsm8k(DataSetTask):
     source = Source("openai/gsm8k", "test", ("question", "answer"), config="main")
 
     def problem(self, row: Row, number: int) -> Problem:
-        return boxed_problem(f"gsm8k-{number}", row["question"], gsm8k_answer(row, number))
+        return short_problem(f"gsm8k-{number}", row["question"], gsm8k_answer(row, number))
 
 
 class Math500(DataSetTask):
@@ -38,7 +38,7 @@ class Math500(DataSetTask):
     source = Source("HuggingFaceH4/MATH-500", "test", ("problem", "answer"))
 
     def problem(self, row: Row, number: int) -> Problem:
-        return boxed_problem(row.get("unique_id") or f"math500-{number}", row["problem"], row["answer"])
+        return short_problem(row.get("unique_id") or f"math500-{number}", row["problem"], row["answer"])
 
 
 class Limo(DataSetTask):
@@ -48,7 +48,7 @@ class Limo(DataSetTask):
     source = Source("GAIR/LIMO", "train", ("question", "answer"))
 
     def problem(self, row: Row, number: int) -> Problem:
-        return boxed_problem(f"limo-{number}", row["question"], row["answer"])
+        return short_problem(f"limo-{number}", row["question"], row["answer"])
 
 
 class Aime25(DataSetTask):
@@ -58,4 +58,4 @@ class Aime25(DataSetTask):
     source = Source("math-ai/aime25", "test", ("problem", "answer"))
 
     def problem(self, row: Row, number: int) -> Problem:
-        return boxed_problem(f"aime25-{row.get('id', number)}", row["problem"], row["answer"])
+        return short_problem(f"aime25-{row.get('id', number)}", row["problem"], row["answer"])

@@ -26,7 +26,7 @@ class OlympiadMaths(DataSetTask):
         context = f"{str(row.get('context') or '').strip()}\n\n".lstrip()
         return Problem(
             id=f"{self.name}-{row.get('id', number)}",
-            text=f"{context}{str(row['question']).strip()}\n\n{_wanted(row)}",
+            text=f"{context}{str(row['question']).strip()}{_wanted(row)}",
             expected={"answers": answers, "tolerance": _tolerance(row)},
             reference=", ".join(answers),
         )
@@ -43,12 +43,11 @@ class OlympiadPhysics(OlympiadMaths):
 
 
 def _wanted(row: Row) -> str:
-    """What form the answer is to have."""
-    form = "\\boxed{answer}"
-    if row.get("is_multiple_answer"):
-        form = "\\boxed{answer 1, answer 2, ...}"
+    """What the question leaves open about the answer's form."""
     unit = str(row.get("unit") or "").strip()
-    return f"Give the final answer as {form}" + (f", in {unit} and without the unit." if unit else ".")
+    wanted = ["The answer is a list."] if row.get("is_multiple_answer") else []
+    wanted += [f"Give the answer in {unit}, without the unit."] if unit else []
+    return f"\n\n{' '.join(wanted)}" if wanted else ""
 
 
 def _tolerance(row: Row) -> float | None:

@@ -34,6 +34,7 @@ class Task(ABC):
         about: one sentence about it for readers of reports.
         answer_tokens: the most tokens of an early answer (paper, Appendix C: 16, 64 or 1,024).
         answer_form: "boxed" for an answer in `\\boxed{}`, "code" for a fenced block of code.
+        usual_budgets, usual_samples: what is sensible for it where nothing else is said; None for all problems.
         runs_code: whether scoring runs code that a model wrote. Such a task can be scored in any thread, others
             only in the main thread, since they set alarms.
     """
@@ -43,6 +44,8 @@ class Task(ABC):
     about: str
     answer_tokens: int = 16
     answer_form: str = "boxed"
+    usual_budgets: tuple[int, ...] = (512, 1024, 2048, 4096)
+    usual_samples: int | None = None
     runs_code: bool = False
 
     @abstractmethod
