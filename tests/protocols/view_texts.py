@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from hogwild.engine.events import Event, StepEvent, TokenEvent
@@ -20,21 +19,25 @@ class ViewTexts:
 
     def __init__(self, protocol: CollaborationProtocol, prompt: str, end_tokens: Iterable[int]) -> None:
         self.protocol, self.prompt, self._ends = protocol, prompt, set(end_tokens)
-        self.texts = dict.fromkeys(protocol.layout.workers, "")
+        self.texts = dict.fromkeys(protocol.layout.workers, "")  # all that a worker wrote
+        self.current = dict(self.texts)  # its unfinished step
         self.finished: list[str] = []
         self.stopped: set[str] = set()
 
     def listen(self, events: Iterable[Event]) -> None:
         """Go on with these events."""
+        separator = self.protocol.headers.separator
         for event in events:
             if isinstance(event, TokenEvent):
                 self.texts[event.worker] += event.text
+                self.current[event.worker] += event.text
                 self.stopped |= {event.worker} if event.token in self._ends else set()
             elif isinstance(event, StepEvent):
-                step = self._steps(event.worker)[event.index - 1]
+                step = self.current[event.worker]
                 # the separator behind a step opens the next one; who has stopped opens none
-                separator = self.protocol.headers.separator
-                self.finished.append(step if event.worker in self.stopped else step.removesuffix(separator))
+                going_on = event.worker not in self.stopped
+                self.finished.append(step.removesuffix(separator) if going_on else step)
+                self.current[event.worker] = separator if going_on else ""
 
     def expected(self, worker: str) -> str:
         """The text that `worker` samples from, once all that the events tell of is written."""
@@ -50,13 +53,7 @@ class ViewTexts:
         title = headers.separator + headers.others
         return history + title + others + headers.unfinished + headers.separator + headers.own + own
 
-    def _steps(self, worker: str) -> list[str]:
-        """The worker's steps with their headers, the last one unfinished."""
-        text = self.texts[worker]
-        places = [match.start() for match in re.finditer(rf"\n\n\*\*{worker} \[\d+\]:\*\*", text)]
-        return [text[a:b] for a, b in zip(places, [*places[1:], len(text)], strict=True)]
-
     def _current(self, worker: str) -> str:
-        if self.protocol.layout.name == "contiguous":
-            return self.texts[worker]
-        return "" if worker in self.stopped else self._steps(worker)[-1]
+        """What stands in the worker's own place: nothing, where it has stopped and steps move."""
+        moved = worker in self.stopped and self.protocol.layout.moves_finished_steps
+        return "" if moved else self.current[worker]
