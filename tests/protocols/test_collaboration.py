@@ -3,7 +3,15 @@
 import pytest
 
 from fakes import ScriptedEngine, ToyTokenizer
-from hogwild.engine.events import AnswerEvent, FinishEvent, StartEvent, StepEvent, TokenEvent
+from hogwild.engine.events import (
+    AnswerEvent,
+    BudgetEvent,
+    FinishEvent,
+    InterventionEvent,
+    StartEvent,
+    StepEvent,
+    TokenEvent,
+)
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import UnknownNameError
 from hogwild.prompting import Headers
@@ -284,3 +292,11 @@ def test_result_is_read_from_the_events():
     assert result.text.startswith(result.history) and result.text.endswith(" D D D")
     assert (result.answer, result.finish_reason) == ("7", "answer")
     assert (result.forwards, result.tokens, result.seconds) == (3, 40, 1.5)
+    assert (result.budgets, result.interventions) == ({10_000: "7"}, 0)
+
+
+def test_result_of_a_run_that_was_made_to_answer():
+    asked = [BudgetEvent(budget=4, answer="1"), BudgetEvent(budget=8, answer="2")]
+    question = InterventionEvent(worker="Alice", text="?")
+    result = CollaborationResult.from_events([question, *asked, question])
+    assert (result.answer, result.budgets, result.interventions) == ("2", {4: "1", 8: "2"}, 2)
