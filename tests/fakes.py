@@ -139,14 +139,16 @@ class ScriptedEngine:
         protocol: what is run.
         next_token: gives the token that a feed samples, from the feed and the tokens in its view; or, as a
             mapping, the token ids that each worker samples one after the other.
+        store: where its blocks are; by default a new `ListStore`.
     """
 
     def __init__(
         self,
         protocol: Protocol,
         next_token: Callable[[Feed, list[int]], int] | Mapping[str, Sequence[int]],
+        store: ListStore | None = None,
     ) -> None:
-        self.protocol, self.store = protocol, ListStore()
+        self.protocol, self.store = protocol, store or ListStore()
         if isinstance(next_token, Mapping):
             scripts: dict[str, Iterator[int]] = {worker: iter(ids) for worker, ids in next_token.items()}
             self._next: Callable[[Feed, list[int]], int] = lambda feed, view: next(scripts[feed.worker])
@@ -169,9 +171,13 @@ class ScriptedEngine:
             Result(feed.worker, self._next(feed, self.store.view(feed.view)) if feed.sample else None)
             for feed in feeds
         ]
-        events = self.protocol.receive(results)
+        events = self.receive(results)
         self.events.extend(events)
         return events
+
+    def receive(self, results: list[Result]) -> list[Event]:
+        """Tell the protocol what came back."""
+        return self.protocol.receive(results)
 
     def run(self, forwards: int = 10_000) -> list[Event]:
         """Forwards until the protocol has finished, or so many."""

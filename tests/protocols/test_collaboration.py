@@ -2,7 +2,7 @@
 
 import pytest
 
-from fakes import ScriptedEngine, ToyTokenizer
+from fakes import ListStore, ScriptedEngine, ToyTokenizer
 from hogwild.engine.events import (
     AnswerEvent,
     BudgetEvent,
@@ -13,7 +13,7 @@ from hogwild.engine.events import (
     TokenEvent,
 )
 from hogwild.engine.sampling import SamplingParams
-from hogwild.errors import UnknownNameError
+from hogwild.errors import PoolExhausted, UnknownNameError
 from hogwild.prompting import Headers
 from hogwild.protocols import CollaborationProtocol, CollaborationResult
 
@@ -275,6 +275,67 @@ def test_wrong_arguments_are_named(options, error, message):
 def test_an_empty_problem_is_refused():
     with pytest.raises(ValueError, match="problem"):
         CollaborationProtocol("  ", ToyTokenizer())
+
+
+def test_own_headers_are_those_of_the_prompt_too():
+    headers = Headers(worker="[{worker} #{index}]", past="== done ==", own="== mine ==")
+    tokenizer = ToyTokenizer()
+    protocol = make(tokenizer, prompt=None, headers=headers)
+    engine = ScriptedEngine(protocol, say(tokenizer, Alice="a", Bob="b"))
+    engine.forward()
+    text = view_text(engine, tokenizer, "Bob")
+    assert "[Bob #1] I will name" in text or "[Alice #1] I will name" in text
+    assert text.count("== done ==") == 5 and text.endswith("== mine ==\n\n[Bob #1]")
+
+
+# ------------------------------------------------------------------ a full pool
+
+
+class FullAtTimes(ListStore):
+    """A store whose pool is too full for every second block that is to be moved."""
+
+    tries = 0
+
+    def append_from(self, dst, src, keep_source=False):
+        self.tries += 1
+        if self.tries % 2:
+            raise PoolExhausted(2, 1, 16)
+        super().append_from(dst, src, keep_source)
+
+
+class PatientEngine(ScriptedEngine):
+    """Hands the same results over until the protocol has taken them."""
+
+    def __init__(self, protocol, next_token):
+        super().__init__(protocol, next_token, store=FullAtTimes())
+
+    def receive(self, results):
+        while True:
+            try:
+                return self.protocol.receive(results)
+            except PoolExhausted:
+                continue
+
+
+@pytest.mark.parametrize("pieces", [["\n\n"], ["\n\n", ".\n\n"]])
+def test_where_the_pool_is_full_the_call_goes_on_from_where_it_was(pieces):
+    tokenizer = ToyTokenizer(pieces)
+    scripts = say(tokenizer, Alice=" One.\n\n Two.\n\n Three", Bob=" Big.\n\n Bob.\n\n Bobby")
+    engines = [
+        kind(make(tokenizer, budgets=[6, 9], max_forwards=14, early_finish=True), script_of(scripts))
+        for kind in (ScriptedEngine, PatientEngine)
+    ]
+    for engine in engines:
+        engine.run()
+    plain, patient = engines
+    assert patient.store.tries == 8 and patient.events == plain.events
+    assert patient.store.blocks == plain.store.blocks and patient.feeds == plain.feeds
+
+
+def script_of(scripts):
+    """The workers' scripts; branches that are made to answer say dots."""
+    running = {worker: iter(ids) for worker, ids in scripts.items()}
+    return lambda feed, view: next(running[feed.worker]) if feed.worker in running else 50
 
 
 # ------------------------------------------------------------------ the result

@@ -36,6 +36,7 @@ TOKENIZER = ToyTokenizer()
         (" hogwild : 4 : contiguous ", "hogwild", {"workers": 4, "layout": "contiguous"}),
         ("hogwild:contiguous", "hogwild", {"layout": "contiguous"}),
         ("hogwild:Ada+Kurt", "hogwild", {"workers": ["Ada", "Kurt"]}),
+        ("hogwild:2:question-512", "hogwild", {"workers": 2, "question_every": 512}),
         ("hogwild:2:non-instant", "hogwild", {"workers": 2, "layout": "interleaved"}),
         (
             "hogwild:2:no-question:re-encode",
@@ -73,6 +74,8 @@ def test_method_strings(text, kind, options):
             "unknown setting 'fast'; expected hogwild:WORKERS, hogwild:Ada+Kurt, followed by any of ",
         ),
         ("hogwild:contiguous:2", "unknown setting '2'"),
+        ("hogwild:2:question-0", "unknown setting 'question-0'"),
+        ("hogwild:2:no-question:question-8", "'question-8' says question_every a second time"),
         ("hogwild:Ada+Kurt:numbered", "workers have names or numbers, not both"),
         ("hogwild:", "unknown setting ''"),
         ("sequential:2", "unknown setting '2'; expected sequential, sequential:no-early"),

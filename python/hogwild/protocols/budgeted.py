@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from hogwild.cache.store import BlockStore
 from hogwild.engine.checks import check_integer
@@ -109,7 +109,7 @@ class BudgetedProtocol(Protocol):
         sampling: SamplingParams | None = None,
         end_tokens: Collection[int] = (),
         family: Family | str | None = None,
-        find_answer: Callable[[str], str | None] | str | None = "format",
+        find_answer: Callable[[str], str | None] | Literal["format"] | None = "format",
     ) -> None:
         if not isinstance(problem, str):
             raise TypeError(f"problem: expected text, got {problem!r}")
@@ -183,7 +183,7 @@ class BudgetedProtocol(Protocol):
 
     def _search(self, text: str) -> str | None:
         """The answer that `text` gives, if answers end the run."""
-        return self._find_answer(text) if callable(self._find_answer) else None
+        return None if self._find_answer is None else self._find_answer(text)
 
     def _early_tokens(self, before: str, lead: str | None = None) -> tuple[int, ...]:
         """The early-stop line behind the text `before` and `lead`, by default as a paragraph of its own."""

@@ -110,7 +110,9 @@ class CollaborationProtocol(BudgetedProtocol):
             raise ValueError(f"workers: expected at most {MAX_WORKERS}, got {len(names)}")
         super().__init__(problem, tokenizer, names, **settings)
         self.layout = make_layout(layout, names)
-        self.headers = headers or self.family.headers
+        if headers is not None:
+            self.family = replace(self.family, headers=headers)
+        self.headers = self.family.headers
         self._reencode = reencode
         self._asking = Questions(names, question_every, question_to, self._sampling.seed)
         self._sampling = _forbid(self._sampling, self.family.forbidden_ids(tokenizer))
@@ -247,7 +249,7 @@ class CollaborationProtocol(BudgetedProtocol):
         cut = writer.cut()
         lead = self._separator if cut.at_separator else writer.pending
         if cut.at_separator:  # blanks behind the separator are dropped, words are said under the next header
-            end = len(cut.text) + len(self.headers.separator)
+            end = len(cut.text) + len(writer.step.rule.separator)
             said = replace(said, text=said.text[: len(said.text) - (len(writer.step.text) - end)])
         rest = tuple(encode_after(self._tokenizer, cut.before, cut.rest)) if cut.rest else ()
         self._move(writer, cut.kept, rest)

@@ -60,7 +60,7 @@ _HELP = {
     "self-consistency": "self-consistency:THREADS, self-consistency:THREADS:vote",
     "skeleton": "skeleton, skeleton:THREADS-AT-A-TIME",
     "hogwild": "hogwild:WORKERS, hogwild:Ada+Kurt, followed by any of "
-    + ", ".join(f":{word}" for word in _WORDS["hogwild"]),
+    + ", ".join(f":{word}" for word in [*_WORDS["hogwild"], "question-TOKENS"]),
 }
 
 
@@ -95,6 +95,8 @@ def parse(method: str) -> Method:
 def _setting(kind: str, word: str, place: int, method: str) -> dict[str, Any]:
     if word in _WORDS[kind]:
         return _WORDS[kind][word]
+    if kind == "hogwild" and re.fullmatch(r"question-[1-9][0-9]*", word):
+        return {"question_every": int(word.removeprefix("question-"))}
     if place == 0 and (read := _FIRST.get(kind)) is not None:
         try:
             return read(word)
