@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from hogwild.engine import AnswerEvent, Event, FinishEvent, TokenEvent
 from hogwild.engine.events import BudgetEvent
+from hogwild.errors import HogwildError
 from hogwild.evaluation.driver import run_jobs
 from hogwild.protocols import BudgetedProtocol, Engine
 
@@ -35,7 +37,8 @@ class HogwildLM(LM):
         answer_tokens: length of an early answer.
         answer_format: the reply; "{answer}" stands for the answer. "{text}" for all that was written.
         batch_size: requests that run side by side.
-        device, dtype: see `hogwild.models.loading.load`.
+        device, dtype: see `hogwild.models.loading.load`. The harness asks for "cuda:0" where nothing is said, so a
+            CUDA device counts only where there is CUDA.
         seed: of the random draws, for tasks that sample.
         family: prompts and conventions, by default the tokenizer's own.
         max_batch_size: for the harness, which always gives it; overlooked.
@@ -68,6 +71,8 @@ class HogwildLM(LM):
         self.at_once = _batch(batch_size)
         self._forwards, self._answer_tokens, self._format = max_forwards, answer_tokens, answer_format
         self._seed, self._family = seed, family
+        if str(device).startswith("cuda") and not torch.cuda.is_available():
+            device = None
         self.engine = Engine.from_pretrained(pretrained, device=device, dtype=dtype)
         self._plain = HFLM(
             pretrained=self.engine.model,
@@ -131,7 +136,7 @@ class HogwildLM(LM):
         answer = None
         for event in events:
             if isinstance(event, FinishEvent) and event.reason == "error":
-                raise RuntimeError(f"a run failed: {event.message}")
+                raise HogwildError(f"a run failed: {event.message}")
             if isinstance(event, (AnswerEvent, BudgetEvent)):
                 found = event.answer if isinstance(event, BudgetEvent) else event.text
                 answer = answer or found

@@ -25,32 +25,33 @@ class Shown:
 
 @dataclass(frozen=True)
 class Example:
-    """A problem, its reference answer, and what the methods did."""
+    """A problem, its reference answer, what the methods did, and whether some did better than others."""
 
     problem: str
     reference: str
     shown: list[Shown]
+    differs: bool
 
 
-def choose_example(comparison: Comparison) -> Example | None:
-    """The problem on which the methods differ most, the first of several; None if no method ran on it."""
-    candidates = [(_spread(comparison, problem), problem) for problem in comparison.problems]
-    _, problem = max(candidates, key=lambda pair: pair[0])
+def choose_example(comparison: Comparison) -> Example:
+    """The problem on which the methods differ most within the last budget, the first of several."""
+    problem = max(comparison.problems, key=lambda candidate: _spread(comparison, candidate))
     shown = [
         _show(method, record, comparison)
         for method in comparison.methods
         if (record := _run(comparison, method, problem))
     ]
-    return Example(problem.text, problem.reference, shown) if shown else None
+    return Example(problem.text, problem.reference, shown, _spread(comparison, problem) > 0)
 
 
 def _spread(comparison: Comparison, problem: Problem) -> float:
+    """From the worst score of a method to the best."""
     scores = [
         point_of(record, comparison.plan.budgets[-1]).score
         for method in comparison.methods
         if (record := _run(comparison, method, problem))
     ]
-    return max(scores) - min(scores) + 0.01 * max(scores) if scores else -1.0
+    return max(scores) - min(scores)
 
 
 def _run(comparison: Comparison, method: str, problem: Problem) -> Record | None:
