@@ -159,6 +159,14 @@ def test_a_snapshot_answers_as_a_run_that_stops_there(engine, name):
     assert engine.pool.used_pages == 0
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_snapshots_change_no_draw(engine, name):
+    told = []
+    for options in ({"early_finish": False}, {"budgets": [2, 5, 17, 31, 48]}):
+        told.append(_told(engine.stream(method(name, sampling=SAMPLING, **options))))
+    assert told[0] == told[1]
+
+
 def _told(events):
     """What the run said, without times and what was asked of it afterwards."""
     told = [e for e in of_the_run(events) if isinstance(e, (TokenEvent, StepEvent))]

@@ -118,6 +118,7 @@ class BudgetedProtocol(Protocol):
         self.budgets, self.max_forwards = _check_budgets(budgets, max_forwards)
         check_integer("answer_tokens", answer_tokens, minimum=1)
         self.problem, self.workers = problem, tuple(workers)
+        self._branch_names: tuple[str, ...] = ()
         if not isinstance(family, Family):
             family = family_for(tokenizer) if family is None else load_family(family)
         self.family, self.form = family, answer_format(answer)
@@ -129,7 +130,6 @@ class BudgetedProtocol(Protocol):
         self._find_answer = self.form.find if find_answer == "format" else find_answer
         self._early_finish = early_finish
         self._limits = AnswerLimits(tokenizer, self.form, answer_tokens, self._end_tokens)
-        self._finishers_names: tuple[str, ...] = ()
         self._snapshots: list[Snapshot] = []
         self._state = _State()
 
@@ -181,6 +181,11 @@ class BudgetedProtocol(Protocol):
         """Do this to the blocks before anything else happens to them; it may meet a full pool and come again."""
         self._state.operations.append(operation)
 
+    def _join(self, names: Sequence[str]) -> None:
+        """More workers. They stand before all branches: a worker's place decides its draws."""
+        writing = self.workers[: len(self.workers) - len(self._branch_names)]
+        self.workers = (*writing, *names, *self._branch_names)
+
     def _search(self, text: str) -> str | None:
         """The answer that `text` gives, if answers end the run."""
         return None if self._find_answer is None else self._find_answer(text)
@@ -214,7 +219,7 @@ class BudgetedProtocol(Protocol):
     # ------------------------------------------------------------------ the contract with the engine
 
     def sampling(self, worker: str) -> SamplingParams:
-        if worker in self._finishers_names:  # a short answer has no use for chance
+        if worker in self._branch_names:  # a short answer has no use for chance
             return SamplingParams(forbidden_tokens=self._sampling.forbidden_tokens)
         return self._sampling
 
@@ -258,8 +263,7 @@ class BudgetedProtocol(Protocol):
             copies.drop()
         self._snapshots.append(Snapshot(due, self.forwards, finishers, copies, known))
         names = tuple(finisher.worker for finisher in finishers)
-        # behind the others: a worker's place decides its draws
-        self.workers, self._finishers_names = (*self.workers, *names), (*self._finishers_names, *names)
+        self.workers, self._branch_names = (*self.workers, *names), (*self._branch_names, *names)
 
     def _take_answers(self, results: Sequence[Result]) -> None:
         tokens = {result.worker: result.token for result in results if result.token is not None}

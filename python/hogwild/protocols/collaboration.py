@@ -320,11 +320,8 @@ class CollaborationProtocol(BudgetedProtocol):
         fresh = bool(last.pending) and not last.step.text  # nothing stands behind its header yet
         line = self._early_tokens(last.shown, " " if fresh else self.headers.separator)
         own = Feed(name, (*last.pending, *line), self._view(last.name))
-        return [Finisher(name, [_copied(feed, copies) for feed in (*feeds, own)], self._limits)], ()
-
-
-def _copied(feed: Feed, copies: Copies) -> Feed:
-    return Feed(feed.worker, feed.tokens, copies.view(feed.view), feed.sample)
+        first = [replace(feed, view=copies.view(feed.view)) for feed in (*feeds, own)]
+        return [Finisher(name, first, self._limits)], ()
 
 
 def _forbid(sampling: SamplingParams, tokens: Sequence[int]) -> SamplingParams:

@@ -52,7 +52,8 @@ class Finisher:
         self._view = first[-1].view
         self._detokenizer = Detokenizer(limits.tokenizer)
         self._sampled = 0
-        self.done, self.text, self.answer = False, "", None  # type: tuple[bool, str, str | None]
+        self.done, self.text = False, ""
+        self.answer: str | None = None
 
     def feeds(self) -> list[Feed]:
         """What it writes next."""

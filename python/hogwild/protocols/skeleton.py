@@ -66,7 +66,7 @@ class SkeletonProtocol(BudgetedProtocol):
         for block in self._blocks:
             self._store.drop(block)
         self._mode, prompt = mode, f"prompt:{mode}"
-        self.workers = (*self.workers, *(name for name in starts if name not in self.workers))
+        self._join([name for name in starts if name not in self.workers])
         self._threads = [Thread(name, start, prompt, self._tokenizer) for name, start in starts.items()]
         self._blocks = [prompt, *(thread.block for thread in self._threads)]
         for block in self._blocks:
