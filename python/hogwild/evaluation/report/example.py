@@ -14,10 +14,10 @@ _LONGEST = 2500  # characters of a worker's text that are shown
 
 @dataclass(frozen=True)
 class Shown:
-    """What a method did on the example: its answer within the last budget, and its workers' texts."""
+    """What a method did on the example: its answer within the last budget, if any, and its workers' texts."""
 
     method: str
-    answer: str
+    answer: str | None
     score: float
     given: bool
     texts: dict[str, str]
@@ -62,7 +62,7 @@ def _run(comparison: Comparison, method: str, problem: Problem) -> Record | None
 def _show(method: str, record: Record, comparison: Comparison) -> Shown:
     point = point_of(record, comparison.plan.budgets[-1])
     texts = {worker: _cut(text.strip()) for worker, text in record.texts.items() if text.strip()}
-    return Shown(method, point.answer or "none", point.score, point.given, texts)
+    return Shown(method, point.answer, point.score, point.given, texts)
 
 
 def _cut(text: str) -> str:

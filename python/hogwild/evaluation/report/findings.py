@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hogwild.evaluation.comparison import Comparison
+from hogwild.evaluation.records import Record
 from hogwild.evaluation.summary import MethodSummary, Speedup
 from hogwild.evaluation.table import percent
 
@@ -32,7 +33,18 @@ def cautions(comparison: Comparison) -> list[str]:
         sentences.append(
             f"There were only {len(comparison.problems)} problems, so differences of a few standard errors are noise."
         )
+    for method, records in comparison.records.items():
+        if method.startswith("self-consistency") and all(_alike(record) for record in records):
+            sentences.append(
+                f"All threads of {method} wrote the same, because each took the likeliest token every time; with a "
+                "temperature above 0 they would differ."
+            )
     return sentences
+
+
+def _alike(record: Record) -> bool:
+    """Whether all workers wrote the same."""
+    return len(set(record.texts.values())) == 1
 
 
 def _at_last_budget(summaries: list[MethodSummary]) -> str:
@@ -46,7 +58,7 @@ def _sentence(entry: Speedup, baseline: str) -> str:
     if entry.budget is None:
         return f"{entry.method} does not reach {aim}."
     if entry.budget == entry.baseline:
-        return f"{entry.method} reaches {aim} within as many."
+        return f"{entry.method} reaches {aim} with the same budget."
     more = "more" if entry.budget > entry.baseline else "fewer"
     ratio = max(entry.budget, entry.baseline) / min(entry.budget, entry.baseline)
     return f"{entry.method} reaches {aim} within {entry.budget:,}: {ratio:.1f} times {more}."
