@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -106,7 +106,7 @@ def check(request: CompareRequest) -> tuple[Task, Plan]:
         parse(method)
     if request.family is not None:
         load_family(request.family)
-    sampling = {name: value for name, value in request.sampling.items() if value is not None}
+    sampling: dict[str, Any] = {name: value for name, value in request.sampling.items() if value is not None}
     SamplingParams(**sampling)
     check_placement(request.device, request.dtype)
     for package in ("math_verify", "matplotlib", "jinja2"):

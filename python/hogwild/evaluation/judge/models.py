@@ -105,7 +105,7 @@ class LocalJudge:
     ) -> None:
         self.name = str(getattr(model.config, "name_or_path", "")) or type(model).__name__
         self._model, self._tokenizer = model, tokenizer
-        self._settings = {"max_new_tokens": max_tokens, "do_sample": temperature > 0}
+        self._settings: dict[str, Any] = {"max_new_tokens": max_tokens, "do_sample": temperature > 0}
         if temperature > 0:
             self._settings["temperature"] = temperature
 
