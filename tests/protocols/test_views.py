@@ -102,7 +102,7 @@ def test_every_view_is_the_text_of_the_layout(data, layout, workers, name, every
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("workers", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 6, 16])
 @pytest.mark.parametrize("name", ["full stop", "words"])
 def test_steps_that_end_in_the_same_forward_keep_their_order(layout, workers, name):
     tokenizer = ToyTokenizer(TOKENIZERS[name])
@@ -132,3 +132,15 @@ def test_the_rest_of_a_token_is_written_to_the_step_that_it_ends():
     engine.forward()
     assert tokenizer.decode(engine.store.tokens("history")) == PROMPT + "\n\n**Alice [1]:** Two."
     assert "closing:Alice" not in engine.store.names()
+
+
+@pytest.mark.parametrize("reencode", [False, True])
+@pytest.mark.parametrize("first, second", [(" Two.\n\n", " Hi?\n\n"), (" Hi?\n\n", " Two.\n\n")])
+def test_a_whole_step_does_not_overtake_one_that_is_still_written_to(first, second, reencode):
+    tokenizer = ToyTokenizer([".\n\n", "\n\n"])
+    texts = {"Alice": first + "and so", "Bob": second + "and so"}
+    scripts = {name: tokenizer.encode(text) for name, text in texts.items()}
+    engine = Watched(make(tokenizer, reencode=reencode), tokenizer, scripts)
+    engine.run(8)
+    steps = f"\n\n**Alice [1]:**{first.rstrip()}\n\n**Bob [1]:**{second.rstrip()}"
+    assert tokenizer.decode(engine.store.tokens("history")) == PROMPT + steps
