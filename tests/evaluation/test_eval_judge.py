@@ -13,9 +13,15 @@ from fake_endpoint import FakeEndpoint
 
 from hogwild.cli.app import run
 from hogwild.engine.events import FinishEvent, StartEvent, StepEvent, TokenEvent
-from hogwild.engine.trace import TraceError, TraceWriter
+from hogwild.engine.trace import TraceWriter
 from hogwild.errors import HogwildError
-from hogwild.evaluation.judge.conversation import MODES, Conversation, read_conversation, rearrange
+from hogwild.evaluation.judge.conversation import (
+    MODES,
+    Conversation,
+    NoConversationError,
+    read_conversation,
+    rearrange,
+)
 from hogwild.evaluation.judge.models import EndpointJudge, JudgeError, LocalJudge
 from hogwild.evaluation.judge.rubric import INSTRUCTIONS, REMINDER, messages
 from hogwild.evaluation.judge.verdicts import VerdictFile
@@ -69,8 +75,10 @@ def test_the_mode_is_read_from_the_run(protocol, layout, mode):
 
 
 def test_one_worker_is_no_conversation(tmp_path):
-    with pytest.raises(TraceError, match="at least two workers, and this run had 1"):
+    with pytest.raises(NoConversationError, match="at least two workers, and this run had 1"):
         read_conversation(write_run(tmp_path / "run.jsonl", workers=("Ada",)))
+    with pytest.raises(NoConversationError, match="a run of Hogwild! or self-consistency"):
+        read_conversation(write_run(tmp_path / "run.jsonl", protocol="skeleton"))
 
 
 def test_the_judge_sees_rubric_conversation_and_reminder():
@@ -233,6 +241,7 @@ def test_the_command_judges_a_folder_and_goes_on_where_it_was(tmp_path, capsys):
         [("self-consistency", ""), ("collaboration", "interleaved"), ("collaboration", "combined")]
     ):
         write_run(tmp_path / "traces" / f"r{n}.jsonl", protocol=settings[0], layout=settings[1])
+    write_run(tmp_path / "traces" / "alone.jsonl", workers=("Ada",))
     down = True
 
     def reply(body, number):
@@ -254,7 +263,8 @@ def test_the_command_judges_a_folder_and_goes_on_where_it_was(tmp_path, capsys):
         command += ["--output", str(tmp_path / "out"), "--json"]
         assert run(command) == 1
         told = capsys.readouterr()
-        assert json.loads(told.out)["not_judged"] == 3 and "no conversation could be judged" in told.err
+        assert "1 runs left out" in told.err and json.loads(told.out)["not_judged"] == 3
+        assert "no conversation could be judged" in told.err
         down = False
         assert run(command) == 0
         facts = json.loads(capsys.readouterr().out)
@@ -268,7 +278,7 @@ def test_the_command_judges_a_folder_and_goes_on_where_it_was(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["no-such-folder"], "TRACES: there is no no-such-folder"),
-        (["."], "there are no JSONL files"),
+        (["."], "there are no recorded conversations in ."),
         (["run.jsonl", "--votes", "0"], "--votes: expected at least 1"),
         (["run.jsonl", "--endpoint", "here"], "begins with http"),
     ],

@@ -54,7 +54,7 @@ def judge(request: JudgeRequest) -> None:
 
     console = Console(stderr=True)
     with Preparation(console) as preparation:
-        conversations = read_all(request.traces)
+        conversations = read_all(request.traces, console)
         model = _make_model(request, preparation)
     request.output.mkdir(parents=True, exist_ok=True)
     with VerdictFile(request.output / "verdicts.jsonl", model.name, request.votes) as file:
@@ -75,22 +75,29 @@ def judge(request: JudgeRequest) -> None:
         raise RunFailed(f"no conversation could be judged; {request.output / 'verdicts.jsonl'} says why")
 
 
-def read_all(traces: Sequence[Path]) -> list[Conversation]:
-    """The conversations of all traces; of a folder, all JSONL files in it and below.
+def read_all(traces: Sequence[Path], console: Console) -> list[Conversation]:
+    """The conversations of all traces; of a folder, of all JSONL files in it and below.
 
     Raises:
-        HogwildError, OSError: there is none, or one cannot be read.
+        HogwildError, OSError: there is none, or a file cannot be read. In folders, runs that are no conversations
+            are left out, and `console` says how many.
     """
-    from hogwild.evaluation.judge.conversation import read_conversation
+    from hogwild.evaluation.judge.conversation import NoConversationError, read_conversation
 
     if absent := [str(path) for path in traces if not path.exists()]:
         raise HogwildError(f"TRACES: there is no {', '.join(absent)}")
-    paths = [
-        path for given in traces for path in (sorted(given.rglob("*.jsonl")) if given.is_dir() else [given])
-    ]
-    if not paths:
-        raise HogwildError(f"TRACES: there are no JSONL files in {', '.join(map(str, traces))}")
-    return [read_conversation(path) for path in paths]
+    found = [read_conversation(path) for path in traces if path.is_file()]
+    left_out = 0
+    for path in (file for folder in traces if folder.is_dir() for file in sorted(folder.rglob("*.jsonl"))):
+        try:
+            found.append(read_conversation(path))
+        except NoConversationError:
+            left_out += 1
+    if left_out:
+        console.print(f"{left_out} runs left out: they had one worker, or a method without conversation")
+    if not found:
+        raise HogwildError(f"TRACES: there are no recorded conversations in {', '.join(map(str, traces))}")
+    return found
 
 
 def _make_model(request: JudgeRequest, preparation: Preparation) -> JudgeModel:

@@ -13,6 +13,10 @@ NO_SYNC, STEP_WISE, TOKEN_WISE = "no sync", "step-wise", "token-wise"
 MODES = (NO_SYNC, STEP_WISE, TOKEN_WISE)  # how soon workers see each other's text (paper, Figure 7)
 
 
+class NoConversationError(TraceError):
+    """A run in which nobody could have talked to anybody."""
+
+
 @dataclass(frozen=True)
 class Conversation:
     """One run, as the judge sees it.
@@ -43,13 +47,17 @@ def read_conversation(path: Path) -> Conversation:
     """The conversation of a trace.
 
     Raises:
-        TraceError: the file is not a trace, or its run had fewer than two workers.
+        NoConversationError: its run had fewer than two workers, or was of a method without conversation.
+        TraceError: the file is not a trace.
         OSError: it cannot be opened.
     """
     conversation = rearrange(str(path), read_trace(path))
-    if len(conversation.texts) < 2:
-        count = len(conversation.texts)
-        raise TraceError(f"{path}: a conversation needs at least two workers, and this run had {count}")
+    count = len(conversation.texts)
+    if not conversation.mode or count < 2:
+        raise NoConversationError(
+            f"{path}: a conversation is a run of Hogwild! or self-consistency with at least two workers, and this "
+            f"run had {count}"
+        )
     return conversation
 
 
@@ -68,6 +76,7 @@ def rearrange(name: str, events: Iterable[Event]) -> Conversation:
 
 
 def _mode(start: StartEvent) -> str:
-    if start.protocol != "collaboration":
-        return NO_SYNC
-    return STEP_WISE if start.layout == "interleaved" else TOKEN_WISE
+    """How the workers of a run see each other; "" for a method that is nobody's conversation."""
+    if start.protocol == "collaboration":
+        return STEP_WISE if start.layout == "interleaved" else TOKEN_WISE
+    return NO_SYNC if start.protocol == "self-consistency" else ""
