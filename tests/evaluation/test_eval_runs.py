@@ -23,6 +23,7 @@ from hogwild.evaluation.report import write_report
 from hogwild.evaluation.report.words import describe
 from hogwild.evaluation.tasks import make_task
 from hogwild.protocols import Engine
+from hogwild.protocols.methods import KINDS
 
 METHODS = ["sequential", "hogwild:2"]
 
@@ -266,3 +267,8 @@ def test_real_runs_of_all_methods(tmp_path):
             assert first.forwards <= 3 and second.forwards <= 6
     assert all(record.tokens == 12 for record in comparison.records["hogwild:2"])
     assert all(record.tokens == 6 for record in comparison.records["sequential"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_method_has_words(kind):
+    assert describe(kind)

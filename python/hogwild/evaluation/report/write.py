@@ -53,6 +53,8 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
         "task": comparison.task,
         "count": len(comparison.problems),
         "plan": comparison.plan,
+        "sampling": ", ".join(f"{name} {value}" for name, value in comparison.plan.sampling.items())
+        or "as the model was published",
         "model": Path(comparison.model).name or "the model",
         "methods": [(method, describe(method)) for method in comparison.methods],
         "findings": findings(comparison),
