@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -142,9 +143,9 @@ def show(request: CompareRequest, comparison: Comparison) -> None:
 def _table(comparison: Comparison) -> Table:
     from hogwild.evaluation import table
 
-    shown = Table(title=comparison.task.title, title_justify="left")
+    shown = Table(title=comparison.task.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, name in enumerate(table.HEADER):
-        shown.add_column(name, justify="left" if number == 0 else "right", no_wrap=number > 0)
+        shown.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
     last = None
     for row in table.rows(comparison.summaries()):
         if last not in (None, row[0]):

@@ -55,6 +55,8 @@ def _accuracy(
             y,
             color=colour,
             marker=_MARKERS[number % len(_MARKERS)],
+            clip_on=False,  # markers at 0% stay whole
+            zorder=3,
             linestyle="--" if summary.method.startswith("sequential") else "-",
             label=summary.method,
         )
