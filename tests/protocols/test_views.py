@@ -59,7 +59,21 @@ def make(tokenizer, workers=2, layout="combined", **options):
 
 
 PARTS = st.sampled_from(
-    [" a", "b, ", ".", "?", "\n\n", "\n", ".\n\n", ":\n\n", "```\n", "5.\n\nSo", "\n\n\n"]
+    [
+        " a",
+        "b, ",
+        ".",
+        "?",
+        "\n\n",
+        "\n",
+        ".\n\n",
+        ":\n\n",
+        "```\n",
+        "5.\n\nSo",
+        ".\n\nSo",
+        "\n\nSo",
+        "\n\n\n",
+    ]
 )
 TEXTS = st.lists(PARTS, max_size=40).map("".join)
 
@@ -144,3 +158,19 @@ def test_a_whole_step_does_not_overtake_one_that_is_still_written_to(first, seco
     engine.run(8)
     steps = f"\n\n**Alice [1]:**{first.rstrip()}\n\n**Bob [1]:**{second.rstrip()}"
     assert tokenizer.decode(engine.store.tokens("history")) == PROMPT + steps
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_words_behind_the_separator_open_the_next_step(layout):
+    tokenizer = ToyTokenizer(["\n\n", ".\n\nSo", "\n\nSo"])
+    scripts = {"Alice": tokenizer.encode(" Two.\n\nSo it"), "Bob": tokenizer.encode(" What?\n\nSo is")}
+    engine = Watched(make(tokenizer, 2, layout), tokenizer, scripts)
+    engine.run(min(map(len, scripts.values())))
+    assert engine.compared == 2 * min(map(len, scripts.values()))
+    engine.listen()
+    for worker, step in {"Alice": " Two.", "Bob": " What?"}.items():
+        text = engine.expected.texts[worker]
+        if layout == "contiguous":
+            assert text.startswith(f"\n\n**{worker} [1]:**{step}\n\nSo ")
+        else:
+            assert text.startswith(f"\n\n**{worker} [1]:**{step}\n\n**{worker} [2]:** So ")
