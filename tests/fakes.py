@@ -49,6 +49,28 @@ class ToyTokenizer:
         return "".join("" if i == 0 and skip_special_tokens else self.vocab[i] for i in ids)
 
 
+class ChatTokenizer(ToyTokenizer):
+    """A tokenizer with a chat template, as simple as they come.
+
+    Args:
+        pieces: as for `ToyTokenizer`.
+        start: how the assistant's turn begins.
+    """
+
+    chat_template = "yes"
+
+    def __init__(self, pieces: Sequence[str] = ("\n\n",), start: str = "<assistant>") -> None:
+        super().__init__(pieces)
+        self._start = start
+
+    def apply_chat_template(
+        self, turns: Sequence[Mapping[str, str]], tokenize: bool = True, add_generation_prompt: bool = False
+    ) -> str:
+        assert not tokenize and add_generation_prompt
+        said = (f"<{turn['role']}>{turn['content']}</{turn['role']}>" for turn in turns)
+        return "".join(said) + self._start
+
+
 class ListStore:
     """A `BlockStore` of plain lists, which remembers every operation."""
 
@@ -117,14 +139,16 @@ class ScriptedEngine:
         protocol: what is run.
         next_token: gives the token that a feed samples, from the feed and the tokens in its view; or, as a
             mapping, the token ids that each worker samples one after the other.
+        store: where its blocks are; by default a new `ListStore`.
     """
 
     def __init__(
         self,
         protocol: Protocol,
         next_token: Callable[[Feed, list[int]], int] | Mapping[str, Sequence[int]],
+        store: ListStore | None = None,
     ) -> None:
-        self.protocol, self.store = protocol, ListStore()
+        self.protocol, self.store = protocol, store or ListStore()
         if isinstance(next_token, Mapping):
             scripts: dict[str, Iterator[int]] = {worker: iter(ids) for worker, ids in next_token.items()}
             self._next: Callable[[Feed, list[int]], int] = lambda feed, view: next(scripts[feed.worker])
@@ -147,9 +171,13 @@ class ScriptedEngine:
             Result(feed.worker, self._next(feed, self.store.view(feed.view)) if feed.sample else None)
             for feed in feeds
         ]
-        events = self.protocol.receive(results)
+        events = self.receive(results)
         self.events.extend(events)
         return events
+
+    def receive(self, results: list[Result]) -> list[Event]:
+        """Tell the protocol what came back."""
+        return self.protocol.receive(results)
 
     def run(self, forwards: int = 10_000) -> list[Event]:
         """Forwards until the protocol has finished, or so many."""

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import hogwild
+from hogwild.cli import options
 
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
@@ -58,13 +59,39 @@ def solve(
             help="float32, bfloat16, float16. Default: the checkpoint's own.", rich_help_panel="Model"
         ),
     ] = None,
-    workers: Annotated[str, typer.Option(help="How many, or their names: Alice,Bob.")] = "2",
+    workers: Annotated[
+        str | None, typer.Option(help="How many, or their names: Alice,Bob. Default: 2.")
+    ] = None,
     layout: Annotated[
-        str, typer.Option(help="How the workers see each other: combined, contiguous or interleaved.")
-    ] = "combined",
+        str | None,
+        typer.Option(help="How they see each other: combined (default), contiguous or interleaved."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Another method, or one with settings: sequential, skeleton:2, hogwild:2:no-question."
+        ),
+    ] = None,
     max_forwards: Annotated[
-        int, typer.Option(help="Tokens per worker; forwards that only write the prompt do not count.")
-    ] = 256,
+        int | None,
+        typer.Option(
+            help="Sequential forwards: tokens per worker, the prompt's not counted. Default: the last budget, or 256."
+        ),
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(help="Numbers of forwards, as 64,128,256: what is the answer after each of them?"),
+    ] = None,
+    early_finish: Annotated[
+        bool, typer.Option("--early-finish", help="Ask for an answer at the end where none was given.")
+    ] = False,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompts: a model family, or a YAML file. Default: found by the model's name.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -107,9 +134,13 @@ def solve(
         command.SolveRequest(
             problem=command.read_problem(problem),
             model=model,
-            workers=command.parse_workers(workers),
+            method=method,
+            workers=None if workers is None else command.parse_workers(workers),
             layout=layout,
             max_forwards=max_forwards,
+            budgets=command.parse_budgets(budgets),
+            early_finish=early_finish,
+            family=family,
             sampling={
                 "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p,
                 "repetition_penalty": repetition_penalty, "seed": seed,
@@ -137,6 +168,146 @@ def replay(
     from hogwild.cli import replay as command
 
     command.replay(trace, speed=speed, instant=instant, as_json=as_json)
+
+
+@app.command(
+    "eval", epilog="Example: hogwild eval --task arith-x5 --method hogwild:2 --output results/arithmetic"
+)
+def evaluate(
+    task: options.Task,
+    method: Annotated[str, typer.Option(help="Such as sequential, self-consistency:4, skeleton, hogwild:2.")],
+    budgets: options.Budgets = None,
+    data: options.Data = None,
+    samples: options.Samples = None,
+    runs: options.Runs = 1,
+    seed: options.Seed = 0,
+    at_once: options.AtOnce = 8,
+    output: options.Output = None,
+    traces: options.Traces = False,
+    run_code: options.RunCode = False,
+    model: options.Model = "demo",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    family: options.Family = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a method's accuracy on a task within budgets of sequential forwards.
+
+    A run that was stopped goes on with the same command. Several methods into one folder make a comparison.
+    """
+    from hogwild.cli import eval as command
+    from hogwild.cli.compare import CompareRequest
+
+    command.evaluate(
+        CompareRequest(
+            task=task, methods=[method], budgets=budgets, data=data, samples=samples, runs=runs, seed=seed,
+            at_once=at_once, family=family, model=model, device=device, dtype=dtype, output=output,
+            run_code=run_code, traces=traces, as_json=as_json,
+            sampling={
+                "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p,
+                "repetition_penalty": repetition_penalty,
+            },
+        )
+    )  # fmt: skip
+
+
+@app.command(epilog="Example: hogwild compare --task arith-x5 --methods sequential,hogwild:2 --budgets 32,64")
+def compare(
+    task: options.Task,
+    methods: Annotated[
+        str, typer.Option(help="With commas between them; the others are compared with the first.")
+    ] = "sequential,self-consistency,skeleton,hogwild:2,hogwild:4",
+    budgets: options.Budgets = None,
+    data: options.Data = None,
+    samples: options.Samples = None,
+    runs: options.Runs = 1,
+    seed: options.Seed = 0,
+    at_once: options.AtOnce = 8,
+    output: options.Output = None,
+    traces: options.Traces = False,
+    run_code: options.RunCode = False,
+    model: options.Model = "demo",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    family: options.Family = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare methods on a task at equal budgets, and write a report with table and plots."""
+    from hogwild.cli import compare as command
+
+    command.compare(
+        command.CompareRequest(
+            task=task, methods=command.parse_methods(methods), budgets=budgets, data=data, samples=samples,
+            runs=runs, seed=seed, at_once=at_once, family=family, model=model, device=device, dtype=dtype,
+            output=output, run_code=run_code, traces=traces, as_json=as_json,
+            sampling={
+                "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p,
+                "repetition_penalty": repetition_penalty,
+            },
+        )
+    )  # fmt: skip
+
+
+@app.command(
+    epilog="Example: hogwild judge results/limo/traces --endpoint http://localhost:8000/v1 --judge my-model"
+)
+def judge(
+    traces: Annotated[
+        list[Path], typer.Argument(metavar="TRACES", help="Recorded runs, or folders of them.")
+    ],
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="The judge: its name at the endpoint, or without one, what --model takes elsewhere."
+        ),
+    ],
+    endpoint: Annotated[
+        str | None, typer.Option(help="Of an OpenAI-compatible API; the key is taken from OPENAI_API_KEY.")
+    ] = None,
+    votes: Annotated[int, typer.Option(help="Votes on each run, of which the mean counts.")] = 3,
+    at_once: Annotated[int, typer.Option(help="Runs that are judged at a time, at an endpoint.")] = 4,
+    retries: Annotated[int, typer.Option(help="Further attempts of a call that fails.")] = 5,
+    timeout: Annotated[float, typer.Option(help="Seconds that an attempt may take.")] = 120.0,
+    max_tokens: Annotated[int, typer.Option(help="Length of the judge's reasons.")] = 2048,
+    output: Annotated[Path, typer.Option(help="Folder for verdicts and plot.")] = Path("results/judge"),
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Score from 1 to 6 how well the workers of recorded runs collaborate."""
+    from hogwild.cli import judge as command
+
+    command.judge(
+        command.JudgeRequest(
+            traces=traces, judge=judge, endpoint=endpoint, votes=votes, at_once=at_once, retries=retries,
+            timeout=timeout, max_tokens=max_tokens, output=output, device=device, dtype=dtype, as_json=as_json,
+        )
+    )  # fmt: skip
+
+
+@app.command(
+    "lm-eval",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: hogwild lm-eval --model hogwild --model_args pretrained=demo,workers=2 --tasks gsm8k --limit 8",
+)
+def lm_eval(context: typer.Context) -> None:
+    """Run lm-evaluation-harness, with `hogwild` among its models; takes what lm_eval takes."""
+    from hogwild.cli import lm_eval as command
+
+    command.lm_eval(context.args)
 
 
 @app.command(epilog="Example: hogwild info --json")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hogwild.engine.core import EngineCore
     from hogwild.engine.events import (
         AnswerEvent,
+        BudgetEvent,
         Event,
         FinishEvent,
         InterventionEvent,
@@ -42,11 +43,13 @@ _HOMES = {
     "InterventionEvent": "events",
     "ModeEvent": "events",
     "AnswerEvent": "events",
+    "BudgetEvent": "events",
     "FinishEvent": "events",
 }
 
 __all__ = [
     "AnswerEvent",
+    "BudgetEvent",
     "EngineCore",
     "Event",
     "Feed",

@@ -30,7 +30,8 @@ class Protocol(ABC):
 
     Attributes:
         name: the method's name in events and traces.
-        workers: names of the workers, in ascending order. A worker's index here is part of its random seed.
+        workers: names of the workers, in ascending order. A worker's index here is part of its random seed. While
+            the protocol runs, names may join at the end.
         finish_reason: None while the protocol runs, then one of `events.FINISH_REASONS`.
     """
 

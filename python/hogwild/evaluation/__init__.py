@@ -1,0 +1,1 @@
+"""The evaluation: tasks, budgets, comparisons and reports, the collaboration judge, and lm-evaluation-harness."""
