@@ -13,6 +13,7 @@ from hogwild.engine.events import Event
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row
+from hogwild.engine.runner import EagerRunner, Runner
 from hogwild.engine.sampler import Sample
 from hogwild.engine.session import Session
 from hogwild.errors import (
@@ -22,7 +23,7 @@ from hogwild.errors import (
     PoolExhausted,
     UnsupportedModelError,
 )
-from hogwild.models import binding_of, enable, packed_forward
+from hogwild.models import binding_of, enable
 from hogwild_cuda.version import __version__
 
 _E = TypeVar("_E", bound="EngineCore")
@@ -47,6 +48,7 @@ class EngineCore:
         page_size, max_tokens: of the new pool, see `hogwild.cache.Pool`.
         max_forward_tokens: prompts longer than this are written in several forwards.
         max_length: longest view that is wanted, in tokens, see `hogwild.enable`; it holds for the model.
+        runner: what carries forwards out; by default the model is called as it is.
 
     Raises:
         UnsupportedModelError: the model cannot share a cache between workers; the message says why.
@@ -64,6 +66,7 @@ class EngineCore:
         max_tokens: int | None = None,
         max_forward_tokens: int = 1024,
         max_length: int | None = None,
+        runner: Runner | None = None,
     ) -> None:
         if pool is not None and (page_size is not None or max_tokens is not None):
             raise ValueError("page_size and max_tokens are settings of a new pool, but a pool was given")
@@ -75,6 +78,7 @@ class EngineCore:
         if max_length is not None or not _is_enabled(model):
             enable(model, max_length)
         self.model, self.tokenizer, self.pool = model, tokenizer, pool
+        self.runner: Runner = EagerRunner(model) if runner is None else runner
         self.max_forward_tokens = max_forward_tokens
         self._limit = binding_of(model).max_length
         self._sessions: list[Session] = []
@@ -191,7 +195,7 @@ class EngineCore:
         # where only prompts are written, one row's logits are computed for nothing: no model expects none
         places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
         # in fp32, where the search for the largest logit is several times faster than in bf16
-        logits = packed_forward(self.model, plan, places).float()
+        logits = self.runner.run(plan, places).float()
         sampled: list[Sample | None] = [None] * len(batch)
 
         # The largest logit is finite unless there is a NaN, a +inf, or nothing but -inf.
