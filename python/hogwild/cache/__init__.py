@@ -2,6 +2,8 @@
 
 import hogwild_cuda  # noqa: F401  (registers torch.ops.hogwild)
 from hogwild.cache.block import Block
+from hogwild.cache.inputs import ForwardInputs, Metadata
+from hogwild.cache.integers import Sizes
 from hogwild.cache.layer import LayerCache
 from hogwild.cache.layouts import (
     LAYOUTS,
@@ -11,7 +13,7 @@ from hogwild.cache.layouts import (
     Layout,
     make_layout,
 )
-from hogwild.cache.plan import ForwardPlan, Metadata
+from hogwild.cache.plan import ForwardPlan
 from hogwild.cache.pool import PAGE_SIZE, Pool
 from hogwild.cache.reservation import UNKNOWN_TOKEN
 from hogwild.cache.rotary import Rotary
@@ -28,6 +30,7 @@ __all__ = [
     "BlockStore",
     "CombinedLayout",
     "ContiguousLayout",
+    "ForwardInputs",
     "ForwardPlan",
     "InterleavedLayout",
     "LayerCache",
@@ -35,6 +38,7 @@ __all__ = [
     "Metadata",
     "Pool",
     "Rotary",
+    "Sizes",
     "View",
     "ViewSpec",
     "load_blocks",

@@ -30,7 +30,7 @@ class Reservation:
         PoolExhausted: nothing was taken.
     """
 
-    __slots__ = ("_before", "_drop", "_length", "_new", "block", "count", "pages", "slots")
+    __slots__ = ("_before", "_drop", "_length", "_new", "block", "count", "pages")
 
     def __init__(self, block: Block, count: int) -> None:
         pool, length = block.pool, len(block)
@@ -50,7 +50,11 @@ class Reservation:
             except BaseException:
                 self.rollback()
                 raise
-        self.slots = slots_of(self.pages, pool.page_size, length, length + count)
+
+    @property
+    def slots(self) -> torch.Tensor:
+        """Slots of the new tokens: [count] int64, on the CPU."""
+        return slots_of(self.pages, self.block.pool.page_size, self._length, self._length + self.count)
 
     @staticmethod
     def pages_needed(block: Block, count: int) -> int:
