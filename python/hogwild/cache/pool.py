@@ -30,6 +30,10 @@ class Pool:
         max_tokens: most tokens that all blocks together may hold, rounded up to pages. Given, all of it is
             allocated at once and never moves; None: the pool doubles when it is full, as memory allows.
 
+    Attributes:
+        generation: how many times the memory of a layer has appeared or moved. What has noted addresses, as
+            CUDA graphs have, must note them anew when it changes.
+
     Raises:
         ValueError: a page size or limit out of range.
     """
@@ -43,6 +47,7 @@ class Pool:
         self.max_pages = None if max_tokens is None else -(-max_tokens // page_size)
         self.num_pages = _FIRST_PAGES if self.max_pages is None else self.max_pages
         self.layers: dict[int, LayerCache] = {}
+        self.generation = 0
         self.model: weakref.ref[torch.nn.Module] | None = None  # set by the first model that writes here
         self.reserved_pages = 0  # of the used ones, those that no block claims yet
         self._free = list(range(self.num_pages - 1, -1, -1))
@@ -91,6 +96,7 @@ class Pool:
             except BlockError:
                 if not self.is_empty:
                     raise
+        self.generation += 1
         layer = self.layers[index] = LayerCache(index, k, v, self.num_pages, self.page_size, rotary)
         return layer
 
@@ -140,6 +146,7 @@ class Pool:
         grown = {index: layer.grown(new) for index, layer in self.layers.items()}
         for index, (k, v) in grown.items():
             self.layers[index].k, self.layers[index].v = k, v
+        self.generation += 1
         self._free[:0] = range(new - 1, old - 1, -1)
         self._refs.extend([0] * (new - old))
         self.num_pages = new

@@ -118,6 +118,7 @@ def load_blocks(
         return blocks
     except BaseException:
         pool.layers = before
+        pool.generation += 1
         raise
     finally:
         pool.release(pages)  # the blocks hold references of their own
