@@ -21,9 +21,10 @@ from tiny import (
 
 from fakes import ToyTokenizer
 from hogwild.cache.view import ViewSpec
+from hogwild.engine.batch_sampler import BatchSampler
 from hogwild.engine.events import FinishEvent, TokenEvent
 from hogwild.engine.feed import Feed
-from hogwild.engine.sampler import NoTokenLeftError, Sampler
+from hogwild.engine.sampler import NoTokenLeftError
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import BlockError, HogwildError, NonFiniteLogitsError
 from hogwild.protocols import CollaborationProtocol
@@ -69,14 +70,14 @@ def after_model(model, monkeypatch, once):
 
 
 def in_sampling(model, monkeypatch, once):
-    sample = Sampler.sample
+    sample = BatchSampler.sample
 
     def sample_and_fail(self, *args):
         result = sample(self, *args)
         once()
         return result
 
-    monkeypatch.setattr(Sampler, "sample", sample_and_fail)
+    monkeypatch.setattr(BatchSampler, "sample", sample_and_fail)
 
 
 CTRL_C = {"KeyboardInterrupt": KeyboardInterrupt(), "SIGINT": signal.SIGINT}
@@ -84,8 +85,6 @@ INTERRUPTIONS = [
     pytest.param(place, error, id=f"{name} {place.__name__}")
     for place in (in_model, in_second_layer, after_model, in_sampling)
     for name, error in {**CTRL_C, "MemoryError": MemoryError("no memory")}.items()
-    # an ordinary exception in sampling is its session's own failure
-    if not (place is in_sampling and name == "MemoryError")
 ]
 
 

@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from hogwild.cache import PAGE_SIZE, BlockSet, ForwardPlan, Pool, View
+from hogwild.cache import PAGE_SIZE, BlockSet, Pool
+from hogwild.engine.batcher import Batcher
 from hogwild.engine.checks import check_integer
 from hogwild.engine.events import Event
-from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.protocol import Protocol
-from hogwild.engine.rows import Row
 from hogwild.engine.runner import EagerRunner, Runner
-from hogwild.engine.sampler import Sample
 from hogwild.engine.session import Session
-from hogwild.errors import (
-    ContextLengthError,
-    HogwildError,
-    NonFiniteLogitsError,
-    PoolExhausted,
-    UnsupportedModelError,
-)
+from hogwild.errors import HogwildError, PoolExhausted, UnsupportedModelError
 from hogwild.models import binding_of, enable
 from hogwild_cuda.version import __version__
 
 _E = TypeVar("_E", bound="EngineCore")
-
-
-class _Item(NamedTuple):
-    """One row of a forward: whose it is, what it writes, and where."""
-
-    session: Session
-    row: Row
-    view: View
 
 
 class EngineCore:
@@ -80,7 +63,7 @@ class EngineCore:
         self.model, self.tokenizer, self.pool = model, tokenizer, pool
         self.runner: Runner = EagerRunner(model) if runner is None else runner
         self.max_forward_tokens = max_forward_tokens
-        self._limit = binding_of(model).max_length
+        self._batcher = Batcher(self.runner, max_forward_tokens, binding_of(model).max_length)
         self._sessions: list[Session] = []
         self._opened = 0
 
@@ -137,106 +120,9 @@ class EngineCore:
         """
         self._sessions = [session for session in self._sessions if not session.closed]
         asked = self._sessions if sessions is None else list(sessions)
-        self._forward(asked)
+        self._batcher.forward(asked)
         told = [(session, session.take_events()) for session in asked]
         return [(session, events) for session, events in told if events]
-
-    def _forward(self, asked: Sequence[Session]) -> None:
-        while batch := self._select(asked):
-            plan: ForwardPlan | None = None
-            try:
-                with defer_interrupts():
-                    plan = ForwardPlan([(item.view, item.row.tokens) for item in batch])
-                if not self._fail_too_long(batch, plan):
-                    self._complete(batch, plan, self._run(batch, plan))
-                    break
-                plan.rollback()  # and plan again for the others
-            except BaseException:
-                if plan is not None:
-                    plan.rollback()
-                raise
-
-    def _select(self, sessions: Sequence[Session]) -> list[_Item]:
-        """Rows of the next forward, a session's side by side; short ones first: decoding never waits."""
-        ready = []
-        for session in sessions:
-            if session.finished:
-                continue
-            try:
-                items = [_Item(session, row, session.blocks.view(row.view)) for row in session.next_rows()]
-            except PoolExhausted:
-                raise
-            except Exception as error:
-                session.fail(error)
-                continue
-            ready.append((sum(len(item.row.tokens) for item in items), items))
-        ready.sort(key=lambda entry: entry[0])
-        batch: list[_Item] = []
-        total = 0
-        for size, items in ready:
-            if total < self.max_forward_tokens:
-                batch.extend(items)
-                total += size
-        return batch
-
-    def _fail_too_long(self, batch: list[_Item], plan: ForwardPlan) -> bool:
-        """End sessions with a view of more tokens than the model has positions; whether there are any."""
-        if self._limit is None or max(plan.view_lengths) <= self._limit:
-            return False
-        for (session, row, _), length in zip(batch, plan.view_lengths, strict=True):
-            if length > self._limit and session.error is None:
-                what = f"{session.name}: the view of worker {row.worker!r}"
-                session.fail(ContextLengthError(what, length, self._limit))
-        return True
-
-    def _run(self, batch: list[_Item], plan: ForwardPlan) -> list[Sample | None]:
-        """The forward and the sampling; None for rows that do not sample, or whose session failed."""
-        wanted = [index for index, item in enumerate(batch) if item.row.sample]
-        # where only prompts are written, one row's logits are computed for nothing: no model expects none
-        places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
-        # in fp32, where the search for the largest logit is several times faster than in bf16
-        logits = self.runner.run(plan, places).float()
-        sampled: list[Sample | None] = [None] * len(batch)
-
-        # The largest logit is finite unless there is a NaN, a +inf, or nothing but -inf.
-        finite = logits.amax(-1).isfinite().tolist()
-        for index, fine in zip(wanted, finite, strict=False):
-            session, row, _ = batch[index]
-            if not fine and session.error is None:
-                what = f"{session.name}: the model gave NaN or infinite logits to worker {row.worker!r}"
-                session.fail(NonFiniteLogitsError(what))
-
-        likeliest: list[int] | None = None
-        for line, index in enumerate(wanted):
-            session, row, _ = batch[index]
-            if session.finished:
-                continue
-            try:
-                if session.sampler(row.worker).is_plain_argmax:
-                    likeliest = logits.argmax(-1).tolist() if likeliest is None else likeliest
-                    sampled[index] = (likeliest[line], None)
-                else:
-                    sampled[index] = session.sample(row, logits[line])
-            except Exception as error:  # settings that fit neither this session's workers nor the vocabulary
-                session.fail(error)
-        return sampled
-
-    def _complete(self, batch: list[_Item], plan: ForwardPlan, sampled: list[Sample | None]) -> None:
-        """Commit the rows of the sessions that did not fail, and tell their protocols."""
-        raised: BaseException | None = None
-        with defer_interrupts():
-            plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
-            for _, group in groupby(zip(batch, sampled, strict=True), key=lambda pair: id(pair[0].session)):
-                pairs = list(group)
-                session = pairs[0][0].session
-                if session.finished:
-                    continue
-                try:
-                    session.complete([sample for _, sample in pairs])
-                except BaseException as error:  # after the others have their results
-                    raised = error
-        if raised is not None:
-            raise raised
 
     # ------------------------------------------------------------------ whole runs
 
@@ -304,7 +190,7 @@ class EngineCore:
     def _forward_with_room(self, sessions: list[Session]) -> list[tuple[Session, PoolExhausted]]:
         """A forward of all, or where the pool is too full, of each by itself; those that it is too full for."""
         try:
-            self._forward(sessions)
+            self._batcher.forward(sessions)
         except PoolExhausted as error:
             if len(sessions) == 1:
                 return [(sessions[0], error)]

@@ -7,15 +7,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-import torch
-
 from hogwild.cache import BlockSet
+from hogwild.engine.batch_sampler import Outcome, Request
 from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows
-from hogwild.engine.sampler import Sample, Sampler
+from hogwild.engine.sampler import Sampler
 from hogwild.errors import PoolExhausted
 
 
@@ -28,6 +27,7 @@ class Session:
         blocks: its blocks, by name.
         forwards: forwards that it took part in.
         tokens: tokens that its workers have sampled.
+        left_out: forwards in a row that had no room for its rows.
         error: what ended it, if an error did; the blocks are then as they were before the failed forward.
     """
 
@@ -43,7 +43,7 @@ class Session:
         version: str = "",
     ) -> None:
         self.name, self.protocol, self.blocks = name, protocol, blocks
-        self.forwards, self.tokens = 0, 0
+        self.forwards, self.tokens, self.left_out = 0, 0, 0
         self.error: BaseException | None = None
         self._max_forward_tokens, self._vocab_size = max_forward_tokens, vocab_size
         self._samplers: dict[str, Sampler] = {}
@@ -126,25 +126,35 @@ class Session:
             self._samplers[worker] = Sampler(self.protocol.sampling(worker), index)
         return self._samplers[worker]
 
-    def sample(self, row: Row, logits: torch.Tensor) -> Sample:
-        """What the worker of `row` picks from `logits` [vocab]; see `Sampler.sample`."""
-        return self.sampler(row.worker).sample(logits, self._feeds[row.feed].tokens)
+    def request(self, row: Row) -> Request:
+        """What `row` wants of its logits.
 
-    def complete(self, sampled: Sequence[Sample | None]) -> None:
+        Raises:
+            Exception: the protocol has no settings for the worker.
+        """
+        if not row.sample:
+            return Request(None, (), row.probe, row.entropy)
+        return Request(self.sampler(row.worker), self._feeds[row.feed].tokens, row.probe, row.entropy)
+
+    def complete(self, outcomes: Sequence[Outcome | None]) -> None:
         """Take note that the forward of `next_rows` is committed.
 
         Args:
-            sampled: token and log-probability per row; None for rows that do not sample.
+            outcomes: what came of each row; None for rows that do not ask for logits.
 
         Whatever the protocol raises ends the session; what is not an ordinary exception is also passed on.
         `PoolExhausted` is only passed on, and the results are handed over again before the next forward.
         """
         rows = self._rows.popleft()
         self.forwards += 1
-        for row, sample in zip(rows, sampled, strict=True):
-            if row.sample and sample is not None:
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if outcome is None:
+                continue
+            self._results[row.feed] = Result(
+                row.worker, outcome.token, outcome.logprob, outcome.probe, outcome.entropy
+            )
+            if row.sample:
                 self.tokens += 1
-                self._results[row.feed] = Result(row.worker, *sample)
                 self.sampler(row.worker).accept(self._feeds[row.feed].tokens)
         if not self._rows:
             self._deliver()
