@@ -51,9 +51,9 @@ class ForwardInputs:
         self.sizes, self.device = sizes, device
         tokens, groups, blocks, columns, pages = sizes
         fields: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
-            **{name: ((tokens,), torch.int64) for name in ("input_ids", "position_ids", "rows", "slots")},
-            **{name: ((groups + 1,), torch.int32) for name in ("group_tokens", "group_blocks")},
-            **{name: ((tokens,), torch.int32) for name in ("rotary_pos", "own_block")},
+            **dict.fromkeys(("input_ids", "position_ids", "rows", "slots"), ((tokens,), torch.int64)),
+            **dict.fromkeys(("group_tokens", "group_blocks"), ((groups + 1,), torch.int32)),
+            **dict.fromkeys(("rotary_pos", "own_block"), ((tokens,), torch.int32)),
             "block_lens": ((blocks,), torch.int32),
             "query_pos": ((tokens, columns), torch.int32),
             "block_table": ((blocks, pages), torch.int32),  # last: it is copied only where it has changed

@@ -65,7 +65,9 @@ class ForwardPlan:
     def token_ids(self) -> list[int]:
         """Token ids in packed order; all rows must have been given by their ids."""
         if self._width is not None or any(ids is None for ids in self._ids):
-            raise ValueError("rows: token ids exist for packed plans whose rows were given by their token ids")
+            raise ValueError(
+                "rows: token ids exist for packed plans whose rows were given by their token ids"
+            )
         return [token for ids in self._ids for token in ids or ()]
 
     @property

@@ -106,9 +106,7 @@ def find_siblings(model: torch.nn.Module, forward: Callable[[], object]) -> list
     def record(layer: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         calls.setdefault(layer, []).append(args[0])  # type: ignore[arg-type]  # kept, so that no other has its id
 
-    candidates = [
-        [layer for layer in parent.children() if _is_plain(layer)] for parent in model.modules()
-    ]
+    candidates = [[layer for layer in parent.children() if _is_plain(layer)] for parent in model.modules()]
     handles = [layer.register_forward_pre_hook(record) for layers in candidates for layer in layers]
     try:
         forward()
