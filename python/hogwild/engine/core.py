@@ -10,8 +10,9 @@ from hogwild.cache import PAGE_SIZE, BlockSet, Pool
 from hogwild.engine.batcher import Batcher
 from hogwild.engine.checks import check_integer
 from hogwild.engine.events import Event
+from hogwild.engine.graphs import make_runner
 from hogwild.engine.protocol import Protocol
-from hogwild.engine.runner import EagerRunner, Runner
+from hogwild.engine.runner import Runner
 from hogwild.engine.session import Session
 from hogwild.errors import HogwildError, PoolExhausted, UnsupportedModelError
 from hogwild.models import binding_of, enable
@@ -31,12 +32,14 @@ class EngineCore:
         page_size, max_tokens: of the new pool, see `hogwild.cache.Pool`.
         max_forward_tokens: prompts longer than this are written in several forwards.
         max_length: longest view that is wanted, in tokens, see `hogwild.enable`; it holds for the model.
-        runner: what carries forwards out; by default the model is called as it is.
+        compile: "none", "layers" or "model", what of the model small forwards compile; see
+            `hogwild.engine.graphs.make_runner` for the default.
+        runner: what carries forwards out, instead of one made here.
 
     Raises:
         UnsupportedModelError: the model cannot share a cache between workers; the message says why.
-        ValueError, TypeError: an argument out of range or of the wrong type, or settings of a new pool next to
-            a `pool`.
+        ValueError, TypeError: an argument out of range or of the wrong type, settings of a new pool next to
+            a `pool`, or `compile` next to a `runner`.
     """
 
     def __init__(
@@ -49,10 +52,13 @@ class EngineCore:
         max_tokens: int | None = None,
         max_forward_tokens: int = 1024,
         max_length: int | None = None,
+        compile: str | None = None,
         runner: Runner | None = None,
     ) -> None:
         if pool is not None and (page_size is not None or max_tokens is not None):
             raise ValueError("page_size and max_tokens are settings of a new pool, but a pool was given")
+        if runner is not None and compile is not None:
+            raise ValueError("compile is a setting of a new runner, but a runner was given")
         check_integer("max_forward_tokens", max_forward_tokens, minimum=1)
         if max_length is not None:
             check_integer("max_length", max_length, minimum=1)
@@ -61,7 +67,7 @@ class EngineCore:
         if max_length is not None or not _is_enabled(model):
             enable(model, max_length)
         self.model, self.tokenizer, self.pool = model, tokenizer, pool
-        self.runner: Runner = EagerRunner(model) if runner is None else runner
+        self.runner: Runner = make_runner(model, compile) if runner is None else runner
         self.max_forward_tokens = max_forward_tokens
         self._batcher = Batcher(self.runner, max_forward_tokens, binding_of(model).max_length)
         self._sessions: list[Session] = []
