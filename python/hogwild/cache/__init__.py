@@ -13,6 +13,7 @@ from hogwild.cache.layouts import (
     Layout,
     make_layout,
 )
+from hogwild.cache.parking import Parked, Parking
 from hogwild.cache.plan import ForwardPlan
 from hogwild.cache.pool import PAGE_SIZE, Pool
 from hogwild.cache.reservation import UNKNOWN_TOKEN
@@ -36,6 +37,8 @@ __all__ = [
     "LayerCache",
     "Layout",
     "Metadata",
+    "Parked",
+    "Parking",
     "Pool",
     "Rotary",
     "Sizes",
