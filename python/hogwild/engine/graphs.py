@@ -16,6 +16,7 @@ from hogwild.engine.runner import EagerRunner, Runner
 from hogwild.engine.static import StaticForward, padded_sizes
 from hogwild.models import binding_of, packed_forward
 from hogwild.models.compiled import ModelCall
+from hogwild.models.joined import JoinedProjections
 
 __all__ = ["DEFAULT_COMPILE", "GraphRunner", "make_runner", "why_not_static"]
 
@@ -65,6 +66,7 @@ class GraphRunner:
 
     Attributes:
         why_eager: why forwards are not captured, once that is known; else None.
+        last: the static forward that ran last; None after one that was called as it is.
 
     Raises:
         ValueError: an unknown `compile`.
@@ -82,6 +84,7 @@ class GraphRunner:
         self._device = model.get_input_embeddings().weight.device
         self._options = {"join": join, "backend": backend}
         self.why_eager = why_not_static(model)
+        self.last: StaticForward | None = None
         self._call: ModelCall | None = None
         if self.why_eager is None:
             self._call = ModelCall(model, compile, **self._options)  # type: ignore[arg-type]
@@ -103,12 +106,18 @@ class GraphRunner:
         return "none" if self._call is None else self._call.compile
 
     @property
+    def joined(self) -> JoinedProjections | None:
+        """The projections that are computed together, if any are."""
+        return None if self._call is None else self._call.joined
+
+    @property
     def forwards(self) -> list[StaticForward]:
-        """The sizes that there are so far, those that were used last at the end."""
+        """One for each size that was needed so far."""
         return list(self._forwards.values())
 
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         """Logits [len(rows), vocab] of some of the plan's tokens; see `hogwild.engine.runner.Runner`."""
+        self.last = None
         sizes = padded_sizes(plan.integers.sizes) if self.why_eager is None else None
         if sizes is None or sizes in self._too_large:
             return packed_forward(self.model, plan, rows)
@@ -127,13 +136,14 @@ class GraphRunner:
                 return self._run_without(forward, error, plan, rows)
         assert forward.logits is not None
         self._logits[forward.sizes.tokens] = forward.logits
+        self.last = forward
         return forward.logits[: len(rows)]
 
     def close(self) -> None:
         """Drop all graphs, and give the model's projections weights of their own again."""
         self._forget()
-        if self._call is not None and self._call.joined is not None:
-            self._call.joined.undo()
+        if self.joined is not None:
+            self.joined.undo()
 
     def _prepare(self, sizes: Sizes) -> StaticForward:
         """The smallest forward there is with room for `sizes`, else a new one."""

@@ -72,6 +72,11 @@ class JoinedProjections:
         """How many products replace several."""
         return len(self._joined)
 
+    @property
+    def products(self) -> list[tuple[list[torch.nn.Linear], torch.Tensor, torch.Tensor | None]]:
+        """Of each joint product its layers, weight and bias."""
+        return [(joined.layers, joined.weight, joined.bias) for joined in self._joined]
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Within this context the layers compute jointly."""
