@@ -78,48 +78,63 @@ def lay_out(
         page_size: tokens per page.
     """
     pages = {id(r.block): r.pages for r in reservations}
-    lengths = {id(r.block): len(r.block) + r.count for r in reservations}
-    num_tokens = sum(widths)
+    lengths = {id(r.block): len(r.block.tokens) + r.count for r in reservations}
     groups = _groups(views)
-    query_pos = np.full((num_tokens, max(len(blocks) for _, blocks in groups)), -1, np.int32)
-    rotary_pos = np.zeros(num_tokens, np.int32)
-    own_block = np.full(num_tokens, -1, np.int32)
-    slots = np.full(num_tokens, -1, np.int64)
-    result = Integers(slots, query_pos, rotary_pos, own_block, [], [], [0], [0], [], [])
+    num_tokens, columns = sum(widths), max(len(blocks) for _, blocks in groups)
+    query_pos: list[list[int]] = []
+    rotary_pos, own_block, slots, group_tokens, group_blocks = [], [], [], [0], [0]
+    block_pages, block_lens, last_rows, view_lengths = [], [], [], []
 
     row, end = 0, 0
     for members, blocks in groups:
-        column = {key: index for index, key in enumerate(blocks)}
+        column: dict[int, int] = {}
+        size: dict[int, int] = {}
+        for key, block in blocks.items():
+            column[key] = len(column)
+            size[key] = lengths[key] if key in lengths else len(block.tokens)
+            block_pages.append(pages[key] if key in pages else block.pages)
+        block_lens.extend(size.values())
         for view in members:
             reservation = reservations[row]
             count, end = reservation.count, end + widths[row]
-            starts, length = [], 0
+            line, length = [-1] * columns, 0
             for block in view.blocks:
-                starts.append((column[id(block)], length))
-                length += lengths.get(id(block), len(block))
-            first, begin = len(view.write_to), end - count
-            if count == 1:  # decoding: no arrays for single numbers
-                line = query_pos[begin]
-                for index, start in starts:
-                    line[index] = length - 1 - start
-                rotary_pos[begin] = first
-                slots[begin] = reservation.pages[first // page_size] * page_size + first % page_size
+                key = id(block)
+                line[column[key]] = length  # where the block starts; -1 stays where there is none
+                length += size[key]
+            own = column[id(view.write_to)]
+            first = size[id(view.write_to)] - count
+            if count == widths[row] == 1:  # decoding: no arrays for single numbers
+                query_pos.append([-1 if start < 0 else length - 1 - start for start in line])
+                rotary_pos.append(first)
+                own_block.append(own)
+                slots.append(reservation.pages[first // page_size] * page_size + first % page_size)
             else:
-                position = np.arange(length - count, length, dtype=np.int32)
-                for index, start in starts:
-                    query_pos[begin:end, index] = position - start
-                rotary_pos[begin:end] = np.arange(first, first + count)
-                slots[begin:end] = reservation.slots.numpy()
-            own_block[begin:end] = column[id(view.write_to)]
-            result.last_rows.append(end - 1)
-            result.view_lengths.append(length)
+                padding = widths[row] - count
+                starts: np.ndarray = np.array(line, np.int32)
+                index: np.ndarray = np.arange(count, dtype=np.int32)
+                seen = np.where(starts < 0, -1, index[:, None] + (length - count) - starts)
+                query_pos.extend([[-1] * columns] * padding + seen.tolist())
+                rotary_pos.extend([0] * padding + list(range(first, first + count)))
+                own_block.extend([-1] * padding + [own] * count)
+                slots.extend([-1] * padding + reservation.slots.tolist())
+            last_rows.append(end - 1)
+            view_lengths.append(length)
             row += 1
-        result.group_tokens.append(end)
-        result.group_blocks.append(result.group_blocks[-1] + len(blocks))
-        for key, block in blocks.items():
-            result.block_pages.append(pages.get(key, block.pages))
-            result.block_lens.append(lengths.get(key, len(block)))
-    return result
+        group_tokens.append(end)
+        group_blocks.append(group_blocks[-1] + len(blocks))
+    return Integers(
+        slots=np.array(slots, np.int64),
+        query_pos=np.array(query_pos, np.int32).reshape(num_tokens, columns),
+        rotary_pos=np.array(rotary_pos, np.int32),
+        own_block=np.array(own_block, np.int32),
+        block_lens=block_lens,
+        block_pages=block_pages,
+        group_tokens=group_tokens,
+        group_blocks=group_blocks,
+        last_rows=last_rows,
+        view_lengths=view_lengths,
+    )
 
 
 def _groups(views: Sequence[View]) -> list[tuple[list[View], dict[int, Block]]]:

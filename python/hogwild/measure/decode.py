@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -107,7 +108,7 @@ def measure_decode(
         graph = _last_graph(engine)
         joined = engine.runner.joined if isinstance(engine.runner, GraphRunner) else None
         floor, weight_bytes = matrix_products(engine.model, workers * sessions, joined)
-        parts = {}
+        parts: dict[str, Any] = {}
         if graph is not None:
             model_us = _device_us(graph.replay)
             floor_us = _device_us(_captured(floor).replay)
@@ -184,7 +185,7 @@ def _host_us(call: Callable[[], object]) -> float:
     return 1e6 * statistics.median(seconds)
 
 
-def _by_kernels(replay: Callable[[], object], repeats: int = 5) -> dict[str, float]:
+def _by_kernels(replay: Callable[[], object], repeats: int = 5) -> dict[str, Any]:
     """Microseconds of the kernels of one replay, by kind; empty where kernels cannot be traced."""
     sums = {"attention_us": 0.0, "append_us": 0.0, "products_us": 0.0, "other_us": 0.0}
     count = 0

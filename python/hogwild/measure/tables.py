@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from hogwild.measure.decode import DecodeTime
 
@@ -17,7 +18,7 @@ def seconds_to_generate(times: Sequence[DecodeTime], workers: int, tokens: int) 
     same = sorted((t for t in times if t.workers == workers), key=lambda t: t.context)
     points = [(0, same[0].us), *((t.context, t.us) for t in same)]
     total = 0.0
-    for (begin, before), (end, after) in zip(points, points[1:], strict=False):
+    for (begin, before), (end, after) in pairwise(points):
         stop = min(end, tokens)
         if stop > begin:
             at_stop = before + (after - before) * (stop - begin) / (end - begin)

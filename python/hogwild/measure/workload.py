@@ -40,7 +40,7 @@ class DecodeWorkload(Protocol):
         self._store = store
         for name in self._layout.block_names:
             store.create(name)
-        return [StartEvent(protocol=self.name, workers=self.workers, layout=self._layout.name)]
+        return [StartEvent(protocol=self.name, workers=list(self.workers), layout=self._layout.name)]
 
     def feeds(self) -> list[Feed]:
         if self._next is None:

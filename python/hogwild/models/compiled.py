@@ -77,10 +77,13 @@ class ModelCall:
         """Compiled forwards stand in for the modules' own."""
         for module, forward in self._compiled.items():
             module.__dict__["forward"] = forward
-        limits = {"recompile_limit": _RECOMPILE_LIMIT, "accumulated_recompile_limit": 8 * _RECOMPILE_LIMIT}
+        limits: dict[str, Any] = {
+            "recompile_limit": _RECOMPILE_LIMIT,
+            "accumulated_recompile_limit": 8 * _RECOMPILE_LIMIT,
+        }
         try:
             with (
-                dynamo_config.patch(**limits) if self._compiled else nullcontext(),
+                dynamo_config.patch(limits) if self._compiled else nullcontext(),
                 self.joined.active() if self.joined else nullcontext(),
             ):
                 yield

@@ -106,12 +106,15 @@ def find_siblings(model: torch.nn.Module, forward: Callable[[], object]) -> list
         model: whose layers they are.
         forward: a call of it without arguments.
     """
-    calls: dict[torch.nn.Linear, list[torch.Tensor]] = {}
+    calls: dict[torch.nn.Module, list[torch.Tensor]] = {}
 
     def record(layer: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        calls.setdefault(layer, []).append(args[0])  # type: ignore[arg-type]  # kept, so that no other has its id
+        calls.setdefault(layer, []).append(args[0])  # kept, so that no other tensor has its id
 
-    candidates = [[layer for layer in parent.children() if _is_plain(layer)] for parent in model.modules()]
+    candidates = [
+        [layer for layer in parent.children() if isinstance(layer, torch.nn.Linear) and _is_plain(layer)]
+        for parent in model.modules()
+    ]
     handles = [layer.register_forward_pre_hook(record) for layers in candidates for layer in layers]
     try:
         forward()
@@ -130,7 +133,7 @@ def find_siblings(model: torch.nn.Module, forward: Callable[[], object]) -> list
     return groups
 
 
-def _is_plain(layer: torch.nn.Module) -> bool:
+def _is_plain(layer: torch.nn.Linear) -> bool:
     """Whether it is nothing but a product with weights of its own: not quantized, sharded, hooked or adapted."""
     return (
         type(layer) is torch.nn.Linear
