@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from hogwild.cache import BlockSet
 from hogwild.engine.batch_sampler import Outcome, Request
@@ -15,7 +16,9 @@ from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows
 from hogwild.engine.sampler import Sampler
-from hogwild.errors import PoolExhausted
+from hogwild.errors import HogwildError, PoolExhausted
+
+_T = TypeVar("_T")
 
 
 class Session:
@@ -50,6 +53,7 @@ class Session:
         self._feeds: list[Feed] = []
         self._results: list[Result] = []
         self._rows: deque[list[Row]] = deque()  # of the forwards that the current feeds still need
+        self._half_written = False  # whether a forward has written a part of them
         self._events: list[Event] = []
         self._ended = self._closed = self._undelivered = False
         self._opened = time.perf_counter()
@@ -89,6 +93,21 @@ class Session:
     def has_events(self) -> bool:
         """Whether `take_events` would give any."""
         return bool(self._events)
+
+    @property
+    def undelivered(self) -> bool:
+        """Whether results wait for room in the pool that the protocol needs to take them."""
+        return self._undelivered
+
+    @property
+    def between_feeds(self) -> bool:
+        """Whether the protocol has all results of what was written: `call` may be used."""
+        return not (self._half_written or self._undelivered)
+
+    @property
+    def unwritten(self) -> list[Row]:
+        """All that the current feeds have still to write, in one forward or several."""
+        return [row for rows in self._rows for row in rows]
 
     def take_events(self) -> list[Event]:
         """Events since the last call."""
@@ -146,6 +165,7 @@ class Session:
         `PoolExhausted` is only passed on, and the results are handed over again before the next forward.
         """
         rows = self._rows.popleft()
+        self._half_written = bool(self._rows)
         self.forwards += 1
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome is None:
@@ -158,6 +178,31 @@ class Session:
                 self.sampler(row.worker).accept(self._feeds[row.feed].tokens)
         if not self._rows:
             self._deliver()
+
+    def call(self, function: Callable[[Session], _T]) -> _T:
+        """Let `function` look at this session and change it, between two feeds.
+
+        It may call methods of the protocol, which may then say something else in `feeds`, move, crop and fork
+        blocks, `emit` events, and set the protocol's `finish_reason`.
+
+        Raises:
+            HogwildError: the session has ended, or `between_feeds` is False.
+            Exception: what `function` raises; the session goes on.
+        """
+        if self._ended:
+            raise HogwildError(f"{self.name}: it has ended")
+        if not self.between_feeds:
+            raise HogwildError(f"{self.name}: it is in the middle of its feeds")
+        try:
+            return function(self)
+        finally:
+            self._rows.clear()  # nothing of them is written: the protocol is asked again
+            if not self._ended:
+                self._end_if_finished()
+
+    def emit(self, events: Iterable[Event]) -> None:
+        """Tell events outside of the protocol's own, from within `call`."""
+        self._emit(events)
 
     def _deliver(self) -> None:
         """Hand the results over; where a full pool prevents that, it is tried again before the next forward."""
@@ -198,5 +243,5 @@ class Session:
         )
         self._emit([finish])
         self._ended = True
-        self._undelivered = False
+        self._undelivered = self._half_written = False
         self._rows.clear()

@@ -1,0 +1,55 @@
+"""Mutual exclusion in the order of arrival."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+__all__ = ["Turns"]
+
+
+class Turns:
+    """A lock for `with` that its holder may take again, and that goes to who has waited longest.
+
+    An ordinary lock mostly goes back to a thread that releases it and takes it again at once, as one that runs
+    forward after forward does; the others would wait without end.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._queue: deque[tuple[int, threading.Lock]] = deque()
+        self._owner: int | None = None
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        me = threading.get_ident()
+        gate = threading.Lock()
+        with self._mutex:
+            if self._owner in (None, me):
+                self._owner = me
+                self._depth += 1
+                return
+            gate.acquire()
+            self._queue.append((me, gate))
+        try:
+            gate.acquire()  # opened by who hands over
+        except BaseException:  # Ctrl-C while waiting
+            with self._mutex:
+                waiting = (me, gate) in self._queue
+                if waiting:
+                    self._queue.remove((me, gate))
+            if not waiting:
+                self.__exit__()
+            raise
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._mutex:
+            self._depth -= 1
+            if self._depth:
+                return
+            if not self._queue:
+                self._owner = None
+                return
+            self._owner, gate = self._queue.popleft()
+            self._depth = 1
+            gate.release()
