@@ -137,7 +137,9 @@ def test_sizes():
     assert padded_sizes(Sizes(3, 1, 5, 5, 9)) == Sizes(4, 1, 8, 8, 512)
     assert padded_sizes(Sizes(64, 1, 17, 9, 513)) == Sizes(64, 1, 32, 16, 1024)
     assert padded_sizes(Sizes(5, 2, 6, 3, 9)) == Sizes(8, 8, 8, 8, 128)
-    assert padded_sizes(Sizes(257, 1, 1, 1, 1)) is None
+    assert padded_sizes(Sizes(1030, 3, 9, 5, 9)) == Sizes(1152, 64, 16, 8, 128)
+    assert padded_sizes(Sizes(1030, 70, 300, 5, 9)) == Sizes(1152, 128, 512, 8, 128)
+    assert padded_sizes(Sizes(1153, 1, 1, 1, 1)) is None
 
 
 def test_a_forward_serves_smaller_ones_and_blocks_grow_under_it():

@@ -2,7 +2,7 @@
 
 import hogwild_cuda  # noqa: F401  (registers torch.ops.hogwild)
 from hogwild.cache.block import Block
-from hogwild.cache.inputs import ForwardInputs, Metadata
+from hogwild.cache.inputs import MOST_ROWS, ForwardInputs, Metadata
 from hogwild.cache.integers import Sizes
 from hogwild.cache.layer import LayerCache
 from hogwild.cache.layouts import (
@@ -24,6 +24,7 @@ from hogwild.cache.view import View, ViewSpec
 
 __all__ = [
     "LAYOUTS",
+    "MOST_ROWS",
     "PAGE_SIZE",
     "UNKNOWN_TOKEN",
     "Block",

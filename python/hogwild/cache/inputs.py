@@ -12,7 +12,9 @@ import torch
 from hogwild.cache.integers import Integers, Sizes
 from hogwild.cache.rotary import Rotary
 
-__all__ = ["ForwardInputs", "Metadata"]
+__all__ = ["MOST_ROWS", "ForwardInputs", "Metadata"]
+
+MOST_ROWS = 256  # tokens of a forward that may want logits
 
 _ALIGN = 4  # fields start at multiples of 16 bytes
 
@@ -43,7 +45,7 @@ class ForwardInputs:
 
     Attributes:
         input_ids, position_ids: [T] int64 on the device.
-        rows: [T] int64 on the device, packed indices of the tokens whose logits are wanted, then zeros.
+        rows: [min(T, MOST_ROWS)] int64 on the device, packed indices of the tokens whose logits are wanted, then zeros.
         metadata: the ops' arguments on the device.
     """
 
@@ -51,7 +53,8 @@ class ForwardInputs:
         self.sizes, self.device = sizes, device
         tokens, groups, blocks, columns, pages = sizes
         fields: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
-            **dict.fromkeys(("input_ids", "position_ids", "rows", "slots"), ((tokens,), torch.int64)),
+            **dict.fromkeys(("input_ids", "position_ids", "slots"), ((tokens,), torch.int64)),
+            "rows": ((min(tokens, MOST_ROWS),), torch.int64),
             **dict.fromkeys(("group_tokens", "group_blocks"), ((groups + 1,), torch.int32)),
             **dict.fromkeys(("rotary_pos", "own_block"), ((tokens,), torch.int32)),
             "block_lens": ((blocks,), torch.int32),
@@ -90,7 +93,7 @@ class ForwardInputs:
         Args:
             integers: no larger than `sizes`.
             ids: token ids in packed order, where the model is given any.
-            rows: packed indices of the tokens whose logits are wanted.
+            rows: packed indices of the tokens whose logits are wanted, at most MOST_ROWS.
         """
         if self._copied is not None and not self._copied.query():
             self._copied.synchronize()  # the last copy still reads what is written here; never so when decoding

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
-from hogwild.cache import ForwardPlan, Pool, Sizes
+from hogwild.cache import MOST_ROWS, ForwardPlan, Pool, Sizes
 from hogwild.engine.runner import EagerRunner, Runner
 from hogwild.engine.static import StaticForward, padded_sizes
 from hogwild.models import binding_of, packed_forward
@@ -24,6 +24,7 @@ DEFAULT_COMPILE = "layers"
 
 _LOG = logging.getLogger(__name__)
 _MOST_GRAPHS = 64
+_LONG = 8192  # tokens; prompts on more do better with flash attention than with a graph
 
 
 def why_not_static(model: PreTrainedModel) -> str | None:
@@ -50,7 +51,7 @@ def make_runner(model: PreTrainedModel, compile: str | None = None) -> Runner:
 
 
 class GraphRunner:
-    """Runs forwards of up to 256 tokens at fixed sizes, on CUDA as graphs that are captured when first needed.
+    """Runs forwards of up to 1,152 tokens at fixed sizes, on CUDA as graphs that are captured when first needed.
 
     A graph belongs to a size (packed tokens 1, 2, 4, ..., and generous numbers of blocks and pages), not to a
     session: all sessions share them, and blocks grow under them. Larger forwards, and models that cannot be
@@ -118,8 +119,8 @@ class GraphRunner:
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         """Logits [len(rows), vocab] of some of the plan's tokens; see `hogwild.engine.runner.Runner`."""
         self.last = None
-        sizes = padded_sizes(plan.integers.sizes) if self.why_eager is None else None
-        if sizes is None or sizes in self._too_large:
+        sizes = self._sizes(plan, rows)
+        if sizes is None:
             return packed_forward(self.model, plan, rows)
         self._forget_if_moved(plan.pool)
         forward = self._chosen.get(sizes) or self._prepare(sizes)
@@ -144,6 +145,15 @@ class GraphRunner:
         self._forget()
         if self.joined is not None:
             self.joined.undo()
+
+    def _sizes(self, plan: ForwardPlan, rows: Sequence[int]) -> Sizes | None:
+        """Those of the static forward for a plan; None if it is to be called as it is."""
+        if self.why_eager is not None or len(rows) > MOST_ROWS:
+            return None
+        if plan.num_tokens > MOST_ROWS and self._captures and max(plan.view_lengths) > _LONG:
+            return None
+        sizes = padded_sizes(plan.integers.sizes)
+        return None if sizes in self._too_large else sizes
 
     def _prepare(self, sizes: Sizes) -> StaticForward:
         """The smallest forward there is with room for `sizes`, else a new one."""

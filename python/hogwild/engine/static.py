@@ -12,10 +12,12 @@ from hogwild.models.compiled import ModelCall
 
 __all__ = ["BUCKETS", "StaticForward", "padded_sizes"]
 
-BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # packed tokens
+# Packed tokens. The large ones are for pieces of prompts, the last for one of 1,024 tokens beside decoding workers.
+BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1152)
 
 _FEWEST_BLOCKS = 8
 _FEWEST_PAGES = {True: 512, False: 128}  # of one session, of several, whose tables are copied more often
+_MOST_GROUPS = 64  # that there is room for without asking how many are needed
 
 
 def padded_sizes(exact: Sizes) -> Sizes | None:
@@ -29,7 +31,7 @@ def padded_sizes(exact: Sizes) -> Sizes | None:
     single = exact.groups == 1
     return Sizes(
         tokens=tokens,
-        groups=1 if single else tokens,
+        groups=1 if single else min(tokens, max(_MOST_GROUPS, _power_of_two(exact.groups))),
         blocks=_power_of_two(max(exact.blocks, _FEWEST_BLOCKS)),
         columns=_power_of_two(max(exact.columns, _FEWEST_BLOCKS)),
         pages=_power_of_two(max(exact.pages, _FEWEST_PAGES[single])),
@@ -48,7 +50,7 @@ class StaticForward:
         binding: of the model.
         sizes: most of everything; what a plan has less is padding.
         device: of the whole model.
-        logits: [tokens, vocab] float32, if there are any of this size already.
+        logits: [rows, vocab] float32, if there are any of this size already.
 
     Attributes:
         logits: those of the wanted rows come first. None before anything was computed.

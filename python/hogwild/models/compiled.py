@@ -19,6 +19,7 @@ COMPILE_MODES = ("none", "layers", "model")
 
 # One entry for each number of tokens and, where layers are compiled, for each kind of layer.
 _RECOMPILE_LIMIT = 256
+_MOST_COMPILED = 256  # tokens; with more, matrix products take nearly all of the time
 
 
 class ModelCall:
@@ -29,7 +30,7 @@ class ModelCall:
         compile: "none" calls the model's own code; "layers" compiles its decoder layers, one piece of code for
             all that are alike; "model" compiles its forward as a whole, which takes several times as long and
             also fuses across layers. Compiled code is made anew for each number of tokens, and kept on disk by
-            PyTorch for the next start.
+            PyTorch for the next start. Forwards of more than 256 tokens are not compiled.
         join: compute sibling projections (q, k and v; gate and up) as one product each.
         backend: of torch.compile.
 
@@ -61,7 +62,7 @@ class ModelCall:
             input_ids, position_ids: [T] int64.
             rows: packed indices, int64.
         """
-        with self._switched_on():
+        with self._switched_on(compiled=len(input_ids) <= _MOST_COMPILED):
             output = self.model(
                 input_ids=input_ids[None],
                 position_ids=position_ids[None],
@@ -73,9 +74,10 @@ class ModelCall:
         return output.logits[0]
 
     @contextmanager
-    def _switched_on(self) -> Iterator[None]:
+    def _switched_on(self, compiled: bool) -> Iterator[None]:
         """Compiled forwards stand in for the modules' own."""
-        for module, forward in self._compiled.items():
+        stand_ins = self._compiled if compiled else {}
+        for module, forward in stand_ins.items():
             module.__dict__["forward"] = forward
         limits: dict[str, Any] = {
             "recompile_limit": _RECOMPILE_LIMIT,
@@ -83,12 +85,12 @@ class ModelCall:
         }
         try:
             with (
-                dynamo_config.patch(limits) if self._compiled else nullcontext(),
+                dynamo_config.patch(limits) if stand_ins else nullcontext(),
                 self.joined.active() if self.joined else nullcontext(),
             ):
                 yield
         finally:
-            for module in self._compiled:
+            for module in stand_ins:
                 module.__dict__.pop("forward", None)
 
 
