@@ -82,8 +82,14 @@ def lay_out(
     groups = _groups(views)
     num_tokens, columns = sum(widths), max(len(blocks) for _, blocks in groups)
     query_pos: list[list[int]] = []
-    rotary_pos, own_block, slots, group_tokens, group_blocks = [], [], [], [0], [0]
-    block_pages, block_lens, last_rows, view_lengths = [], [], [], []
+    rotary_pos: list[int] = []
+    own_block: list[int] = []
+    slots: list[int] = []
+    group_tokens, group_blocks = [0], [0]
+    block_pages: list[list[int]] = []
+    block_lens: list[int] = []
+    last_rows: list[int] = []
+    view_lengths: list[int] = []
 
     row, end = 0, 0
     for members, blocks in groups:

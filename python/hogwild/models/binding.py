@@ -17,6 +17,7 @@ from hogwild.cache import ForwardPlan, Rotary
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
 from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending
 from hogwild.models.cache_attend import CacheAttend, Inputs
+from hogwild.models.long_rows import find_long_rows
 from hogwild.models.probe import RotaryProbe, probe, trial_forward
 from hogwild.models.rope import FrozenRope, find_frozen, frequencies, frozen
 
@@ -90,7 +91,10 @@ class Binding:
             HogwildError: another forward of the model is running.
             UnsupportedModelError: an attention layer was not called exactly once.
         """
-        attend = CacheAttend(plan.pool, plan if inputs is None else inputs, self.rotary)
+        if inputs is None:
+            attend = CacheAttend(plan.pool, plan, self.rotary, find_long_rows(plan))
+        else:  # of fixed size, where nobody may ask how long a row is
+            attend = CacheAttend(plan.pool, inputs, self.rotary)
         with self.replaying(plan), self._switched_on(), attending(attend, self._calls):
             yield
         if missing := sorted(set(range(len(self.rotary))) - attend.layers):
