@@ -53,6 +53,8 @@ class Scheduler:
         self._jobs: list[Job] = []
         self._arrived: deque[Job] = deque()
         self._ranks = itertools.count()
+        self._lacking: list[tuple[Job, PoolExhausted]] = []  # who found no room for this forward
+        self._warned = False
 
     def add(self, session: Session, mailbox: Mailbox[tuple[Job, Event]], reachable: bool) -> Job:
         """Look after a session from the next forward on. From any thread."""
@@ -79,7 +81,7 @@ class Scheduler:
                 self._run(chosen)
                 happened = attended or before != sum(job.session.forwards for job in self._jobs)
                 if not happened and not self._has_news():
-                    self._fail_idle()
+                    self._fail_one()
             finally:
                 with defer_interrupts():
                     told = self._tell()
@@ -136,6 +138,7 @@ class Scheduler:
         """Jobs of the next forward, in their order, for all of which there are pages."""
         self._jobs.sort(key=_rank)
         self._rotate()
+        self._lacking = []
         chosen: list[Job] = []
         committed = 0  # pages that they take
         closed = False  # to newcomers
@@ -253,7 +256,9 @@ class Scheduler:
         try:
             job.parked = self._parking.park([blocks[name] for name in blocks])
         except (RuntimeError, MemoryError) as error:
-            _LOG.warning("%s could not be parked in host memory: %s", job.session.name, error)
+            if not self._warned:
+                _LOG.warning("%s could not be parked in host memory: %s", job.session.name, error)
+            self._warned = True
             return False
         job.admitted = False
         return True
@@ -275,9 +280,12 @@ class Scheduler:
         """A job that finds no room waits for those who have it; where nobody has, it ends."""
         job.waited += 1
         pool = self._pool
+        error = PoolExhausted(need, pool.free_pages, pool.page_size)
         hopeless = pool.max_pages is not None and need > pool.max_pages
         if hopeless or not (chosen or any(other.holds_pages for other in self._jobs if other is not job)):
-            job.session.fail(PoolExhausted(need, pool.free_pages, pool.page_size))
+            job.session.fail(error)
+        else:
+            self._lacking.append((job, error))
 
     def _rotate(self) -> None:
         """Where somebody has waited for a turn, who has been running for a turn goes to the end of the queue."""
@@ -330,8 +338,12 @@ class Scheduler:
     def _has_news(self) -> bool:
         return any(job.session.finished or job.session.has_events for job in self._jobs)
 
-    def _fail_idle(self) -> None:
-        """End those who have nothing to feed, whom nobody can reach, and for whom nobody is working."""
+    def _fail_one(self) -> None:
+        """End who keeps everybody from going on, or, where nobody is in anybody's way, who waits for nobody."""
+        if self._lacking:  # all hold pages that the others need, and could not be parked
+            job, error = self._lacking[-1]
+            job.session.fail(error)
+            return
         for job in self._jobs:
             if not job.reachable and not job.session.finished and not job.mailbox.full:
                 name = job.session.name
