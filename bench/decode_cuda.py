@@ -29,10 +29,10 @@ from hogwild.engine.graphs import DEFAULT_COMPILE
 from hogwild.measure import huggingface
 from hogwild.measure.decode import DecodeTime
 from hogwild.measure.run import measure_all
-from hogwild.measure.shapes import SHAPES, random_model
+from hogwild.measure.shapes import SHAPES, load_or_make
 from hogwild.measure.tables import table_1, table_2, table_of_parts
 from hogwild.measure.words import explain
-from hogwild.models import loading, text_config
+from hogwild.models import text_config
 from hogwild.models.compiled import COMPILE_MODES
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -46,13 +46,6 @@ def integers(text: str) -> list[int]:
     if not values or min(values) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected integers >= 1 with commas between them")
     return values
-
-
-def load(name: str, device: str, dtype: torch.dtype, longest: int) -> tuple[Any, Any]:
-    """A named shape with random weights, or a model by name."""
-    if name in SHAPES:
-        return random_model(name, device, dtype, max_length=longest + 4096), None
-    return loading.load(name, device=device, dtype=dtype)
 
 
 def baseline(measure: Callable[[], float], what: str) -> float | None:
@@ -140,7 +133,7 @@ def main() -> None:
         sys.exit("error: no CUDA device: nothing to measure (--device cpu measures the processor)")
 
     began = time.perf_counter()
-    model, tokenizer = load(args.model, args.device, DTYPES[args.dtype], max(args.contexts))
+    model, tokenizer = load_or_make(args.model, args.device, DTYPES[args.dtype], max(args.contexts))
     billions = sum(parameter.numel() for parameter in model.parameters()) / 1e9
     print(
         f"{results_io.device_name(args.device)}; {args.model}, {billions:.2f} billion parameters in {args.dtype}, "

@@ -19,6 +19,7 @@ from hogwild.engine.events import Event, FinishEvent
 if TYPE_CHECKING:
     from hogwild.protocols import Engine
 
+COMPILE_MODES = ("none", "layers", "model")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -34,6 +35,7 @@ class SolveRequest:
     sampling: dict[str, float | int | None] = field(default_factory=dict)
     device: str | None = None
     dtype: str | None = None
+    compile: str | None = None
     trace: Path | None = None
     as_json: bool = False
 
@@ -96,6 +98,8 @@ def check(request: SolveRequest) -> None:
         raise ValueError(f"--max-forwards: expected at least 1, got {request.max_forwards}")
     if request.dtype not in (None, *DTYPES):
         raise ValueError(f"--dtype: expected one of {', '.join(DTYPES)}, got {request.dtype!r}")
+    if request.compile not in (None, *COMPILE_MODES):
+        raise ValueError(f"--compile: expected one of {', '.join(COMPILE_MODES)}, got {request.compile!r}")
     if request.device not in (None, *DEVICE_MAPS):
         _check_device(request.device)
 
@@ -150,7 +154,7 @@ def _make_engine(request: SolveRequest, preparation: Preparation) -> Engine:
 
     preparation.stage(f"loading {request.model}")
     model, tokenizer = load(request.model, request.device, request.dtype, preparation.stage)
-    return Engine(model, tokenizer)
+    return Engine(model, tokenizer, compile=request.compile)
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from hogwild.errors import UnknownNameError
+from hogwild.models import loading
+from hogwild.models.demo import Progress
 
-__all__ = ["SHAPES", "random_model"]
+__all__ = ["SHAPES", "load_or_make", "random_model"]
 
 _QWEN3 = {
     "model_type": "qwen3",
@@ -102,3 +104,29 @@ def random_model(
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     with torch.device(device):
         return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+
+
+def load_or_make(
+    name: str,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    longest: int = 0,
+    progress: Progress | None = None,
+) -> tuple[PreTrainedModel, Any]:
+    """A published shape with random weights (in bf16 unless told otherwise) and no tokenizer, or a model by name.
+
+    Args:
+        name: one of SHAPES, or what `hogwild.models.loading.load` takes.
+        device, dtype, progress: as there.
+        longest: longest history that is to be measured; a shape gets as many positions.
+    """
+    if name not in SHAPES:
+        return loading.load(name, device=device, dtype=dtype, progress=progress)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) and dtype != "auto" else dtype
+    if chosen in (None, "auto"):
+        chosen = torch.bfloat16
+    if chosen not in (torch.bfloat16, torch.float16, torch.float32):
+        raise ValueError(f"dtype: expected one of auto, float32, bfloat16, float16; got {dtype!r}")
+    return random_model(name, device, chosen, max_length=longest + 4096), None
