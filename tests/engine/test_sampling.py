@@ -186,7 +186,7 @@ def test_tokens_of_no_probability_are_never_drawn(top_k):
         sampler.accept([])
     assert drawn == {7, 20, 49}
     for edge in (0.0, 1.0 - 2.0**-53):
-        sampler._uniform = edge
+        sampler._uniforms = [edge]
         assert pick(sampler, logits)[0] in drawn
 
 

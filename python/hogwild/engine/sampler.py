@@ -14,6 +14,9 @@ from hogwild.errors import HogwildError
 __all__ = ["Kind", "NoTokenLeftError", "Sampler"]
 
 
+_AHEAD = 64  # random numbers that are drawn at a time
+
+
 class NoTokenLeftError(HogwildError, ValueError):
     """The sampling settings leave a worker no token with a finite logit."""
 
@@ -55,18 +58,20 @@ class Sampler:
         self.unseen: list[int] = []
         # One draw per token, made on the CPU whatever the device: the same draws everywhere.
         self._generator = torch.Generator().manual_seed(_mix(params.seed, index))
-        self._uniform: float | None = None
+        self._uniforms: list[float] = []  # the next ones, last first: drawn some at a time, which is the same
 
     @property
     def uniform(self) -> float:
         """The random number in [0, 1) that picks the next token; the same until `accept`."""
-        if self._uniform is None:
-            self._uniform = torch.rand((), generator=self._generator, dtype=torch.float64).item()
-        return self._uniform
+        if not self._uniforms:
+            numbers = torch.rand(_AHEAD, generator=self._generator, dtype=torch.float64)
+            self._uniforms = numbers.flip(0).tolist()
+        return self._uniforms[-1]
 
     def accept(self, fed: Sequence[int]) -> None:
         """Go on to the next token; `fed` is what the worker's text has grown by."""
-        self._uniform = None
+        if self._uniforms:
+            self._uniforms.pop()
         if self.params.repetition_penalty != 1:
             self.unseen.extend(fed)
 

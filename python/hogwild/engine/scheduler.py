@@ -143,7 +143,7 @@ class Scheduler:
         committed = 0  # pages that they take
         closed = False  # to newcomers
         for job in self._jobs:
-            while (need := self._need(job)) is not None:
+            while (need := self._need(job, self._pool.free_pages - committed)) is not None:
                 if closed and not job.admitted:
                     job.waited += 1
                     break
@@ -164,8 +164,11 @@ class Scheduler:
                 break
         return chosen
 
-    def _need(self, job: Job) -> int | None:
-        """Free pages that the job's next rows take, or a newcomer's all; None if it has nothing to do."""
+    def _need(self, job: Job, spare: int) -> int | None:
+        """Free pages that the job's next rows take, or a newcomer's all; None if it has nothing to do.
+
+        Where `spare` pages are plenty it may be a few more than they take.
+        """
         session = job.session
         if session.finished:
             return None
@@ -173,7 +176,7 @@ class Scheduler:
             if job.orders or (session.undelivered and not job.mailbox.full):
                 return job.parked.pages_needed
             rows = [] if job.mailbox.full else self._rows(job)
-            return job.parked.pages_needed + self._pages(job, rows) if rows else None
+            return job.parked.pages_needed + self._pages(job, rows, spare) if rows else None
         self._call(job)
         if session.finished or job.mailbox.full:
             return None
@@ -183,7 +186,7 @@ class Scheduler:
             return error.needed
         if not rows:
             return None
-        return self._pages(job, rows if job.admitted else session.unwritten)
+        return self._pages(job, rows if job.admitted else session.unwritten, spare)
 
     def _rows(self, job: Job) -> list[Row]:
         """The job's next rows; none where its protocol fails to say what they are."""
@@ -197,11 +200,14 @@ class Scheduler:
                 raise
             return []
 
-    def _pages(self, job: Job, rows: list[Row]) -> int:
+    def _pages(self, job: Job, rows: list[Row], spare: int) -> int:
         """Pages that writing `rows` takes; what is parked counts as if it were here, and shared with nobody."""
         pool, blocks = self._pool, job.session.blocks
         if pool.max_pages is None:
             return 0
+        most = sum(2 + len(row.tokens) // pool.page_size for row in rows)
+        if most <= spare and job.parked is None:
+            return most
         counts: dict[str, int] = {}
         for row in rows:
             counts[row.view.write_to] = counts.get(row.view.write_to, 0) + len(row.tokens)
