@@ -367,6 +367,19 @@ def test_two_threads_that_stream_without_the_background(model):
     assert engine.pool.used_pages == 0 and not engine._service.running
 
 
+def test_two_engines_on_one_model(model):
+    """Forwards of a model take turns, whichever engine they are of."""
+    with make_engine(model) as first, make_engine(model) as second:
+        handles = [engine.submit(writers(40)) for engine in (first, second, first)]
+        streamed = writers(40)
+        list(make_engine(model).stream(streamed))
+        for handle in handles:
+            handle.result(SOON)
+    assert [p.said for p in (streamed, *(h.protocol for h in handles))] == [
+        undisturbed(lambda: writers(40))
+    ] * 4
+
+
 def test_an_error_of_the_model_ends_the_session_that_it_belongs_to(model, monkeypatch):
     with make_engine(model) as engine:
         run = engine.runner.run

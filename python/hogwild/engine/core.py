@@ -21,7 +21,7 @@ from hogwild.engine.runner import Runner
 from hogwild.engine.scheduler import Scheduler
 from hogwild.engine.service import Service
 from hogwild.engine.session import Session
-from hogwild.engine.turns import Turns
+from hogwild.engine.turns import turns_of
 from hogwild.errors import HogwildError, UnsupportedModelError
 from hogwild.models import binding_of, enable
 from hogwild_cuda.version import __version__
@@ -85,7 +85,7 @@ class EngineCore:
         self._batcher = Batcher(self.runner, max_forward_tokens, binding_of(model).max_length)
         self._sessions: list[Session] = []
         self._numbers = itertools.count(1)
-        self._turns = Turns()
+        self._turns = turns_of(model)
         self._scheduler = Scheduler(self._batcher, pool, self._turns)
         self._service = Service(self._scheduler)
         weakref.finalize(self, self._service.close)

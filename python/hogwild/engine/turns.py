@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 
-__all__ = ["Turns"]
+__all__ = ["Turns", "turns_of"]
 
 
 class Turns:
@@ -53,3 +54,11 @@ class Turns:
             self._owner, gate = self._queue.popleft()
             self._depth = 1
             gate.release()
+
+
+_TURNS: weakref.WeakKeyDictionary[object, Turns] = weakref.WeakKeyDictionary()
+
+
+def turns_of(model: object) -> Turns:
+    """The turns of all who run forwards of a model: one may run at a time, whichever engine it is of."""
+    return _TURNS.setdefault(model, Turns())
