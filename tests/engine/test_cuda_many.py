@@ -88,7 +88,7 @@ def test_drawing_waits_for_nothing_but_the_download(dtype):
 
 
 def test_restored_blocks_are_the_same_bit_by_bit(model):
-    engine = make_engine(model, page_size=16, max_tokens=16 * 24)
+    engine = make_engine(model, page_size=16, max_tokens=16 * 24, compile="none")
     session = engine.open(Writers(PROMPT, [(5, 6), (11,)], count=100))
     for _ in range(40):
         engine.forward()
@@ -137,12 +137,13 @@ def test_64_sessions_for_2000_forwards(model):
 def test_ten_minutes_leave_nothing_behind(model):
     """Clients that read, cancel and vanish; afterwards pages and memory are as before."""
     rng = random.Random(0)
-    with make_engine(model, page_size=16, max_tokens=16 * 40, max_forward_tokens=48) as engine:
+    options = {"page_size": 16, "max_tokens": 16 * 40, "max_forward_tokens": 48}
+    with make_engine(model, **options, compile="none") as engine:
         for _ in range(5):
             engine.submit(a_protocol(rng)).result(SOON)
         torch.cuda.synchronize()
-        before, end = None, time.monotonic() + 600
-        while time.monotonic() < end:
+        before, begin = None, time.monotonic()
+        while time.monotonic() < begin + 600:
             handles = [engine.submit(a_protocol(rng)) for _ in range(32)]
             for handle in handles[::4]:
                 handle.cancel()
@@ -150,7 +151,7 @@ def test_ten_minutes_leave_nothing_behind(model):
             for handle in handles:
                 handle.wait(SOON)
             del handles, handle
-            if before is None:
+            if before is None and time.monotonic() > begin + 60:  # all sizes have been seen by now
                 before = torch.cuda.memory_allocated()
         deadline = time.monotonic() + SOON
         while engine.pool.used_pages and time.monotonic() < deadline:
@@ -196,7 +197,7 @@ def test_one_model_on_two_gpus():
 
 
 def test_tokens_of_the_background_are_those_of_a_stream(model):
-    with make_engine(model) as engine:
+    with make_engine(model, compile="none") as engine:
         handles = [engine.submit(a_protocol(random.Random(seed))) for seed in range(8)]
         for seed, handle in enumerate(handles):
             assert tokens_of(handle) == alone(model, seed, 1024)

@@ -1,5 +1,6 @@
 """Many sessions on a pool that is too small for them: everybody gets the tokens that it gets alone."""
 
+import functools
 import gc
 import random
 import threading
@@ -22,11 +23,12 @@ from hogwild.prompting import StepRule
 from hogwild.protocols import CollaborationProtocol
 
 SOON = 120
+MODEL = make_model()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model():
-    return make_model()
+    return MODEL
 
 
 @pytest.fixture
@@ -93,15 +95,21 @@ def tokens_of(events):
     return [(e.worker, e.token, e.source) for e in events if isinstance(e, TokenEvent)]
 
 
+@functools.lru_cache(maxsize=4)
+def engine_for_one(model, max_forward_tokens):
+    """An engine that serves one session after the other, so that a device captures its graphs once."""
+    return make_engine(model, max_forward_tokens=max_forward_tokens, compile="none")
+
+
 def alone(model, seed, max_forward_tokens):
-    engine = make_engine(model, max_forward_tokens=max_forward_tokens)
-    return tokens_of(engine.stream(a_protocol(random.Random(seed))))
+    return tokens_of(engine_for_one(model, max_forward_tokens).stream(a_protocol(random.Random(seed))))
 
 
 def run_many(model, sessions, pages, seed, arrivals, turn=64, max_forward_tokens=48):
     """Random arrivals and cancels under page pressure; forwards that it took."""
     rng = random.Random(seed)
-    engine = make_engine(model, page_size=16, max_tokens=16 * pages, max_forward_tokens=max_forward_tokens)
+    options = {"page_size": 16, "max_tokens": 16 * pages, "max_forward_tokens": max_forward_tokens}
+    engine = make_engine(model, **options, compile="none")
     engine._scheduler._turn = turn
     waiting = [(rng.randrange(arrivals), rng.randrange(10**6), rng.random()) for _ in range(sessions)]
     running, finished, forwards = [], 0, 0
@@ -158,7 +166,7 @@ def test_64_sessions_for_2000_forwards(model, parked):
 @given(st.integers(0, 10**6), st.integers(30, 60), st.integers(1, 12), st.sampled_from([2, 20, 500]))
 @settings(max_examples=8)
 def test_any_mix_on_any_pool(seed, pages, sessions, turn):
-    run_many(make_model(), sessions, pages, seed, arrivals=20, turn=turn)
+    run_many(MODEL, sessions, pages, seed, arrivals=20, turn=turn)
 
 
 def test_the_same_with_threads_that_come_and_go(model, parked):
