@@ -168,6 +168,8 @@ class EngineCore:
         mailbox: Mailbox[tuple[Job, Event]] = Mailbox(buffer, self._service.wake)
         job = self._scheduler.add(self._make_session(protocol, name), mailbox, reachable=True)
         self._service.wake()
+        if self._service.closed:  # in the meantime
+            self._scheduler.drop(job)
         return Handle(job, mailbox, self._service, self)
 
     def stream(self, protocol: Protocol) -> Iterator[Event]:

@@ -54,6 +54,7 @@ class Scheduler:
         self._arrived: deque[Job] = deque()
         self._ranks = itertools.count()
         self._lacking: list[tuple[Job, PoolExhausted]] = []  # who found no room for this forward
+        self._acted = False  # whether a call was made, or blocks were brought back, for this forward
         self._warned = False
 
     def add(self, session: Session, mailbox: Mailbox[tuple[Job, Event]], reachable: bool) -> Job:
@@ -74,12 +75,13 @@ class Scheduler:
         with self._lock:
             self._take_in()
             before = sum(job.session.forwards for job in self._jobs)
+            self._acted = False
             try:
                 with defer_interrupts():
-                    attended = self._attend()
+                    self._attend()
                     chosen = self._choose()
                 self._run(chosen)
-                happened = attended or before != sum(job.session.forwards for job in self._jobs)
+                happened = self._acted or before != sum(job.session.forwards for job in self._jobs)
                 if not happened and not self._has_news():
                     self._fail_one()
             finally:
@@ -89,6 +91,9 @@ class Scheduler:
 
     def drop(self, job: Job) -> None:
         """End a job now, and free its pages. From any thread; waits for a forward that is running."""
+        job.cancelled = True
+        if self._lock.held:  # a generator was collected in the middle of a forward: the next one sees to it
+            return
         with self._lock:
             self._take_in()
             with defer_interrupts():
@@ -112,25 +117,20 @@ class Scheduler:
 
     # ------------------------------------------------------------------ what others want
 
-    def _attend(self) -> bool:
-        """Cancel what is to be cancelled, make the calls that can be made; whether there were any."""
-        attended = False
+    def _attend(self) -> None:
+        """Cancel what is to be cancelled, make the calls that can be made."""
         for job in self._jobs:
-            if job.cancelled and not job.session.finished:
+            if job.cancelled:
                 job.session.cancel()
-                attended = True
-            attended |= self._call(job)
-        return attended
+            self._call(job)
 
-    def _call(self, job: Job) -> bool:
-        """Make the job's calls, if its blocks are here and it is between two feeds; whether there were any."""
-        called = False
+    def _call(self, job: Job) -> None:
+        """Make the job's calls, if its blocks are here and it is between two feeds."""
         while job.orders and job.parked is None and job.session.between_feeds and not job.session.finished:
             function, future = job.orders.popleft()
-            called = True
+            self._acted = True
             if future.set_running_or_notify_cancel():
                 _answer(future, job.session, function)
-        return called
 
     # ------------------------------------------------------------------ who takes part
 
@@ -152,8 +152,10 @@ class Scheduler:
                     self._lack(job, need, chosen)
                     break
                 if job.parked is not None:
-                    self._bring_back(job)
-                    continue
+                    if self._bring_back(job):
+                        continue
+                    self._lack(job, need, chosen)
+                    break
                 if not job.admitted:
                     job.admitted, job.stayed = True, 0
                 if job.session.undelivered:
@@ -269,18 +271,21 @@ class Scheduler:
         job.admitted = False
         return True
 
-    def _bring_back(self, job: Job) -> None:
+    def _bring_back(self, job: Job) -> bool:
+        """Get the job's blocks from host memory; whether there was room."""
         assert job.parked is not None
         try:
             self._parking.unpark(job.parked)
-        except PoolExhausted:
-            raise
+        except PoolExhausted:  # somebody with blocks of their own was faster
+            return False
         except Exception as error:
             job.session.fail(error)
-            return
+            return True
+        self._acted = True
         job.parked = None
         job.admitted, job.stayed = True, 0
         self._call(job)
+        return True
 
     def _lack(self, job: Job, need: int, chosen: list[Job]) -> None:
         """A job that finds no room waits for those who have it; where nobody has, it ends."""

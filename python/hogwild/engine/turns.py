@@ -22,6 +22,11 @@ class Turns:
         self._owner: int | None = None
         self._depth = 0
 
+    @property
+    def held(self) -> bool:
+        """Whether this thread holds it."""
+        return self._owner == threading.get_ident()
+
     def __enter__(self) -> None:
         me = threading.get_ident()
         gate = threading.Lock()
