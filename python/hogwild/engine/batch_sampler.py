@@ -111,7 +111,7 @@ class BatchSampler:
                 if request.sampler is not None:
                     request.sampler.unseen.clear()
         for group in settings.groups:
-            results = _pick(group, logits, uniform[:, None], seen)
+            results = _pick(group, x, uniform[:, None], seen)
             for whole, part in zip((token, logprob, state), results, strict=True):
                 if group.index is None:
                     whole.copy_(part)
@@ -186,29 +186,29 @@ def _pick(
     group: Group, logits: torch.Tensor, uniform: torch.Tensor, seen: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Tokens, log-probabilities and states of a group's rows, [n] fp64 each."""
-    if group.index is None:
-        x = logits.to(torch.float32, copy=True)
-    else:
-        x, uniform = logits.index_select(0, group.index).float(), uniform.index_select(0, group.index)
+    x = logits
+    if group.index is not None:
+        x, uniform = x.index_select(0, group.index), uniform.index_select(0, group.index)
         seen = None if seen is None else seen.index_select(0, group.index)
     if group.penalty is not None and seen is not None:
-        x = picking.penalize(x, seen, group.penalty)
+        x = picking.penalize(x.float(), seen, group.penalty)
     if group.forbidden is not None:
-        x.index_put_(group.forbidden, x.new_full((), -math.inf))
-    if group.temperature is not None:
-        x = x / group.temperature
+        x = x.float().index_put(group.forbidden, x.new_full((), -math.inf, dtype=torch.float32))
     ids: torch.Tensor | None = None
     overflow = None
     if group.greedy:
+        x = x.float()
         value, index = x.max(-1, keepdim=True)
         fine = value[:, 0].isfinite()
     else:
         if group.width and group.top_k is not None:
+            # Before the temperature, which changes no order, so that few logits are divided by it.
             x, ids, overflow = picking.narrow(x, group.top_k, group.width)
-            x = picking.keep_top(x, None, group.top_p, group.min_p, descending=True)
             ids, order = ids.sort(-1)
+            x = picking.keep_top(_tempered(x, group), None, group.top_p, group.min_p, descending=True)
             x = x.gather(-1, order)
         else:
+            x = _tempered(x, group)
             x = picking.keep_top(x, group.top_k, group.top_p, group.min_p, largest_k=group.largest_k)
         index, fine = picking.draw(x, uniform)
     token = index if ids is None else ids.gather(-1, index)
@@ -217,6 +217,12 @@ def _pick(
         state = state.masked_fill(overflow & fine, _OVERFLOW)
     logprob = picking.log_probability(x, index) if group.logprobs else torch.zeros_like(state)
     return token[:, 0].double(), logprob.double(), state
+
+
+def _tempered(logits: torch.Tensor, group: Group) -> torch.Tensor:
+    """In fp32, divided by the temperature."""
+    logits = logits.float()
+    return logits if group.temperature is None else logits / group.temperature
 
 
 def _probe(logits: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """One token for each line of logits, as tensor operations without a wait: what Hugging Face's processors do.
 
-Every function works on [n, vocab] logits in fp32 and per-line settings of shape [n, 1], on one device. Shapes of
-results depend on shapes of arguments alone, so all of them can be captured into a CUDA graph.
+Every function works on [n, vocab] logits in fp32 (`narrow` in any dtype) and per-line settings of shape [n, 1], on one
+device. Shapes of results depend on shapes of arguments alone, so all of them can be captured into a CUDA graph.
 """
 
 from __future__ import annotations
