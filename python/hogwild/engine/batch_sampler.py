@@ -13,7 +13,7 @@ import torch
 from hogwild.engine import picking
 from hogwild.engine.device_settings import DeviceSettings, Group
 from hogwild.engine.sampler import Kind, Sampler
-from hogwild.engine.seen import SeenTokens
+from hogwild.engine.seen import SeenTokens, SeenUpdate
 from hogwild.engine.upload import upload
 
 __all__ = ["BatchSampler", "Outcome", "Request"]
@@ -95,18 +95,18 @@ class BatchSampler:
 
         sets = [(row, ids) for row, request in enumerate(requests) for ids in request.probe]
         longest = max((len(ids) for _, ids in sets), default=0)
-        texts = self._texts(logits, requests) if settings.penalized else [[]] * 5
+        texts = self._texts(logits, requests) if settings.penalized else None
         uniform, set_rows, set_ids, entropy_rows, *texts_there = upload(
             device,
             [r.sampler.uniform if r.sampler and not r.sampler.params.greedy else 0.0 for r in requests],
             [row for row, _ in sets],
             [token for _, ids in sets for token in (*ids, *[-1] * (longest - len(ids)))],
             [row for row, request in enumerate(requests) if request.entropy],
-            *texts,
+            *(() if texts is None else texts.lists),
         )
         seen = None
-        if settings.penalized and self._seen is not None:
-            seen = self._seen.flags(*texts_there)
+        if texts is not None and self._seen is not None:
+            seen = self._seen.ids(texts, *texts_there)
             for request in requests:
                 if request.sampler is not None:
                     request.sampler.unseen.clear()
@@ -121,15 +121,14 @@ class BatchSampler:
         probes = _probe(logits, set_rows, set_ids.view(len(sets), longest))
         return torch.cat((picked.flatten(), probes, _entropy(logits, entropy_rows)))
 
-    def _texts(self, logits: torch.Tensor, requests: Sequence[Request]) -> Sequence[list[int]]:
+    def _texts(self, logits: torch.Tensor, requests: Sequence[Request]) -> SeenUpdate:
         """What the device has to be told of the texts of workers with a repetition penalty."""
-        vocab = logits.shape[1]
-        if self._seen is None or not self._seen.fits(vocab, logits.device):
-            self._seen = SeenTokens(vocab, logits.device)
+        if self._seen is None:
+            self._seen = SeenTokens(logits.device)
         samplers = [
             r.sampler if r.sampler and r.sampler.params.repetition_penalty != 1 else None for r in requests
         ]
-        return self._seen.updates(samplers, [request.fed for request in requests])
+        return self._seen.update(samplers, [request.fed for request in requests], logits.shape[1])
 
     def _read(
         self, logits: torch.Tensor, requests: Sequence[Request], values: Sequence[float]

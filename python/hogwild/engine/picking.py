@@ -14,8 +14,15 @@ __all__ = ["draw", "keep_top", "log_probability", "narrow", "penalize"]
 
 
 def penalize(logits: torch.Tensor, seen: torch.Tensor, penalty: torch.Tensor) -> torch.Tensor:
-    """Repetition penalty: logits of tokens in `seen` ([n, vocab] bool) divided by `penalty`, below zero multiplied."""
-    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+    """Repetition penalty: logits of the tokens in `seen` divided by `penalty`, those below zero multiplied.
+
+    Args:
+        logits: [n, vocab].
+        seen: [n, any] int64 token ids; more than once is as good as once.
+        penalty: [n, 1].
+    """
+    values = logits.gather(-1, seen)
+    return logits.scatter(-1, seen, torch.where(values < 0, values * penalty, values / penalty))
 
 
 def narrow(logits: torch.Tensor, top_k: torch.Tensor, width: int) -> tuple[torch.Tensor, ...]:
