@@ -208,4 +208,4 @@ def test_another_pool_and_a_failed_forward_leave_no_trace():
         plan = ForwardPlan([(View([block]), [3, 4])])
         assert torch.equal(runner.run(plan, plan.last_rows), first)
         plan.commit()
-    assert not binding_of(model)._running
+    assert binding_of(model)._running is None

@@ -120,6 +120,24 @@ class Block:
         twin.tokens.extend(self.tokens)
         return twin
 
+    def take_over(self, other: Block, length: int) -> None:
+        """Become the first `length` tokens of `other`, as a fork of it would be; what was here before is dropped.
+
+        Raises:
+            BlockError: `other` belongs to another pool, is parked, or is this block.
+            ValueError: `length` is negative or more than `other` has.
+        """
+        if other is self or other.pool is not self.pool:
+            raise BlockError(f"other: expected another block of the pool of {self!r}, got {other!r}")
+        if not 0 <= length <= len(other):
+            raise ValueError(f"length: expected 0 to {len(other)} for {other!r}, got {length}")
+        other.check_present()
+        pages = other.pages[: self.pool.pages_for(length)]
+        self.pool.share(pages)
+        self.clear()
+        self.pages.extend(pages)
+        self.tokens.extend(other.tokens[:length])
+
     def free(self) -> None:
         """Give all pages back now, without waiting for the collector. The block is empty and can be used again."""
         self.clear()

@@ -62,6 +62,11 @@ class ForwardPlan:
         self.last_rows, self.view_lengths = self.integers.last_rows, self.integers.view_lengths
 
     @property
+    def is_open(self) -> bool:
+        """Whether it has been neither committed nor rolled back."""
+        return self._open
+
+    @property
     def token_ids(self) -> list[int]:
         """Token ids in packed order; all rows must have been given by their ids."""
         if self._width is not None or any(ids is None for ids in self._ids):

@@ -59,8 +59,11 @@ class Batcher:
                     break
                 plan.rollback()  # and plan again for the others
             except BaseException:
-                if plan is not None:
-                    plan.rollback()
+                with defer_interrupts():
+                    if plan is not None:
+                        plan.rollback()
+                    for session in sessions:
+                        session.put_back()
                 raise
 
     def _select(self, sessions: Sequence[Session]) -> list[_Item]:
@@ -74,6 +77,8 @@ class Batcher:
             if session.finished:
                 continue
             try:
+                session.next_rows()
+                session.skip_written()
                 items = [_Item(session, row, session.blocks.view(row.view)) for row in session.next_rows()]
             except PoolExhausted:
                 raise

@@ -16,6 +16,7 @@ from hogwild.engine.graphs import make_runner
 from hogwild.engine.handle import Handle
 from hogwild.engine.job import Job
 from hogwild.engine.mailbox import Mailbox
+from hogwild.engine.prefixes import PrefixCache
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.runner import Runner
 from hogwild.engine.scheduler import Scheduler
@@ -82,6 +83,7 @@ class EngineCore:
         self.model, self.tokenizer, self.pool = model, tokenizer, pool
         self.runner: Runner = make_runner(model, compile) if runner is None else runner
         self.max_forward_tokens = max_forward_tokens
+        self._prefixes = PrefixCache(pool)
         self._batcher = Batcher(self.runner, max_forward_tokens, binding_of(model).max_length)
         self._sessions: list[Session] = []
         self._numbers = itertools.count(1)
@@ -251,6 +253,7 @@ class EngineCore:
             vocab_size=self.model.get_input_embeddings().weight.shape[0],
             model=getattr(self.model.config, "name_or_path", ""),
             version=__version__,
+            prefixes=self._prefixes,
         )
 
 

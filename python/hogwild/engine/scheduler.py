@@ -261,6 +261,7 @@ class Scheduler:
     def _park(self, job: Job) -> bool:
         """Move the job's blocks to host memory; whether there was room for them."""
         blocks = job.session.blocks
+        job.session.forget_prefixes()
         try:
             job.parked = self._parking.park([blocks[name] for name in blocks])
         except (RuntimeError, MemoryError) as error:

@@ -13,6 +13,7 @@ from hogwild.engine.batch_sampler import Outcome, Request
 from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.interrupts import defer_interrupts
+from hogwild.engine.prefixes import Prefix, PrefixCache
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows
 from hogwild.engine.sampler import Sampler
@@ -44,6 +45,7 @@ class Session:
         vocab_size: int | None = None,
         model: str = "",
         version: str = "",
+        prefixes: PrefixCache | None = None,
     ) -> None:
         self.name, self.protocol, self.blocks = name, protocol, blocks
         self.forwards, self.tokens, self.left_out = 0, 0, 0
@@ -54,6 +56,12 @@ class Session:
         self._results: list[Result] = []
         self._rows: deque[list[Row]] = deque()  # of the forwards that the current feeds still need
         self._half_written = False  # whether a forward has written a part of them
+        self._prefixes = prefixes
+        self._alone: dict[
+            int, str
+        ] = {}  # feeds that see nothing but the block they write, empty before, and it
+        self._skipped: dict[int, int] = {}  # tokens of such feeds that were taken over from others
+        self._kept: dict[str, Prefix] = {}  # what of the blocks others may take over
         self._events: list[Event] = []
         self._ended = self._closed = self._undelivered = False
         self._opened = time.perf_counter()
@@ -123,6 +131,7 @@ class Session:
         if not self._closed:
             self._closed = True
             self._end("cancelled")
+            self.forget_prefixes()
             self.blocks.free()
 
     def next_rows(self) -> list[Row]:
@@ -136,7 +145,66 @@ class Session:
             self._feeds = feeds
             self._results = [Result(feed.worker) for feed in feeds]
             self._rows = deque(cut_rows(feeds, self._max_forward_tokens))
+            self._alone, self._skipped = self._find_alone(feeds), {}
         return self._rows[0] if self._rows else []
+
+    def skip_written(self) -> None:
+        """Take over what other sessions have written of the same prompts; `next_rows` are then only the rest.
+
+        To be called before a forward that this session takes part in.
+        """
+        if self._prefixes is None or self._half_written or not self._alone:
+            return
+        for index, name in self._alone.items():
+            block = self.blocks[name]
+            if found := self._prefixes.find(self._feeds[index].tokens, len(block)):
+                with defer_interrupts():
+                    self._skip(index, *found)
+
+    def _skip(self, index: int, prefix: Prefix, length: int) -> None:
+        """Take over the first `length` tokens of a feed, and cut what is left."""
+        name = self._alone[index]
+        self.blocks[name].take_over(prefix.block, length)
+        self._keep(name)
+        self._skipped[index] = length
+        rest = [
+            dataclasses.replace(feed, tokens=feed.tokens[self._skipped.get(place, 0) :])
+            for place, feed in enumerate(self._feeds)
+        ]
+        self._rows = deque(cut_rows(rest, self._max_forward_tokens))
+
+    def put_back(self) -> None:
+        """Undo `skip_written`, if no forward has followed it."""
+        if self._skipped:
+            for index in self._skipped:
+                self.blocks[self._alone[index]].clear()
+            self._skipped = {}
+            self._rows = deque(cut_rows(self._feeds, self._max_forward_tokens))
+
+    def forget_prefixes(self) -> None:
+        """Keep no pages for the sake of others."""
+        kept, self._kept = self._kept, {}
+        if self._prefixes is not None:
+            for prefix in kept.values():
+                self._prefixes.release(prefix)
+
+    def _find_alone(self, feeds: Sequence[Feed]) -> dict[int, str]:
+        found = {}
+        for index, feed in enumerate(feeds):
+            name = feed.view.write_to
+            if feed.view.blocks == (name,) and name in self.blocks and not self.blocks.length(name):
+                found[index] = name
+        return found
+
+    def _keep(self, name: str) -> None:
+        """Let others take over what now stands in a block."""
+        assert self._prefixes is not None
+        block, before = self.blocks[name], self._kept.pop(name, None)
+        prefix = self._prefixes.add(block, len(block))
+        if prefix is not None:
+            self._kept[name] = prefix
+        if before is not None:
+            self._prefixes.release(before)
 
     def sampler(self, worker: str) -> Sampler:
         """The worker's sampler, made when it first samples."""
@@ -165,6 +233,7 @@ class Session:
         `PoolExhausted` is only passed on, and the results are handed over again before the next forward.
         """
         rows = self._rows.popleft()
+        self._skipped = {}  # they stay now
         self._half_written = bool(self._rows)
         self.forwards += 1
         for row, outcome in zip(rows, outcomes, strict=True):
@@ -176,6 +245,9 @@ class Session:
             if row.sample:
                 self.tokens += 1
                 self.sampler(row.worker).accept(self._feeds[row.feed].tokens)
+        if self._prefixes is not None:
+            for index in {row.feed for row in rows} & self._alone.keys():
+                self._keep(self._alone[index])
         if not self._rows:
             self._deliver()
 
@@ -193,6 +265,8 @@ class Session:
             raise HogwildError(f"{self.name}: it has ended")
         if not self.between_feeds:
             raise HogwildError(f"{self.name}: it is in the middle of its feeds")
+        self.put_back()
+        self._alone = {}
         try:
             return function(self)
         finally:
@@ -223,6 +297,7 @@ class Session:
     def fail(self, error: BaseException) -> None:
         """End it because of `error`."""
         self.error = error
+        self.put_back()
         self._end("error", f"{type(error).__name__}: {error}")
 
     def _emit(self, events: Iterable[Event]) -> None:

@@ -6,6 +6,8 @@ import threading
 import weakref
 from collections import deque
 
+from hogwild.engine.interrupts import defer_interrupts
+
 __all__ = ["Turns", "turns_of"]
 
 
@@ -30,7 +32,7 @@ class Turns:
     def __enter__(self) -> None:
         me = threading.get_ident()
         gate = threading.Lock()
-        with self._mutex:
+        with defer_interrupts(), self._mutex:
             if self._owner in (None, me):
                 self._owner = me
                 self._depth += 1
@@ -40,7 +42,7 @@ class Turns:
         try:
             gate.acquire()  # opened by who hands over
         except BaseException:  # Ctrl-C while waiting
-            with self._mutex:
+            with defer_interrupts(), self._mutex:
                 waiting = (me, gate) in self._queue
                 if waiting:
                     self._queue.remove((me, gate))
@@ -49,7 +51,7 @@ class Turns:
             raise
 
     def __exit__(self, *exc_info: object) -> None:
-        with self._mutex:
+        with defer_interrupts(), self._mutex:
             self._depth -= 1
             if self._depth:
                 return

@@ -61,7 +61,7 @@ class Binding:
         limits = [positions, max_length, *(rope.limit for rope in self._frozen)]
         self.max_length: int | None = min((n for n in limits if n is not None), default=None)
         self._begun: _Begun | None = None
-        self._running = False
+        self._running: ForwardPlan | None = None
         with self._switched_on():
             self._frequencies = frequencies(model)
             inv_freqs = self._inv_freqs()
@@ -106,14 +106,14 @@ class Binding:
     def replaying(self, plan: ForwardPlan) -> Iterator[None]:
         """`running` for a forward that was captured before: checked in the same way, but nothing calls the model."""
         self.settle()
-        if self._running:
+        if self._running is not None and self._running.is_open:  # else a Ctrl-C left it at a bad moment
             raise HogwildError("another forward of this model is running: one may run at a time")
         self._check(plan)
-        self._running = True
         try:
+            self._running = plan
             yield
         finally:
-            self._running = False
+            self._running = None
 
     def trial(self) -> None:
         """A forward of one token that uses no cache, for those who watch the model's modules."""
