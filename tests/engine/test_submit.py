@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -64,7 +65,8 @@ class Listener(Writers):
         return [Feed("w0", tuple(self.heard), ViewSpec(("prompt", "w0"), "w0"))] if self.heard else []
 
     def receive(self, results):
-        self.heard = []
+        if not self._fresh:
+            self.heard = []
         return super().receive(results)
 
 
@@ -302,6 +304,43 @@ def test_a_protocol_that_waits_is_woken_by_a_call(engine):
     assert handle.call(lambda session: session.blocks.tokens("w0")).result(SOON)[1:] == [
         n + d for n in range(5) for d in (1, 2)
     ]
+
+
+def test_what_many_threads_push_is_written_once_and_in_order(model):
+    """On a pool that is too small for all, so that pushes also reach sessions that are parked."""
+    with make_engine(model, page_size=16, max_tokens=16 * 30) as engine:
+        handles = [engine.submit(Listener()) for _ in range(20)]
+        pushed, turns = [[] for _ in handles], [threading.Lock() for _ in handles]
+        errors = []
+
+        def push(number):
+            rng = random.Random(number)
+            try:
+                for _ in range(30):
+                    index, tokens = (
+                        rng.randrange(20),
+                        [rng.randrange(3, 130) for _ in range(rng.randrange(1, 4))],
+                    )
+                    with turns[index]:  # so that the order is known
+                        pushed[index] += tokens
+                        future = handles[index].call(lambda s, t=tuple(tokens): s.protocol.heard.extend(t))
+                    if rng.random() < 0.2:
+                        future.result(SOON)
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=push, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON)
+        assert not errors
+        for handle, tokens in zip(handles, pushed, strict=True):
+            until(lambda h=handle: not h.call(lambda s: s.protocol.heard).result(SOON))
+            assert handle.call(lambda s: s.blocks.tokens("w0")).result(SOON)[1:] == tokens
+            handle.cancel()
+            handle.wait(SOON)
+        assert engine.pool.used_pages == 0
 
 
 def test_calls_wait_for_the_end_of_a_long_prompt(model):
