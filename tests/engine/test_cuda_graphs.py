@@ -140,7 +140,7 @@ def test_the_host_waits_for_tokens_only_and_nothing_is_allocated(half_model):
     launches = sum(n for key, n in counts.items() if "GraphLaunch" in key)
     waits = {key: n for key, n in counts.items() if "Synchronize" in key}
     assert launches == 100, counts
-    assert sum(waits.values()) <= 101, waits  # the last is the profiler's
+    assert sum(waits.values()) <= 103, waits  # the last are the profiler's
     assert not [key for key in counts if key in ("cudaMalloc", "cudaFree", "cudaHostAlloc", "cudaFreeHost")]
     uploads = sum(n for key, n in counts.items() if "Memcpy HtoD" in key)
     downloads = sum(n for key, n in counts.items() if "Memcpy DtoH" in key)

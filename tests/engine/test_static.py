@@ -13,6 +13,7 @@ from hogwild.engine.graphs import GraphRunner, make_runner, why_not_static
 from hogwild.engine.runner import EagerRunner
 from hogwild.engine.sampling import SamplingParams
 from hogwild.engine.static import padded_sizes
+from hogwild.errors import ContextLengthError
 from hogwild.models import binding_of, enable
 from models.tiny_models import random_ids, tiny_model
 
@@ -209,3 +210,19 @@ def test_another_pool_and_a_failed_forward_leave_no_trace():
         assert torch.equal(runner.run(plan, plan.last_rows), first)
         plan.commit()
     assert binding_of(model)._running is None
+
+
+def test_a_model_that_is_enabled_anew():
+    model = enable(make_model())
+    runner = GraphRunner(model)
+    pool = Pool(page_size=16)
+    block = Block(pool)
+    for _ in range(2):
+        plan = ForwardPlan([(View([block]), [3, 4])])
+        runner.run(plan, plan.last_rows)
+        plan.commit()
+    enable(model, max_length=5)
+    plan = ForwardPlan([(View([block]), [3, 4])])
+    with pytest.raises(ContextLengthError, match="5"):
+        runner.run(plan, plan.last_rows)
+    plan.rollback()

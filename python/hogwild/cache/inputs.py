@@ -85,6 +85,7 @@ class ForwardInputs:
         self.metadata = Metadata(**tensors)
         self._pages: list[list[int]] = []  # as they stand in the block table
         self._rotations: dict[int, torch.Tensor] = {}
+        self._inv_freqs: dict[int, tuple[Rotary, torch.Tensor]] = {}  # on the device
         self._copied = torch.cuda.Event() if pinned else None
 
     def load(self, integers: Integers, ids: Sequence[int] = (), rows: Sequence[int] = ()) -> None:
@@ -124,7 +125,9 @@ class ForwardInputs:
         table = self._rotations.get(id(rotary))
         if table is None:
             meta = self.metadata
-            inv_freq = rotary.inv_freq.to(self.device)
+            if id(rotary) not in self._inv_freqs:
+                self._inv_freqs[id(rotary)] = rotary, rotary.inv_freq.to(self.device)
+            _, inv_freq = self._inv_freqs[id(rotary)]
             table = torch.ops.hogwild.rotation_table(meta.query_pos, meta.rotary_pos, inv_freq)
             self._rotations[id(rotary)] = table
         return table

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from hogwild.cache import MOST_ROWS, ForwardPlan, Pool, Sizes
 from hogwild.engine.runner import EagerRunner, Runner
 from hogwild.engine.static import StaticForward, padded_sizes
-from hogwild.models import binding_of, packed_forward
+from hogwild.models import Binding, binding_of, packed_forward
 from hogwild.models.compiled import ModelCall
 from hogwild.models.joined import JoinedProjections
 
@@ -99,6 +99,7 @@ class GraphRunner:
         self._too_large: set[Sizes] = set()
         self._pool: Pool | None = None
         self._generation = 0
+        self._binding: Binding | None = None
         self._memory = torch.cuda.graph_pool_handle() if self._captures else None
 
     @property
@@ -162,9 +163,9 @@ class GraphRunner:
             forward = min(same, key=lambda f: f.sizes)
             self._forwards.move_to_end(forward.sizes)
         else:
-            assert self._call is not None
+            assert self._call is not None and self._binding is not None
             logits = self._logits.get(sizes.tokens)
-            forward = StaticForward(self._call, binding_of(self.model), sizes, self._device, logits)
+            forward = StaticForward(self._call, self._binding, sizes, self._device, logits)
             self._forwards[sizes] = forward
             if len(self._forwards) > _MOST_GRAPHS:
                 _, oldest = self._forwards.popitem(last=False)
@@ -222,10 +223,15 @@ class GraphRunner:
         return logits
 
     def _forget_if_moved(self, pool: Pool) -> None:
-        """Graphs hold addresses of pages: another pool, or one that has grown, needs others."""
-        if pool is not self._pool or pool.generation != self._generation:
+        """Graphs hold addresses of pages: another pool, or one that has grown, needs others.
+
+        So does a model that was enabled anew, perhaps with other frequencies.
+        """
+        binding = binding_of(self.model)
+        noted = (self._pool, self._generation, self._binding)
+        if pool is not noted[0] or pool.generation != noted[1] or binding is not noted[2]:
             self._forget()
-            self._pool, self._generation = pool, pool.generation
+            self._pool, self._generation, self._binding = pool, pool.generation, binding
 
     def _forget(self) -> None:
         if self._captures and any(forward.graph is not None for forward in self._forwards.values()):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hogwild.cache import Block, Pool, ViewSpec, make_layout
+from hogwild.cache import Block, Pool, make_layout
 from hogwild.cache.reservation import Reservation
 from hogwild.engine import Event, Feed, Protocol, Result, StartEvent
 
@@ -19,8 +19,8 @@ HEADER, OWN = 5, 20  # tokens of each of the two headers, and of each worker's o
 class DecodeWorkload(Protocol):
     """Workers of the combined layout on a history of random keys and values, which end after some forwards.
 
-    The first forward writes headers and the workers' own blocks, and with them the layers' first pages; before
-    the second the history is there.
+    The first forward writes a token of each worker, and with it the layers' first pages; before the second all
+    blocks are filled.
 
     Args:
         workers: how many.
@@ -34,7 +34,8 @@ class DecodeWorkload(Protocol):
         self.workers = [f"w{index}" for index in range(workers)]
         self._layout = make_layout("combined", self.workers)
         self._context, self._left = context, forwards
-        self._next: dict[str, tuple[int, ...]] | None = None
+        self._next: dict[str, tuple[int, ...]] = dict.fromkeys(self.workers, (1,))
+        self._filled = False
 
     def start(self, store: Any) -> list[Event]:
         self._store = store
@@ -43,17 +44,16 @@ class DecodeWorkload(Protocol):
         return [StartEvent(protocol=self.name, workers=list(self.workers), layout=self._layout.name)]
 
     def feeds(self) -> list[Feed]:
-        if self._next is None:
-            first = self.workers[0]
-            history = ViewSpec((self._layout.history,), self._layout.history)
-            sections = [Feed(first, (1,) * HEADER, spec, sample=False) for spec in self._layout.sections]
-            own = [Feed(w, (1,) * OWN, self._layout.view(w)) for w in self.workers]
-            return [Feed(first, (1,), history, sample=False), *sections, *own]
         return [Feed(w, self._next[w], self._layout.view(w)) for w in self.workers]
 
     def receive(self, results: Sequence[Result]) -> list[Event]:
-        if self._next is None:
-            fill(self._store[self._layout.history], self._context - 1)
+        if not self._filled:
+            fill(self._store[self._layout.history], self._context)
+            for spec in self._layout.sections:
+                fill(self._store[spec.write_to], HEADER)
+            for worker in self.workers:
+                fill(self._store[self._layout.step_block(worker)], OWN - 1)
+            self._filled = True
         else:
             self._left -= 1
         self._next = {r.worker: (r.token,) for r in results if r.token is not None}
