@@ -24,6 +24,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+COMPILE_HELP = (
+    "What of the model is compiled: none, layers or model. Default: layers on CUDA, none on the CPU."
+)
+
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -59,6 +63,7 @@ def solve(
             help="float32, bfloat16, float16. Default: the checkpoint's own.", rich_help_panel="Model"
         ),
     ] = None,
+    compile: Annotated[str | None, typer.Option(help=COMPILE_HELP, rich_help_panel="Model")] = None,
     workers: Annotated[
         str | None, typer.Option(help="How many, or their names: Alice,Bob. Default: 2.")
     ] = None,
@@ -147,6 +152,7 @@ def solve(
             },
             device=device,
             dtype=dtype,
+            compile=compile,
             trace=trace,
             as_json=as_json,
         )
@@ -308,6 +314,45 @@ def lm_eval(context: typer.Context) -> None:
     from hogwild.cli import lm_eval as command
 
     command.lm_eval(context.args)
+
+
+@app.command(epilog="Example: hogwild bench --model Qwen/Qwen3-0.6B --workers 1,2,4 --contexts 1024,4096")
+def bench(
+    model: Annotated[
+        str,
+        typer.Option(
+            help='"demo", a Hugging Face id, a local folder, or a published size with random weights: '
+            "qwen3-0.6b, qwen3-8b, qwen3-32b, qwq-32b, llama-3.1-8b."
+        ),
+    ] = "demo",
+    workers: Annotated[str, typer.Option(help="Numbers of workers.")] = "1,2,4",
+    contexts: Annotated[
+        str | None, typer.Option(help="Tokens that they share. Default: by the kind of device.")
+    ] = None,
+    forwards: Annotated[int | None, typer.Option(help="How many are timed in each case.")] = None,
+    sessions: Annotated[int, typer.Option(help="How many such teams decode together.")] = 1,
+    compile: Annotated[str | None, typer.Option(help=COMPILE_HELP)] = None,
+    device: Annotated[str | None, typer.Option(help="Such as cpu, cuda:0. Default: CUDA if any.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure how fast workers decode on this machine, and say what limits them."""
+    from hogwild.cli import bench as command
+
+    command.bench(
+        command.BenchRequest(
+            model=model,
+            workers=workers,
+            contexts=contexts,
+            forwards=forwards,
+            sessions=sessions,
+            compile=compile,
+            device=device,
+            dtype=dtype,
+            as_json=as_json,
+        )
+    )
 
 
 @app.command(epilog="Example: hogwild info --json")

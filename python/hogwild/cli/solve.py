@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hogwild.protocols import BudgetedProtocol, Engine
 
 DEFAULT_FORWARDS = 256
+COMPILE_MODES = ("none", "layers", "model")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class SolveRequest:
     sampling: dict[str, float | int | None] = field(default_factory=dict)
     device: str | None = None
     dtype: str | None = None
+    compile: str | None = None
     trace: Path | None = None
     as_json: bool = False
 
@@ -123,6 +125,8 @@ def check(request: SolveRequest) -> None:
     if request.family is not None:
         load_family(request.family)
     check_placement(request.device, request.dtype)
+    if request.compile not in (None, *COMPILE_MODES):
+        raise ValueError(f"--compile: expected one of {', '.join(COMPILE_MODES)}, got {request.compile!r}")
 
 
 def solve(request: SolveRequest) -> str:
@@ -158,7 +162,7 @@ def _make_engine(request: SolveRequest, preparation: Preparation) -> Engine:
 
     preparation.stage(f"loading {request.model}")
     model, tokenizer = load(request.model, request.device, request.dtype, preparation.stage)
-    return Engine(model, tokenizer)
+    return Engine(model, tokenizer, compile=request.compile)
 
 
 def _make_protocol(request: SolveRequest, engine: Engine) -> BudgetedProtocol:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         TokenEvent,
     )
     from hogwild.engine.feed import Feed, Result
+    from hogwild.engine.handle import Handle
     from hogwild.engine.protocol import Protocol
     from hogwild.engine.sampling import SamplingParams
     from hogwild.engine.session import Session
@@ -33,6 +34,7 @@ _HOMES = {
     "Protocol": "protocol",
     "Feed": "feed",
     "Result": "feed",
+    "Handle": "handle",
     "SamplingParams": "sampling",
     "TraceWriter": "trace",
     "read_trace": "trace",
@@ -54,6 +56,7 @@ __all__ = [
     "Event",
     "Feed",
     "FinishEvent",
+    "Handle",
     "InterventionEvent",
     "ModeEvent",
     "Protocol",

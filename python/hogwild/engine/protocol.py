@@ -81,16 +81,20 @@ class Protocol(ABC):
         sees the others' new tokens as far as its view shows them. Feeds that together exceed the engine's
         `max_forward_tokens` are written in several forwards, earlier feeds first.
 
+        A feed may also ask how likely sets of tokens are to come next (`Feed.probe`, as for a yes/no question),
+        and how uncertain the model is (`Feed.entropy`); the answers stand in its result.
+
         At most one feed writes to a block, and each worker samples in at most one feed. An empty list
-        says that the protocol waits for something from outside.
+        says that the protocol waits for something from outside: for a `Handle.call`, which may come between
+        `receive` and the next `feeds`, and may change the protocol and its blocks.
         """
 
     @abstractmethod
     def receive(self, results: Sequence[Result]) -> list[Event]:
         """Take the results of the last `feeds`, one for each feed in the same order.
 
-        Everything that was fed stands in its block by now. Here, and only here, blocks may be moved, cleared,
-        cropped or forked, and `finish_reason` set; the session then adds the `FinishEvent` itself. An
+        Everything that was fed stands in its block by now. Here, and in calls from outside, blocks may be moved,
+        cleared, cropped or forked, and `finish_reason` set; the session then adds the `FinishEvent` itself. An
         exception ends this session with the reason "error" and leaves the others alone, with one exception:
         after a `PoolExhausted` from a block operation the call is repeated with the same results once there
         may be room, so it must go on from where it was.

@@ -22,6 +22,7 @@ class Row:
         worker, view: those of the feed.
         tokens: the part that this forward writes.
         sample: whether this part ends a feed that samples.
+        probe, entropy: those of a feed that this part ends.
     """
 
     feed: int
@@ -29,6 +30,13 @@ class Row:
     tokens: tuple[int, ...]
     view: ViewSpec
     sample: bool
+    probe: tuple[tuple[int, ...], ...] = ()
+    entropy: bool = False
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether anything is asked about what follows the last of `tokens`."""
+        return self.sample or self.entropy or bool(self.probe)
 
 
 def check_feeds(
@@ -54,7 +62,9 @@ def check_feeds(
             raise TypeError(f"feeds: expected Feed objects, got {type(feed).__name__}")
         if workers is not None and feed.worker not in workers:
             raise UnknownNameError("worker", feed.worker, workers)
-        _check_tokens(feed, vocab_size)
+        _check_tokens(feed, feed.tokens, vocab_size)
+        for ids in feed.probe:
+            _check_tokens(feed, ids, vocab_size)
         block = feed.view.write_to
         if block in writers:
             raise BlockError(
@@ -67,8 +77,8 @@ def check_feeds(
             sampling.add(feed.worker)
 
 
-def _check_tokens(feed: Feed, vocab_size: int | None) -> None:
-    for token in feed.tokens:
+def _check_tokens(feed: Feed, tokens: Sequence[int], vocab_size: int | None) -> None:
+    for token in tokens:
         if isinstance(token, bool) or not isinstance(token, int):
             raise TypeError(
                 f"feed of worker {feed.worker!r}: expected token ids, which are integers, got {token!r}"
@@ -104,12 +114,17 @@ def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:
             part = feed.tokens[done : done + room]
             done += len(part)
             room -= len(part)
-            sample = feed.sample and done == len(feed.tokens)
-            forwards[-1].append(Row(index, feed.worker, part, feed.view, sample))
+            if done == len(feed.tokens):
+                forwards[-1].append(_ending(index, feed, part))
+            else:
+                forwards[-1].append(Row(index, feed.worker, part, feed.view, sample=False))
     if tail < len(feeds):
-        forwards.append([_whole(index, feeds[index]) for index in range(tail, len(feeds))])
+        forwards.append(
+            [_ending(index, feeds[index], feeds[index].tokens) for index in range(tail, len(feeds))]
+        )
     return forwards
 
 
-def _whole(index: int, feed: Feed) -> Row:
-    return Row(index, feed.worker, feed.tokens, feed.view, feed.sample)
+def _ending(index: int, feed: Feed, tokens: tuple[int, ...]) -> Row:
+    """The last part of a feed, which asks what the feed asks."""
+    return Row(index, feed.worker, tokens, feed.view, feed.sample, feed.probe, feed.entropy)

@@ -20,7 +20,7 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "fo
 class Engine(EngineCore):
     """Runs workers on a model over one shared cache.
 
-    See `EngineCore` for the arguments, and for `stream`, `run`, `open` and `forward`, which take any
+    See `EngineCore` for the arguments, and for `submit`, `stream`, `run`, `open` and `forward`, which take any
     protocol.
     """
 
@@ -40,7 +40,7 @@ class Engine(EngineCore):
         seed: int = 0,
         **options: Any,
     ) -> CollaborationProtocol:
-        """The protocol that `collaborate` runs, for `stream` and `run`.
+        """The protocol that `collaborate` runs, for `stream`, `run` and `submit`.
 
         Args:
             problem: what the workers are to solve.
