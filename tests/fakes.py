@@ -49,6 +49,28 @@ class ToyTokenizer:
         return "".join("" if i == 0 and skip_special_tokens else self.vocab[i] for i in ids)
 
 
+class ChatTokenizer(ToyTokenizer):
+    """A tokenizer with a chat template, as simple as they come.
+
+    Args:
+        pieces: as for `ToyTokenizer`.
+        start: how the assistant's turn begins.
+    """
+
+    chat_template = "yes"
+
+    def __init__(self, pieces: Sequence[str] = ("\n\n",), start: str = "<assistant>") -> None:
+        super().__init__(pieces)
+        self._start = start
+
+    def apply_chat_template(
+        self, turns: Sequence[Mapping[str, str]], tokenize: bool = True, add_generation_prompt: bool = False
+    ) -> str:
+        assert not tokenize and add_generation_prompt
+        said = (f"<{turn['role']}>{turn['content']}</{turn['role']}>" for turn in turns)
+        return "".join(said) + self._start
+
+
 class ListStore:
     """A `BlockStore` of plain lists, which remembers every operation."""
 
@@ -119,6 +141,7 @@ class ScriptedEngine:
             mapping, the token ids that each worker samples one after the other.
         measure: gives a feed's `probe` and `entropy` results; by default every set is equally likely, and
             the entropy 0.
+        store: where its blocks are; by default a new `ListStore`.
     """
 
     def __init__(
@@ -126,14 +149,15 @@ class ScriptedEngine:
         protocol: Protocol,
         next_token: Callable[[Feed, list[int]], int] | Mapping[str, Sequence[int]],
         measure: Callable[[Feed, list[int]], tuple[Sequence[float], float]] | None = None,
+        store: ListStore | None = None,
     ) -> None:
-        self.protocol, self.store = protocol, ListStore()
+        self.protocol, self.store = protocol, store or ListStore()
         if isinstance(next_token, Mapping):
             scripts: dict[str, Iterator[int]] = {worker: iter(ids) for worker, ids in next_token.items()}
             self._next: Callable[[Feed, list[int]], int] = lambda feed, view: next(scripts[feed.worker])
         else:
             self._next = next_token
-        self._measure = measure or (lambda feed, view: ([0.0] * len(feed.probe or ()), 0.0))
+        self._measure = measure or (lambda feed, view: ([0.0] * len(feed.probe), 0.0))
         self.feeds: list[list[Feed]] = []
         self.events: list[Event] = list(protocol.start(self.store))
 
@@ -154,22 +178,26 @@ class ScriptedEngine:
             return heard
         for feed in feeds:
             self.store._get(feed.view.write_to).extend(feed.tokens)
-        events = self.protocol.receive([self._result(feed) for feed in feeds])
+        events = self.receive([self._result(feed) for feed in feeds])
         self.events.extend(events)
         return [*heard, *events]
 
     def _result(self, feed: Feed) -> Result:
         view = self.store.view(feed.view)
         token = self._next(feed, view) if feed.sample else None
-        if feed.probe is None and not feed.entropy:
+        if not feed.probe and not feed.entropy:
             return Result(feed.worker, token)
         probe, entropy = self._measure(feed, view)
         return Result(
             feed.worker,
             token,
-            probe=None if feed.probe is None else tuple(probe),
+            probe=tuple(probe) if feed.probe else (),
             entropy=entropy if feed.entropy else None,
         )
+
+    def receive(self, results: list[Result]) -> list[Event]:
+        """Tell the protocol what came back."""
+        return self.protocol.receive(results)
 
     def run(self, forwards: int = 10_000) -> list[Event]:
         """Forwards until the protocol has finished, or so many."""

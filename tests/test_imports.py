@@ -24,6 +24,7 @@ PART_OF_FOLDER = {
     "evaluation": "tops",
     "training": "tops",
     "server": "tops",
+    "measure": "tops",
     "cli": "cli",
     "prompting": "prompting",  # any part may use it; it uses words only
 }

@@ -8,33 +8,30 @@
 
 namespace hogwild::cuda {
 
-// What a computing warp does in a segment.
-struct Role {
-    int slabs;
-    int slices;
-    int slab;
-    int slice;
+// Between the computing warps alone.
+__device__ inline void sync_compute_warps() {
+    asm volatile("bar.sync 1, %0;" ::"n"(kComputeThreads) : "memory");
+}
 
-    __device__ Role(int num_rows, int max_slices) {
-        const int warp = threadIdx.x / 32;
-        slabs = num_slabs(num_rows);
-        slices = num_slices(slabs, max_slices);
-        slab = warp % slabs;
-        slice = warp / slabs;
+// Between the warps that share a slab. Roles must not change while one is still on its way here.
+__device__ inline void sync_slab(const Role& role) {
+    if (role.slices() > 1) {
+        asm volatile("bar.sync %0, %1;" ::"r"(2 + role.slab()), "r"(32 * role.slices()) : "memory");
+    } else {
+        __syncwarp();
     }
-    __device__ bool active() const { return slice < slices; }
-};
+}
 
 // The rows of a warp in a segment: which ones they are. Worked out anew wherever it is needed, to save
 // registers.
 class SlabRows {
   public:
-    __device__ SlabRows(const Divisor& ratio, const Unit& unit, int first_token, int kv_head, int slab)
+    __device__ SlabRows(const Divisor& ratio, const Piece& piece, int slab)
         : ratio(ratio),
-          group_token(first_token),
-          first_row(unit.first_row + slab * kSlab),
-          num_rows(min(kSlab, unit.num_rows - slab * kSlab)),
-          kv_head(kv_head) {}
+          group_token(piece.first_token),
+          first_row(piece.first_row + slab * kSlab),
+          num_rows(min(kSlab, piece.num_rows - slab * kSlab)),
+          kv_head(piece.head) {}
 
     // Of the two rows that a thread has numbers of, lane / 4 and lane / 4 + 8.
     __device__ static int of_thread(int i) { return threadIdx.x % 32 / 4 + 8 * i; }
@@ -58,11 +55,18 @@ class SlabRows {
 template <typename Traits>
 class Rows {
   public:
-    // `slab` is shared memory for the rotated queries, and `limits` for what the rows see; both are the
-    // warp's own.
     __device__ Rows(const AttentionParams& params, const AttentionLaunch& launch, const Tables& tables,
-                    unsigned char* slab, Limits* limits)
-        : p(params), launch(launch), tables(tables), slab(slab), limits(limits) {}
+                    RingMemory& ring)
+        : p(params), launch(launch), tables(tables), ring(ring) {}
+
+    // Forgets the queries of a segment that ends, for which registers would be kept otherwise.
+    __device__ void forget() {
+#pragma unroll
+        for (auto& fragment : query) {
+#pragma unroll
+            for (std::uint32_t& pair : fragment) pair = 0;
+        }
+    }
 
     // Begins a segment.
     __device__ void open() {
@@ -76,34 +80,32 @@ class Rows {
     }
 
     // Rotates the queries of some tokens for the block that follows: their cos and sin rows are `angles`.
+    // One of `parts` parts of the work, which the warps that share the slab may share.
     __device__ void rotate(const SlabRows& rows, const unsigned char* queries, const unsigned char* angles,
-                           int first_token, int num_tokens) {
-        __syncwarp();  // nobody reads the queries of the block before any more
-        SlabRotation<Traits>(p.rotary, queries, slab).run([&](int row) {
+                           int first_token, int num_tokens, unsigned char* to, int part, int parts) {
+        rotated = shared_address(to);
+        SlabRotation<Traits>(p.rotary, queries, to).run(part, parts, [&](int row) {
             const int index = rows.token(row) - first_token;
             const bool there = index >= 0 && index < num_tokens;
             return there ? reinterpret_cast<const float*>(angles + index * launch.angle_stride) : nullptr;
         });
-        __syncwarp();
     }
 
     // Crosses into a block: other keys are visible, and the queries are those rotated for it, or as they
     // came. What has been summed stays.
     __device__ void enter(const SlabRows& rows, const unsigned char* queries, int block) {
-        const int lane = threadIdx.x % 32;
+        const int lane = opaque(threadIdx.x) % 32;
         Limits seen{0, INT32_MAX};  // a row of zeros needs no mask
         if (rows.exists(lane % kSlab)) {
             const int token = rows.token(lane % kSlab);
-            const int position = tables.query_pos[std::int64_t{token} * p.num_columns + block];
+            const int position = tables.query_pos(token, block);
             if (p.window > 0) seen.first = max(position - p.window + 1, 0);
-            seen.last = tables.own_block[token] == block ? min(position, tables.rotary_pos[token]) : position;
+            seen.last = tables.own_block(token) == block ? min(position, tables.rotary_pos(token)) : position;
         }
-        all_from = __reduce_max_sync(~0u, seen.first);
-        all_to = __reduce_min_sync(~0u, seen.last);
         __syncwarp();
-        if (lane < kSlab) limits[lane] = seen;
+        if (lane < kSlab) limits(lane) = seen;
         __syncwarp();
-        rotated = launch.slot_tokens > 0 ? shared_address(slab) : shared_address(queries);
+        if (launch.slot_tokens == 0) rotated = shared_address(queries);
         if constexpr (kQueryInRegisters) {
 #pragma unroll
             for (int step = 0; step < Traits::kDimSteps; ++step) load_query(query[step], step);
@@ -113,8 +115,11 @@ class Rows {
     // Adds the keys and values of a tile that begins at `key`; those from `end` on are not the block's.
     __device__ void add(std::uint32_t tile, int key, int end) {
         const int lane = threadIdx.x % 32;
-        const std::uint32_t keys = tile;
-        const std::uint32_t values = keys + Traits::kHalfBytes;
+        const std::uint32_t keys = tile + Traits::offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+        const std::uint32_t values = tile + Traits::kHalfBytes + Traits::offset(lane % 16, lane / 16);
+        const Limits mine = limits(lane % kSlab);
+        const bool is_masked =
+            __any_sync(~0u, key < mine.first || key + kTileKeys - 1 > min(mine.last, end - 1));
 
         float scores[kTileKeys / 8][4];
 #pragma unroll
@@ -122,7 +127,6 @@ class Rows {
 #pragma unroll
             for (int i = 0; i < 4; ++i) scores[n][i] = 0;
         }
-        const int key_row = lane % 8 + lane / 16 * 8;
 #pragma unroll
         for (int step = 0; step < Traits::kDimSteps; ++step) {
             std::uint32_t (&a)[4] = query[kQueryInRegisters ? step : 0];
@@ -130,7 +134,7 @@ class Rows {
 #pragma unroll
             for (int n = 0; n < kTileKeys / 16; ++n) {
                 std::uint32_t b[4];
-                load_matrices(b, keys + Traits::offset(key_row + 16 * n, 2 * step + lane / 8 % 2));
+                load_matrices(b, Traits::at_step(keys, step) + 16 * n * Traits::kRowBytes);
                 multiply_add<T>(scores[2 * n], a, b[0], b[1]);
                 multiply_add<T>(scores[2 * n + 1], a, b[2], b[3]);
             }
@@ -149,10 +153,10 @@ class Rows {
                 for (int i = 0; i < 4; ++i) scores[n][i] = kLog2E * p.softcap * tanh_of_half(scores[n][i]);
             }
         }
-        if (key < all_from || key + kTileKeys - 1 > min(all_to, end - 1)) {
+        if (is_masked) {
 #pragma unroll
             for (int row = 0; row < 2; ++row) {
-                const Limits seen = limits[SlabRows::of_thread(row)];
+                const Limits seen = limits(SlabRows::of_thread(row));
 #pragma unroll
                 for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
@@ -197,7 +201,6 @@ class Rows {
             }
         }
 
-        const int value_row = lane % 16;
 #pragma unroll
         for (int n = 0; n < kTileKeys / 16; ++n) {
             const std::uint32_t a[4] = {pack<T>(scores[2 * n][0], scores[2 * n][1]),
@@ -211,8 +214,8 @@ class Rows {
                 std::uint32_t b[kBatch][4];
 #pragma unroll
                 for (int i = 0; i < kBatch; ++i) {
-                    load_matrices_transposed(
-                        b[i], values + Traits::offset(value_row + 16 * n, 2 * (first + i) + lane / 16));
+                    load_matrices_transposed(b[i],
+                                             Traits::at_step(values, first + i) + 16 * n * Traits::kRowBytes);
                 }
 #pragma unroll
                 for (int i = 0; i < kBatch; ++i) {
@@ -232,24 +235,23 @@ class Rows {
   private:
     using T = typename Traits::T;
 
-    // 256 dims take all registers for the sums.
-    static constexpr bool kQueryInRegisters = Traits::kHeadDim <= 128;
+    static constexpr bool kQueryInRegisters = queries_in_registers(Traits::kHeadDim);
 
     // 16 dims of the rotated queries, as mma wants its A.
     __device__ void load_query(std::uint32_t (&a)[4], int step) const {
         const int lane = threadIdx.x % 32;
-        load_matrices(a, rotated + Traits::offset(lane % 16, 2 * step + lane / 16));
+        load_matrices(a, Traits::at_step(rotated + Traits::offset(lane % 16, lane / 16), step));
     }
 
     const AttentionParams& p;
     const AttentionLaunch& launch;
     const Tables& tables;
-    unsigned char* const slab;
-    Limits* const limits;
+    // What the warp's rows see.
+    __device__ Limits& limits(int row) const { return ring.limits[threadIdx.x / 32][row]; }
+
+    RingMemory& ring;
     std::uint32_t rotated;  // the queries in shared memory
     std::uint32_t query[kQueryInRegisters ? Traits::kDimSteps : 1][4];
-    int all_from;  // the keys that all rows of the slab see
-    int all_to;
 };
 
 }  // namespace hogwild::cuda

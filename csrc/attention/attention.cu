@@ -59,7 +59,7 @@ std::int64_t units_of(const AttentionParams& params, int max_rows) {
 
 std::size_t shared_bytes(int head_dim, const AttentionLaunch& launch) {
     return std::size_t{1} * launch.ring_slots * tile_bytes(head_dim) +
-           std::size_t{1} * launch.num_slabs * slab_bytes(head_dim) +
+           (std::size_t{1} * launch.num_slabs + launch.shared_slabs) * slab_bytes(head_dim) +
            std::size_t{1} * launch.query_buffers * launch.max_rows * row_bytes(head_dim) +
            sizeof(RingMemory) + sizeof(PlanMemory) + sizeof(Unit) * launch.max_units +
            sizeof(std::int32_t) * launch.staged_ints;
@@ -90,16 +90,19 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
     launch->staged_ints = staged_ints(params);
     launch->angle_stride = angle_bytes(params.rotary.half);
     launch->slot_tokens = params.rotary.half > 0 ? tile_bytes(head_dim) / launch->angle_stride : 0;
-    const auto fits = [&](int max_rows, int max_slices, int ring_slots, int query_buffers) {
+    const auto fits = [&](int max_rows, int max_slices, int ring_slots, int query_buffers,
+                          bool share = false) {
         const std::int64_t units = units_of(params, max_rows);
         if (units > kMaxUnits) return false;
         launch->max_units = static_cast<int>(units);
         launch->max_rows = max_rows;
         launch->max_slices = max_slices;
         launch->num_slabs = 0;
+        launch->shared_slabs = 0;
         for (int slabs = 1; slabs <= max_rows / kSlab; ++slabs) {
-            launch->num_slabs =
-                std::max(launch->num_slabs, slabs * std::min(max_slices, kComputeWarps / slabs));
+            const int slices = std::min(max_slices, kComputeWarps / slabs);
+            launch->num_slabs = std::max(launch->num_slabs, slabs * slices);
+            if (share && slices > 1) launch->shared_slabs = slabs;
         }
         launch->ring_slots = ring_slots;
         launch->query_buffers = query_buffers;
@@ -130,7 +133,13 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
         ring_slots += kCopyWarps;
     }
     if (tuning.ring_slots > 0) ring_slots = std::min(ring_slots, most_slots - most_slots % kCopyWarps);
-    if (!fits(max_rows, max_slices, ring_slots, kMaxQueryBuffers)) fits(max_rows, max_slices, ring_slots, 1);
+    int query_buffers = kMaxQueryBuffers;
+    while (!fits(max_rows, max_slices, ring_slots, query_buffers)) --query_buffers;
+    // Where queries stay in shared memory, other warps would have to wait for the last use of them.
+    const bool share = queries_in_registers(head_dim) && params.rotary.half > 0;
+    if (!fits(max_rows, max_slices, ring_slots, query_buffers, share)) {
+        fits(max_rows, max_slices, ring_slots, query_buffers);
+    }
 
     // One CTA on each multiprocessor. Where kv heads divide most of them up, each CTA has one head's keys.
     const int num_kv_heads = params.cache.num_kv_heads;

@@ -26,24 +26,16 @@ class Barrier {
     }
     // Waits for the end of a phase; they are numbered 0, 1, 0, 1...
     __device__ void wait(unsigned phase) {
-        const std::uint32_t address = shared_address(&state_);
-        std::uint32_t done = 0;
-        while (done == 0) {
 #if __CUDA_ARCH__ >= 900
-            asm volatile(
-                "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-                : "=r"(done)
-                : "r"(address), "r"(phase)
-                : "memory");
+#define HOGWILD_WAIT "mbarrier.try_wait.parity.shared.b64"
 #else
-            asm volatile(
-                "{\n.reg .pred p;\nmbarrier.test_wait.parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, "
-                "p;\n}"
-                : "=r"(done)
-                : "r"(address), "r"(phase)
-                : "memory");
+#define HOGWILD_WAIT "mbarrier.test_wait.parity.shared.b64"
 #endif
-        }
+        asm volatile("{\n.reg .pred over;\nagain:\n" HOGWILD_WAIT
+                     " over, [%0], %1;\n@!over bra again;\n}" ::"r"(shared_address(&state_)),
+                     "r"(phase)
+                     : "memory");
+#undef HOGWILD_WAIT
     }
 
   private:

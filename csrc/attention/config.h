@@ -8,6 +8,7 @@ namespace hogwild::cuda {
 constexpr int kComputeWarps = 10;
 constexpr int kCopyWarps = 2;
 constexpr int kWarps = kComputeWarps + kCopyWarps;
+constexpr int kPlanningWarp = kComputeWarps;  // the first that copies
 constexpr int kThreads = 32 * kWarps;
 constexpr int kComputeThreads = 32 * kComputeWarps;
 
@@ -30,6 +31,8 @@ constexpr int most_rows(int head_dim) { return kSlab * (head_dim > 128 ? kMaxSla
 constexpr int row_chunks(int head_dim) { return head_dim % 64 == 0 ? head_dim / 8 : head_dim / 8 | 1; }
 constexpr int row_bytes(int head_dim) { return 16 * row_chunks(head_dim); }
 constexpr int tile_bytes(int head_dim) { return 2 * kTileKeys * row_bytes(head_dim); }  // keys and values
+// 256 dims take all registers for the sums.
+constexpr bool queries_in_registers(int head_dim) { return head_dim <= 128; }
 constexpr int slab_bytes(int head_dim) { return kSlab * row_bytes(head_dim); }
 
 // Places of the ring in shared memory, a multiple of kCopyWarps. Each takes a tile, or the rotation of a
@@ -48,7 +51,7 @@ constexpr int angle_bytes(int half) { return (2 * half * 4 + 15) / 16 * 16 + 16;
 
 // What entering a block costs, in runs of keys: the rotation of the queries, and a tile that may be nearly
 // empty.
-constexpr int kBlockCost = 3;
+constexpr int kBlockCost = 4;
 
 // Bounds of what is kept in shared memory for every row tile, and of the integers that are copied to it.
 constexpr int kMaxUnits = 2048;

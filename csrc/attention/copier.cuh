@@ -10,18 +10,17 @@ namespace hogwild::cuda {
 // which this is one.
 template <typename Traits>
 __device__ inline void copy_segment_queries(const AttentionParams& p, const AttentionLaunch& launch,
-                                            const Plan& plan, const Piece& piece, std::uint32_t to,
-                                            int thread, int num_threads) {
+                                            const Piece& piece, std::uint32_t to, int thread,
+                                            int num_threads) {
     using T = typename Traits::T;
-    const Unit& unit = plan.units[piece.unit];
-    const int size = num_slabs(unit.num_rows) * kSlab * Traits::kChunks;
+    const int size = piece.slabs * kSlab * Traits::kChunks;
 #pragma unroll 2
     for (int i = thread; i < size; i += num_threads) {
         const int row = i / Traits::kChunks;
         const int chunk = i % Traits::kChunks;
-        const bool valid = row < unit.num_rows;
-        const int group_row = unit.first_row + (valid ? row : 0);
-        const int token = plan.first_token(unit) + launch.ratio.quotient(group_row);
+        const bool valid = row < piece.num_rows;
+        const int group_row = piece.first_row + (valid ? row : 0);
+        const int token = piece.first_token + launch.ratio.quotient(group_row);
         const int head = piece.head * launch.ratio.divisor() + launch.ratio.remainder(group_row);
         const T* from = static_cast<const T*>(p.q) + token * p.q_token_stride + head * p.q_head_stride;
         copy_async(to + Traits::offset(row, chunk), from + chunk * 8, valid);
@@ -33,23 +32,19 @@ __device__ inline void copy_segment_queries(const AttentionParams& p, const Atte
 template <typename Traits>
 class Copier {
   public:
-    __device__ Copier(const AttentionParams& params, const AttentionLaunch& launch, const Plan& plan,
-                      const PlanMemory& memory, RingMemory& ring, unsigned char* slots,
-                      unsigned char* queries)
+    __device__ Copier(const AttentionParams& params, const AttentionLaunch& launch, const PlanMemory& memory,
+                      RingMemory& ring, unsigned char* queries)
         : p(params),
           launch(launch),
-          plan(plan),
           m(memory),
           ring(ring),
-          slots(shared_address(slots)),
           queries(shared_address(queries)),
           lane(threadIdx.x % 32) {}
 
     // Every kCopyWarps-th item of the list of pieces from the `first` on; `place` is that of the list's
     // first. Returns the place of the next list's first.
     __device__ RingPlace copy_all(RingPlace place, int first) {
-        RingPlace after = place;
-        for (int i = 0; i < (m.more_pieces ? m.num_items : 0); ++i) after.advance(launch.ring_slots);
+        const RingPlace after = place.after(m.more_pieces ? m.num_items : 0, launch.ring_slots);
         place.advance(launch.ring_slots, first);
         const int count = (m.num_items - first + kCopyWarps - 1) / kCopyWarps;
         Batch next = look_up(first);
@@ -60,11 +55,7 @@ class Copier {
             if (done + 32 < count) next = look_up(first + (done + 32) * kCopyWarps);
 #pragma unroll 1
             for (int i = 0; i < min(32, count - done); ++i) {
-                const int index = __shfl_sync(~0u, batch.piece, i);
-                const int item = first + (done + i) * kCopyWarps;
-                const int pages[kTileRuns] = {__shfl_sync(~0u, batch.pages[0], i),
-                                              __shfl_sync(~0u, batch.pages[1], i)};
-                copy(index, item, pages, place);
+                copy(batch, i, first + (done + i) * kCopyWarps, place);
                 place.advance(launch.ring_slots, kCopyWarps);
             }
         }
@@ -79,19 +70,26 @@ class Copier {
     };
 
     __device__ Batch look_up(int first) const {
-        const int number = first + lane * kCopyWarps;
-        Batch batch{};
-        if (number >= m.num_items) return batch;
-        int high = m.num_pieces;  // the piece is before it
-        while (high - batch.piece > 1) {
-            const int middle = (batch.piece + high) / 2;
-            (m.pieces[middle].first_item <= number ? batch.piece : high) = middle;
+        // A bit for each item from `first` on with which a piece begins, but for the first of them.
+        static_assert(kCopyWarps == 2);
+        unsigned begins[2] = {0, 0};
+        Batch batch{-1, {0, 0}};
+#pragma unroll 1
+        for (int begin = 0; begin < m.num_pieces; begin += 32) {
+            const int at = begin + lane < m.num_pieces ? m.pieces[begin + lane].first_item - first : 64;
+            batch.piece += __popc(__ballot_sync(~0u, at <= 0));
+            begins[0] |= __reduce_or_sync(~0u, at > 0 && at < 32 ? 1u << at : 0);
+            begins[1] |= __reduce_or_sync(~0u, at >= 32 && at < 64 ? 1u << (at - 32) : 0);
         }
+        const int ahead = lane * kCopyWarps;
+        batch.piece += __popc(begins[0] & (ahead < 32 ? (2u << ahead) - 1 : ~0u)) +
+                       __popc(begins[1] & (ahead < 32 ? 0 : (2u << (ahead - 32)) - 1));
+        const int number = first + ahead;
+        if (number >= m.num_items) return batch;
         const Piece& piece = m.pieces[batch.piece];
         const int tile = number - piece.first_item - piece.num_angles;
         if (tile < 0) return batch;
-        const int block = plan.tables.group_blocks[plan.units[piece.unit].group] + piece.block;
-        const std::int32_t* table = p.block_table + std::int64_t{block} * p.max_pages;
+        const std::int32_t* table = p.block_table + std::int64_t{piece.table_row} * p.max_pages;
         const int shift = log2_of(p.cache.page_size);
 #pragma unroll
         for (int run = 0; run < kTileRuns; ++run) {
@@ -101,51 +99,61 @@ class Copier {
         return batch;
     }
 
-    __device__ void copy(int index, int number, const int (&pages)[kTileRuns], const RingPlace& place) {
+    // An item, which is the i-th of the batch.
+    __device__ void copy(const Batch& batch, int i, int number, const RingPlace& place) {
+        const int index = __shfl_sync(~0u, batch.piece, i);
         const Piece& piece = m.pieces[index];
-        const Unit& unit = plan.units[piece.unit];
         const int in_piece = number - piece.first_item;
         const int tile = in_piece - piece.num_angles;
         const bool first_warp = number % kCopyWarps == 0;
         if (first_warp && in_piece == 0) copy_queries(piece);
-        ring.empty[place.index].wait(place.phase ^ 1);  // at first, the phase before counts as over
-        Item item;
+        ring.empty[place.index()].wait(place.phase() ^ 1);  // at first, the phase before counts as over
+        Item item{};
         item.piece = index;
         item.has_angles = tile < 0;
-        item.opens = in_piece == 0 && piece.opens;
         item.closes = tile + 1 == piece.num_tiles() && piece.closes;
+        item.is_last = number + 1 == m.num_items;
         // Pieces begin with different slices, lest one has all the small ones.
-        item.slice = (index + max(tile, 0)) % num_slices(num_slabs(unit.num_rows), launch.max_slices);
-        const std::uint32_t to = slots + place.index * Traits::kTileBytes;
+        item.slice = remainder(index + max(tile, 0), piece.slices);
+        item.warps = ((1 << piece.slabs) - 1) << (item.slice * piece.slabs);
+        const std::uint32_t to = shared_address(shared_memory) + place.index() * Traits::kTileBytes;
         if (tile < 0) {
             const int skipped = in_piece * launch.slot_tokens;
-            item.begin = plan.begin_token(unit) + skipped;
-            item.end = min(launch.slot_tokens, plan.num_tokens(unit) - skipped);
+            item.begin = piece.begin_token + skipped;
+            item.end = min(launch.slot_tokens, piece.num_tokens - skipped);
             copy_angles(item, piece, to);
         } else {
             item.begin = piece.begin + tile * kTileKeys;
             item.end = piece.end;
+            // Only here are pages waited for: rotations come first.
+            const int pages[kTileRuns] = {__shfl_sync(~0u, batch.pages[0], i),
+                                          __shfl_sync(~0u, batch.pages[1], i)};
             copy_tile(item, piece, pages, to);
         }
         if (lane == 0) {
-            ring.items[place.index] = item;
-            ring.full[place.index].arrive();
+            ring.items[place.index()] = item;
+            ring.full[place.index()].arrive();
         }
-        ring.full[place.index].arrive_after_copies();
+        ring.full[place.index()].arrive_after_copies();
         // The next item is the other warp's.
         if (first_warp && tile + 1 == piece.num_tiles() && index + 1 < m.num_pieces)
             copy_queries(m.pieces[index + 1]);
+    }
+
+    __device__ static int remainder(int x, int slices) {
+        static_assert(kMaxSlices == 4);
+        return slices == 3 ? static_cast<int>(static_cast<unsigned>(x) % 3) : x & (slices - 1);
     }
 
     // The queries of a segment that begins with the piece. Those of the first are the computing warps' own
     // business.
     __device__ void copy_queries(const Piece& piece) {
         if (!piece.opens || piece.segment == 0) return;
-        const int buffer = piece.segment % launch.query_buffers;
-        ring.queries_free[buffer].wait(piece.segment / launch.query_buffers % 2 ^ 1);
-        copy_segment_queries<Traits>(p, launch, plan, piece,
-                                     queries + buffer * launch.max_rows * Traits::kRowBytes, lane, 32);
-        ring.queries_full[buffer].arrive_after_copies();
+        const QueryBuffer buffer(piece.segment, launch.query_buffers);
+        ring.queries_free[buffer.index].wait(buffer.phase ^ 1);
+        copy_segment_queries<Traits>(p, launch, piece,
+                                     queries + buffer.index * launch.max_rows * Traits::kRowBytes, lane, 32);
+        ring.queries_full[buffer.index].arrive_after_copies();
     }
 
     __device__ void copy_angles(const Item& item, const Piece& piece, std::uint32_t to) {
@@ -198,10 +206,8 @@ class Copier {
 
     const AttentionParams& p;
     const AttentionLaunch& launch;
-    const Plan& plan;
     const PlanMemory& m;
     RingMemory& ring;
-    const std::uint32_t slots;
     const std::uint32_t queries;
     const int lane;
 };

@@ -6,6 +6,7 @@
 
 #include "csrc/attention/attention.h"
 #include "csrc/attention/copier.cuh"
+#include "csrc/attention/lister.cuh"
 #include "csrc/attention/merge.cuh"
 #include "csrc/attention/prefetch.cuh"
 
@@ -16,41 +17,39 @@ template <typename Traits>
 class Computation {
   public:
     __device__ Computation(const AttentionParams& params, const AttentionLaunch& launch, const Plan& plan,
-                           const PlanMemory& memory, RingMemory& ring, const Partials& partials,
-                           unsigned char* slots, unsigned char* queries, unsigned char* slabs)
+                           const PlanMemory& memory, RingMemory& ring, void* workspace,
+                           unsigned char* queries, unsigned char* slabs)
         : p(params),
           launch(launch),
           plan(plan),
           m(memory),
           ring(ring),
-          partials(partials),
-          slots(slots),
+          workspace(workspace),
           queries(queries),
           slabs(slabs),
-          rows(params, launch, plan.tables, slabs + threadIdx.x / 32 * Traits::kSlabBytes,
-               ring.limits[threadIdx.x / 32]) {}
+          rows(params, launch, plan.tables, ring) {}
 
     // All items of the list of pieces, the first of them at `place`; returns the place of the next list's. By
     // one warp.
     __device__ RingPlace use_all(RingPlace place) {
-        if (m.num_pieces > 0 && m.pieces[0].opens && m.pieces[0].segment == 0) copy_first_queries();
+        int opening = m.num_pieces > 0 && m.pieces[0].opens ? 0 : -1;  // a piece whose segment begins
+        if (opening == 0 && m.pieces[0].segment == 0) copy_first_queries();
+        bool is_last = m.num_items == 0;
 #pragma unroll 1
-        for (int i = 0; i < m.num_items; ++i) {
-            ring.full[place.index].wait(place.phase);
-            const Item& item = ring.items[place.index];
-            if (item.opens) {
-                const Piece& piece = m.pieces[item.piece];
-                const int buffers = launch.query_buffers;
-                ring.queries_full[piece.segment % buffers].wait(piece.segment / buffers % 2);
-                role = Role(plan.units[piece.unit].num_rows, launch.max_slices);
-                rows.open();
-            }
-            use(item, slots + place.index * Traits::kTileBytes);
-            const int closes = item.closes ? item.piece : -1;
-            __syncwarp();  // no lane reads the place any more
-            if (threadIdx.x % 32 == 0) ring.empty[place.index].arrive();
+        while (!is_last) {
+            if (opening >= 0) open(m.pieces[opening]);
+            ring.full[place.index()].wait(place.phase());
+            const Item& item = ring.items[place.index()];
+            use(item, shared_memory + place.index() * Traits::kTileBytes);
+            const int closing = item.closes ? item.piece : -1;
+            is_last = item.is_last;
+            ring.empty[place.index()].arrive();  // every lane for what it has read itself
             place.advance(launch.ring_slots);
-            if (closes >= 0) close(m.pieces[closes]);
+            opening = -1;
+            if (closing >= 0) {
+                close(m.pieces[closing]);
+                opening = closing + 1;
+            }
         }
         return place;
     }
@@ -58,57 +57,74 @@ class Computation {
   private:
     // With nothing else to do yet, all computing warps fetch the queries of the first segment.
     __device__ void copy_first_queries() {
-        copy_segment_queries<Traits>(p, launch, plan, m.pieces[0], shared_address(queries), threadIdx.x,
+        copy_segment_queries<Traits>(p, launch, m.pieces[0], shared_address(queries), threadIdx.x,
                                      kComputeThreads);
         wait_for_copies();
         sync_compute_warps();
         if (threadIdx.x < 32) ring.queries_full[0].arrive();
     }
 
+    // Begins a segment, before its first item is there.
+    __device__ void open(const Piece& piece) {
+        const QueryBuffer buffer(piece.segment, launch.query_buffers);
+        if (piece.segment > 0) sync_compute_warps();  // all have left the roles of the one before
+        const int warp = opaque(threadIdx.x) / 32;
+        if (opaque(threadIdx.x) % 32 == 0) ring.roles[warp] = Role(warp, piece.slabs, piece.slices);
+        __syncwarp();
+        rows.open();
+        ring.queries_full[buffer.index].wait(buffer.phase);
+    }
+
     __device__ void use(const Item& item, const unsigned char* slot) {
         if (item.has_angles) {
             const Piece& piece = m.pieces[item.piece];
+            const Role role = ring.roles[opaque(threadIdx.x) / 32];
             // Not where the warp's turn comes after the piece's last tile.
-            const int wait = role.slice - item.slice + (role.slice < item.slice ? role.slices : 0);
-            if (!role.active() || wait >= piece.num_tiles()) return;
-            rows.rotate(rows_of(piece), queries_of(piece), slot, item.begin, item.end);
-            rows.enter(rows_of(piece), queries_of(piece), piece.block);  // complete after the last of them
-        } else if (item.slice == role.slice) {
+            const int wait = role.slice() - item.slice + (role.slice() < item.slice ? role.slices() : 0);
+            if (!role.active()) return;
+            // In a short piece, others would wait for those who still have tiles of the one before.
+            const bool together = launch.shared_slabs > 0 && role.slices() > 1 &&
+                                  (piece.num_tiles() >= role.slices() || item.piece == 0);
+            if (!together && wait >= piece.num_tiles()) return;
+            together ? sync_slab(role) : __syncwarp();  // nobody reads queries of the block before any more
+            const int to = together ? launch.num_slabs + role.slab() : threadIdx.x / 32;
+            rows.rotate(rows_of(piece, role), queries_of(piece, role), slot, item.begin, item.end,
+                        slabs + to * Traits::kSlabBytes, together ? role.slice() : 0,
+                        together ? role.slices() : 1);
+            together ? sync_slab(role) : __syncwarp();
+            // Complete after the last of them. Also without tiles, or the queries before would take registers
+            // here.
+            rows.enter(rows_of(piece, role), queries_of(piece, role), piece.block);
+        } else if (item.warps >> threadIdx.x / 32 & 1) {
             if (launch.slot_tokens == 0) {
                 const Piece& piece = m.pieces[item.piece];
-                if (item.begin - piece.begin < role.slices * kTileKeys) {
-                    rows.enter(rows_of(piece), queries_of(piece), piece.block);
+                if (item.begin - piece.begin < piece.slices * kTileKeys) {
+                    const Role role = ring.roles[opaque(threadIdx.x) / 32];
+                    rows.enter(rows_of(piece, role), queries_of(piece, role), piece.block);
                 }
             }
             rows.add(shared_address(slot), item.begin, item.end);
         }
     }
 
-    __device__ SlabRows rows_of(const Piece& piece) const {
-        const Unit& unit = plan.units[piece.unit];
-        return {launch.ratio, unit, plan.first_token(unit), piece.head, role.slab};
+    __device__ SlabRows rows_of(const Piece& piece, const Role& role) const {
+        return {launch.ratio, piece, role.slab()};
     }
-    __device__ const unsigned char* queries_of(const Piece& piece) const {
-        return queries + piece.segment % launch.query_buffers * launch.max_rows * Traits::kRowBytes +
-               role.slab * Traits::kSlabBytes;
+    __device__ const unsigned char* queries_of(const Piece& piece, const Role& role) const {
+        return queries +
+               QueryBuffer(piece.segment, launch.query_buffers).index * launch.max_rows * Traits::kRowBytes +
+               role.slab() * Traits::kSlabBytes;
     }
 
     __device__ void close(const Piece& piece) {
-        __syncwarp();
-        if (threadIdx.x % 32 == 0) ring.queries_free[piece.segment % launch.query_buffers].arrive();
-        merge_slices(rows, role, slabs, ring.softmaxes[0]);
-        const Unit& unit = plan.units[piece.unit];
-        const int start = unit.start + piece.head * unit.weight;
-        const bool began_before = start < m.begin;
-        const bool goes_on = start + unit.weight > m.end;
-        if (role.slice == 0) {
-            if (began_before || goes_on) {
-                write_partial(partials, rows, rows_of(piece), !began_before, role.slab);
-            } else {
-                write_output(p, rows, rows_of(piece));
-            }
-        }
-        if (role.slices > 1) sync_compute_warps();  // the slabs are the warps' own again
+        ring.queries_free[QueryBuffer(piece.segment, launch.query_buffers).index].arrive();
+        const Role role = ring.roles[opaque(threadIdx.x) / 32];
+        rows.forget();
+        if (!role.active()) return;
+        write_rows(
+            rows, role, slabs, ring.softmaxes,
+            SegmentRows<Traits>(p, Partials<Traits>(launch, workspace), rows_of(piece, role), role.slab(),
+                                !piece.began_before && !piece.goes_on, !piece.began_before));
     }
 
     const AttentionParams& p;
@@ -116,57 +132,63 @@ class Computation {
     const Plan& plan;
     const PlanMemory& m;
     RingMemory& ring;
-    const Partials& partials;
-    unsigned char* const slots;
+    void* const workspace;
     unsigned char* const queries;
     unsigned char* const slabs;
     Rows<Traits> rows;
-    Role role{1, 1};
 };
 
 template <typename Traits>
 __global__ void __launch_bounds__(kThreads, 1)
     attention_kernel(const __grid_constant__ AttentionParams p,
                      const __grid_constant__ AttentionLaunch launch, void* workspace) {
-    extern __shared__ __align__(1024) unsigned char shared[];
-    unsigned char* const slots = shared;
-    unsigned char* const slabs = slots + launch.ring_slots * Traits::kTileBytes;
-    unsigned char* const queries = slabs + launch.num_slabs * Traits::kSlabBytes;
+    unsigned char* const slabs = shared_memory + launch.ring_slots * Traits::kTileBytes;
+    unsigned char* const queries = slabs + (launch.num_slabs + launch.shared_slabs) * Traits::kSlabBytes;
     auto& ring =
         *reinterpret_cast<RingMemory*>(queries + launch.query_buffers * launch.max_rows * Traits::kRowBytes);
     auto& memory = *reinterpret_cast<PlanMemory*>(&ring + 1);
-    const Partials partials(workspace, launch.num_ctas.divisor(), launch.max_rows, Traits::kHeadDim);
 
-    prefetch_tables(p, launch);
-    if (threadIdx.x == kComputeThreads) ring.init();
-    Plan plan(p, launch, memory);
-    plan.make();
-
-    // The two kinds of warps have loops of their own, so that neither keeps the other's registers.
     const int warp = threadIdx.x / 32;
+    Plan plan(p, launch, memory);
+    plan.make([&] {
+        ring.init(launch.ring_slots);
+        prefetch_tables(p, launch);
+    });
+
+    // The two kinds of warps have loops of their own, so that neither keeps the other's registers. Each round
+    // is a list of pieces; `listed` and `list_free` hand it over and back.
     RingPlace place;  // of the list's first item
+    unsigned phase = 0;
     if (warp < kComputeWarps) {
-        Computation<Traits> computation(p, launch, plan, memory, ring, partials, slots, queries, slabs);
-        do {
-            if (warp == 0) plan.list_pieces();
-            sync_all_warps();
+        Computation<Traits> computation(p, launch, plan, memory, ring, workspace, queries, slabs);
+        while (true) {
+            ring.listed.wait(phase);
             place = computation.use_all(place);
             if (!memory.more_pieces) break;
-            sync_all_warps();  // all have done with the list
-        } while (true);
+            phase = memory.num_lists % 2;
+            ring.list_free.arrive();
+        }
     } else {
-        Copier<Traits> copier(p, launch, plan, memory, ring, slots, queries);
-        do {
-            sync_all_warps();
+        Copier<Traits> copier(p, launch, memory, ring, queries);
+        Lister lister(p, launch, plan, memory);
+        if (warp == kPlanningWarp) lister.begin();
+        while (true) {
+            if (warp == kPlanningWarp) {
+                ring.list_free.wait(phase ^ 1);  // at first, the phase before counts as over
+                lister.list();
+                ring.listed.arrive();  // by each lane, for what it has written itself
+            }
+            ring.listed.wait(phase);
             place = copier.copy_all(place, warp - kComputeWarps);
             if (!memory.more_pieces) break;
-            sync_all_warps();
-        } while (true);
+            phase = memory.num_lists % 2;
+            ring.list_free.arrive();
+        }
     }
 
     // Each warp merges a row of the output. Which parts it has is looked up by a copying warp, since those
     // are there before the others.
-    RowMerge<Traits> merge(p, launch, plan, memory, partials);
+    RowMerge<Traits> merge(p, launch, plan, memory, workspace);
     const int num_ctas = launch.num_ctas.divisor();
     const int num_rows = p.num_tokens * p.num_heads;
     const int lane = threadIdx.x % 32;
@@ -175,7 +197,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (num_ctas > 1) {
         cooperative_groups::this_grid().sync();
     } else {
-        sync_all_warps();
+        __syncthreads();
     }
     for (int row = warp * num_ctas + blockIdx.x, i = 0; row < num_rows; row += kWarps * num_ctas, ++i) {
         merge.merge(i == 0 ? ring.found[warp] : merge.find(row));

@@ -26,9 +26,6 @@ __device__ inline void copy_word_async(std::uint32_t to, const void* from) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
 }
 
-// __syncthreads, from wherever each warp is.
-__device__ inline void sync_all_warps() { asm volatile("bar.sync 0;" ::: "memory"); }
-
 __device__ inline void prefetch_l2(const void* pointer) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(pointer));
 }
@@ -92,6 +89,12 @@ __device__ inline float2 unpack<__nv_bfloat16>(std::uint32_t pair) {
 template <>
 __device__ inline float2 unpack<__half>(std::uint32_t pair) {
     return __half22float2(reinterpret_cast<const __half2&>(pair));
+}
+
+// x, but unknown to the compiler: what is worked out from it is not kept in registers over a loop.
+__device__ inline int opaque(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
 }
 
 __device__ inline int log2_of(int power) { return 31 - __clz(power); }

@@ -3,6 +3,7 @@
 
 #include "csrc/attention/mma.cuh"
 #include "csrc/attention/traits.cuh"
+#include "csrc/cache/vector.cuh"
 #include "csrc/params.h"
 
 namespace hogwild::cuda {
@@ -43,21 +44,22 @@ struct Angles {  // of 8 pairs
 };
 
 // Rotates rows of a slab in fp32, rounds them once and writes them to another slab. `angles_of(row)` are the
-// cos row and then the sin row of one, null if the row is to stay. All in shared memory, by one warp.
+// cos row and then the sin row of one, null if the row is to stay. All in shared memory.
 template <typename Traits>
 class SlabRotation {
   public:
     using T = typename Traits::T;
 
     __device__ SlabRotation(const RotaryDims& rotary, const unsigned char* from, unsigned char* to)
-        : rotary(rotary), from(from), to(to), lane(threadIdx.x % 32) {}
+        : rotary(rotary), from(from), to(to), lane(opaque(threadIdx.x) % 32) {}
 
+    // One of `parts` parts of the slab, by one warp.
     template <typename AnglesOf>
-    __device__ void run(AnglesOf angles_of) {
+    __device__ void run(int part, int parts, AnglesOf angles_of) {
         if (!rotary.interleaved && rotary.half % 8 == 0 && rotary.start % 8 == 0) {
-            rotate_chunks(angles_of);
+            rotate_chunks(part, parts, angles_of);
         } else {
-            rotate_elements(angles_of);
+            rotate_elements(part, parts, angles_of);
         }
     }
 
@@ -65,7 +67,7 @@ class SlabRotation {
     // Chunks of 8 dims whose partners are chunks too, two at a time; chunks that are not rotated make pairs
     // as well.
     template <typename AnglesOf>
-    __device__ void rotate_chunks(AnglesOf angles_of) {
+    __device__ void rotate_chunks(int part, int parts, AnglesOf angles_of) {
         constexpr int kPairs = Traits::kChunks / 2;  // of a row
         constexpr int kRows = 32 / kPairs;           // at once: a lane has the same pair of each
         if (lane >= kRows * kPairs) return;
@@ -81,7 +83,7 @@ class SlabRotation {
             if (second >= start) second += 2 * rotated;
         }
 #pragma unroll 1
-        for (int row = lane / kPairs; row < kSlab; row += kRows) {
+        for (int row = lane / kPairs + kRows * part; row < kSlab; row += kRows * parts) {
             const float* angles = angles_of(row);
             if (!angles) continue;
             uint4 low = read(row, first);
@@ -107,9 +109,9 @@ class SlabRotation {
 
     // Any pairs: 8 dims, and their partners one by one.
     template <typename AnglesOf>
-    __device__ void rotate_elements(AnglesOf angles_of) {
+    __device__ void rotate_elements(int part, int parts, AnglesOf angles_of) {
 #pragma unroll 1
-        for (int index = lane; index < kSlab * Traits::kChunks; index += 32) {
+        for (int index = lane + 32 * part; index < kSlab * Traits::kChunks; index += 32 * parts) {
             const int row = index / Traits::kChunks;
             const int chunk = index % Traits::kChunks;
             const float* angles = angles_of(row);
@@ -129,7 +131,7 @@ class SlabRotation {
         const int distance = rotary.interleaved ? 1 : rotary.half;
         const int other = first ? dim + distance : dim - distance;
         const unsigned char* at = from + Traits::offset(row, other / 8) + other % 8 * sizeof(T);
-        const float y = static_cast<float>(*reinterpret_cast<const T*>(at));
+        const float y = to_float(*reinterpret_cast<const T*>(at));
         const float cosine = angles[pair];
         const float sine = angles[rotary.half + pair];
         return first ? x * cosine - y * sine : x * cosine + y * sine;

@@ -13,10 +13,28 @@ struct Limits {
     int last;
 };
 
+// All of a CTA's, of which the ring's tiles are the first part: known to the compiler, it takes no registers.
+extern __shared__ __align__(1024) unsigned char shared_memory[];
+
 // How the computing warps share the rows of a unit and the tiles of a segment. With few slabs, several warps
 // have the same one and take turns with the tiles.
 __device__ inline int num_slabs(int num_rows) { return (num_rows + kSlab - 1) / kSlab; }
-__device__ inline int num_slices(int slabs, int max_slices) { return min(max_slices, kComputeWarps / slabs); }
+__device__ inline int num_slices(int slabs, int max_slices) {
+    int slices = 1;  // kComputeWarps / slabs, without a division
+#pragma unroll
+    for (int i = 2; i <= kMaxSlices; ++i) slices += i * slabs <= kComputeWarps;
+    return min(max_slices, slices);
+}
+
+// Where a segment's queries are, and in which phase of the buffer's barriers.
+struct QueryBuffer {
+    int index;
+    unsigned phase;
+
+    __device__ QueryBuffer(int segment, int num_buffers)
+        : index(segment & (num_buffers - 1)), phase(segment >> (num_buffers - 1) & 1) {}
+};
+static_assert(kMaxQueryBuffers == 2);
 
 // What is in a place of the ring: a tile of keys and values, or cos and sin rows for a piece's queries.
 struct alignas(16) Item {
@@ -24,9 +42,10 @@ struct alignas(16) Item {
     int begin;           // the tile's first key in its block; or the first token
     int end;             // of the piece: keys from here on are zeros; or the number of tokens
     std::uint8_t slice;  // whose turn it is; for rotations, that of the piece's first tile
-    bool has_angles;
-    bool opens;   // a segment
-    bool closes;  // it
+    bool has_angles : 1;
+    bool closes : 1;      // a segment
+    bool is_last : 1;     // of the list
+    std::uint16_t warps;  // a bit for each that has the slice
 };
 
 static_assert(sizeof(Item) == 16);
@@ -39,41 +58,78 @@ struct SplitRow {
     int row;         // of the unit
 };
 
+// What a computing warp does in a segment.
+class Role {
+  public:
+    Role() = default;
+    __device__ Role(int warp, int slabs, int slices) {
+        int slice = 0;  // warp / slabs where that is below kMaxSlices
+#pragma unroll
+        for (int i = 1; i <= kMaxSlices; ++i) slice += warp >= i * slabs;
+        fields = slabs | slices << 8 | (warp - slice * slabs) << 16 | slice << 24;
+    }
+    __device__ int slabs() const { return fields & 0xff; }
+    __device__ int slices() const { return fields >> 8 & 0xff; }
+    __device__ int slab() const { return fields >> 16 & 0xff; }
+    __device__ int slice() const { return fields >> 24; }
+    __device__ bool active() const { return slice() < slices(); }
+
+  private:
+    int fields;
+};
+
 struct RingMemory {
     Barrier full[kMaxSlots];                 // the item has arrived
     Barrier empty[kMaxSlots];                // all computing warps are done with it
+    Barrier listed;                          // the list of pieces is there
+    Barrier list_free;                       // all warps are done with it
     Barrier queries_full[kMaxQueryBuffers];  // a segment's queries have arrived
     Barrier queries_free[kMaxQueryBuffers];  // all computing warps are done with the segment
     Item items[kMaxSlots];
+    Role roles[kComputeWarps];            // here, since registers are few
     Limits limits[kComputeWarps][kSlab];  // of each warp's rows
     Softmax softmaxes[kComputeWarps][kSlab];
     SplitRow found[kWarps];  // output rows of this CTA
 
-    // By one thread, before a barrier of the CTA.
-    __device__ void init() {
-        for (int i = 0; i < kMaxSlots; ++i) {
-            full[i].init(32 + 1);  // a copying warp, and who writes the item
-            empty[i].init(kComputeWarps);
-        }
-        for (int i = 0; i < kMaxQueryBuffers; ++i) {
-            queries_full[i].init(32);
-            queries_free[i].init(kComputeWarps);
+    // By all threads, before a barrier of the CTA. An initialisation takes long: each warp does few.
+    __device__ void init(int num_slots) {
+        if (threadIdx.x % 32 != 0) return;
+#pragma unroll 1
+        for (int i = threadIdx.x / 32; i < num_slots + kMaxQueryBuffers + 1; i += kWarps) {
+            const int buffer = i - num_slots;
+            if (i < num_slots) {
+                full[i].init(32 + 1);  // a copying warp, and who writes the item
+                empty[i].init(kComputeThreads);
+            } else if (buffer < kMaxQueryBuffers) {
+                queries_full[buffer].init(32);
+                queries_free[buffer].init(kComputeThreads);
+            } else {
+                listed.init(32);
+                list_free.init(kThreads);
+            }
         }
     }
 };
 
-// A place in the ring, and how often it has been come round.
-struct RingPlace {
-    int index = 0;
-    unsigned phase = 0;
-
+// A place in the ring, and how often it has been come round: in one register, since there are few.
+class RingPlace {
+  public:
+    __device__ int index() const { return place / 2; }
+    __device__ unsigned phase() const { return place % 2; }
     __device__ void advance(int size, int places = 1) {
-        index += places;
-        if (index >= size) {
-            index -= size;
-            phase ^= 1;
-        }
+        place += 2 * places;
+        if (place >= 2 * size) place = (place - 2 * size) ^ 1;
     }
+    // By any number of places.
+    __device__ RingPlace after(int places, int size) const {
+        const int end = index() + places;
+        RingPlace result;
+        result.place = end % size * 2 + ((end / size ^ place) & 1);
+        return result;
+    }
+
+  private:
+    int place = 0;
 };
 
 }  // namespace hogwild::cuda

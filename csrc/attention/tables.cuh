@@ -5,53 +5,67 @@
 
 #include "csrc/attention/attention.h"
 #include "csrc/attention/config.h"
+#include "csrc/attention/mma.cuh"
 #include "csrc/params.h"
 
 namespace hogwild::cuda {
 
 // The integers of a call. They are copied to shared memory if they are few, since everything else waits for
 // them.
-struct Tables {
-    const std::int32_t* group_tokens;
-    const std::int32_t* group_blocks;
-    const std::int32_t* block_lens;
-    const std::int32_t* query_pos;
-    const std::int32_t* rotary_pos;
-    const std::int32_t* own_block;
-};
+class Tables {
+  public:
+    // `memory` is shared memory for launch.staged_ints integers.
+    __device__ Tables(const AttentionParams& params, const AttentionLaunch& launch, int* memory)
+        : p(params), launch(launch), memory(memory) {}
 
-// The tables of a call; in shared memory, at `to`, if there is room for them. All loads are under way before
-// the first is waited for. By all threads.
-__device__ inline Tables stage_tables(const AttentionParams& p, const AttentionLaunch& launch, int* to) {
-    const std::int32_t* from[] = {p.group_tokens, p.group_blocks, p.block_lens,
-                                  p.query_pos,    p.rotary_pos,   p.own_block};
-    if (launch.staged_ints == 0) return {from[0], from[1], from[2], from[3], from[4], from[5]};
-    const int bounds = p.num_groups + 1;
-    const int sizes[] = {bounds,       bounds,      p.num_blocks, p.num_tokens * p.num_columns,
-                         p.num_tokens, p.num_tokens};
-    int ends[6];
-    int size = 0;
-#pragma unroll
-    for (int i = 0; i < 6; ++i) ends[i] = size += sizes[i];
-    constexpr int kPerThread = kMaxStagedInts / kThreads;
-    int staged[kPerThread];
-#pragma unroll
-    for (int j = 0; j < kPerThread; ++j) {
-        const int index = threadIdx.x + j * kThreads;
-        const std::int32_t* array = from[0] + index;
-#pragma unroll
-        for (int i = 1; i < 6; ++i) {
-            if (index >= ends[i - 1]) array = from[i] + (index - ends[i - 1]);
+    // Copies them, and does what else there is to do, `meanwhile`, before it waits for them. By all threads;
+    // ends with a barrier.
+    template <typename Meanwhile>
+    __device__ void stage(Meanwhile meanwhile) {
+        if (is_staged()) {
+            const auto copy = [&](const std::int32_t* from, int begin, int end) {
+#pragma unroll 1
+                for (int i = threadIdx.x; i < end - begin; i += kThreads) {
+                    copy_word_async(shared_address(memory + begin + i), from + i);
+                }
+            };
+            copy(p.query_pos, query_pos_at(), launch.staged_ints);
+            copy(p.group_tokens, 0, groups_end());
+            copy(p.group_blocks, groups_end(), block_lens_at());
+            copy(p.block_lens, block_lens_at(), rotary_pos_at());
+            copy(p.rotary_pos, rotary_pos_at(), own_block_at());
+            copy(p.own_block, own_block_at(), query_pos_at());
         }
-        staged[j] = index < size ? __ldg(array) : 0;
+        meanwhile();
+        wait_for_copies();
+        __syncthreads();
     }
-#pragma unroll
-    for (int j = 0; j < kPerThread; ++j) {
-        const int index = threadIdx.x + j * kThreads;
-        if (index < size) to[index] = staged[j];
+
+    __device__ int group_token(int group) const { return get(p.group_tokens, 0, group); }
+    __device__ int group_block(int group) const { return get(p.group_blocks, groups_end(), group); }
+    __device__ int block_len(int block) const { return get(p.block_lens, block_lens_at(), block); }
+    __device__ int rotary_pos(int token) const { return get(p.rotary_pos, rotary_pos_at(), token); }
+    __device__ int own_block(int token) const { return get(p.own_block, own_block_at(), token); }
+    __device__ int query_pos(int token, int column) const {
+        return is_staged() ? memory[query_pos_at() + token * p.num_columns + column]
+                           : __ldg(p.query_pos + std::int64_t{token} * p.num_columns + column);
     }
-    __syncthreads();
-    return {to, to + ends[0], to + ends[1], to + ends[2], to + ends[3], to + ends[4]};
-}
+
+  private:
+    __device__ bool is_staged() const { return launch.staged_ints != 0; }
+    __device__ int get(const std::int32_t* array, int begin, int index) const {
+        return is_staged() ? memory[begin + index] : __ldg(array + index);
+    }
+
+    __device__ int groups_end() const { return p.num_groups + 1; }
+    __device__ int block_lens_at() const { return 2 * (p.num_groups + 1); }
+    __device__ int rotary_pos_at() const { return block_lens_at() + p.num_blocks; }
+    __device__ int own_block_at() const { return rotary_pos_at() + p.num_tokens; }
+    __device__ int query_pos_at() const { return own_block_at() + p.num_tokens; }
+
+    const AttentionParams& p;
+    const AttentionLaunch& launch;
+    int* const memory;
+};
 
 }  // namespace hogwild::cuda

@@ -1,6 +1,8 @@
 // What the parts of the attention kernel know of its element type and head dim.
 #pragma once
 
+#include <cstdint>
+
 #include "csrc/attention/config.h"
 
 namespace hogwild::cuda {
@@ -21,6 +23,12 @@ struct Traits {
     // Where a chunk of a row is, in bytes.
     __device__ static int offset(int row, int chunk) {
         return row * kRowBytes + 16 * (kSwizzled ? chunk ^ (row & 7) : chunk);
+    }
+
+    // The address of a chunk 2 * step behind the first or second of a row, whose address is `start`. One
+    // operation and no register for each step: rows start at multiples of their length.
+    __device__ static std::uint32_t at_step(std::uint32_t start, int step) {
+        return kSwizzled ? start ^ (32 * step) : start + 32 * step;
     }
 };
 

@@ -2,9 +2,12 @@
 //
 // The work is one long line: units (row tiles of groups) one after the other, each once for every kv head,
 // each with the visible keys of its blocks, in runs of 16. A block takes up as much of the line as it has
-// runs, and block_cost more. The line is cut into equal parts, one a CTA, wherever the cuts fall. What of a
+// runs, and block_cost more. The line is cut into equal parts, one a CTA, wherever the cuts fall; one that is
+// shorter than that has parts of length 1. What of a
 // unit and kv head lies in one part is a segment; what of a block lies in it, a piece.
 #pragma once
+
+#include <cstdint>
 
 #include "csrc/attention/config.h"
 
@@ -18,17 +21,27 @@ struct Unit {
     int start;   // on the line, of the first kv head
 };
 
+// All that its users need to know, so that they look nothing up.
 struct Piece {
-    int unit;
-    int head;   // kv head
     int block;  // of the group
     int begin;  // keys, begin a multiple of 16; none in a piece that only opens or closes its segment
     int end;
-    bool opens;      // the first piece of its segment
-    bool closes;     // the last
-    int segment;     // how many segments came before, on this CTA
-    int first_item;  // of the ring
-    int num_angles;  // items of the queries' rotation, before the tiles
+    int first_item;   // of the ring
+    int num_angles;   // items of the queries' rotation, before the tiles
+    int table_row;    // of the block, in the call's block table
+    int head;         // kv head
+    int first_token;  // of the group
+    int begin_token;  // the first that has a row of the unit
+    int num_tokens;   // that have
+    int first_row;    // of the unit, in its group
+    int num_rows;
+    int segment;          // how many came before, on this CTA
+    std::uint8_t slabs;   // of 16 rows
+    std::uint8_t slices;  // warps that share a slab, each with some of the tiles
+    bool opens;           // the first piece of its segment
+    bool closes;          // the last
+    bool began_before;    // the segment has keys before this CTA's part of the line
+    bool goes_on;         // or behind it
 
     __device__ int num_tiles() const { return max(1, (end - begin + kTileKeys - 1) / kTileKeys); }
 };
@@ -49,20 +62,13 @@ struct PlanMemory {
     int num_pieces;
     int num_items;
     bool more_pieces;
+    int num_lists;  // so far: there is another one behind a list with more_pieces
     int num_units;
-    // Where the list of pieces goes on.
-    int unit;
-    int head;
-    int block;
-    int offset;   // on the line, of that block within its unit and head
-    bool opened;  // the segment has had a piece
-    int segment;
     // The line.
-    int begin;  // of this CTA's part
-    int end;
     int length;
-    int part;  // length / num_ctas
-    int rest;  // length % num_ctas
+    int part;    // length / num_ctas, but at least 1
+    int rest;    // length % num_ctas
+    float rate;  // CTAs per length
 };
 
 }  // namespace hogwild::cuda

@@ -92,6 +92,11 @@ class ScriptedEngine:
         given = {name: value for name, value in settings.items() if name in names}
         return ScriptedProtocol(SamplingParams(**{**self.published, **given}))
 
+    def method(self, method: str, problem: str, **settings: Any) -> ScriptedProtocol:
+        protocol = self.collaboration(problem, **settings)
+        self.asked["method"] = method
+        return protocol
+
     def open(self, protocol: ScriptedProtocol) -> ScriptedSession:
         assert isinstance(protocol, ScriptedProtocol)
         return self.session

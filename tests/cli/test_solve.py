@@ -57,6 +57,47 @@ def test_arguments_reach_the_engine(engine, capsys, monkeypatch):
     }
 
 
+def test_what_is_not_asked_for_is_left_to_the_defaults(engine, capsys):
+    assert run(["solve", "x"]) == 0
+    assert engine.asked == {"problem": "x", "workers": 2, "layout": "combined", "max_forwards": 256}
+
+
+def test_other_methods_budgets_and_families(engine, capsys):
+    assert run(["solve", "x", "--method", "skeleton:2", "--family", "qwen3", "--budgets", "4, 8,16"]) == 0
+    assert engine.asked == {
+        "method": "skeleton:2",
+        "problem": "x",
+        "max_forwards": 16,
+        "budgets": [4, 8, 16],
+        "early_finish": True,
+        "family": "qwen3",
+    }
+    assert run(["solve", "x", "--method", "sequential", "--max-forwards", "9"]) == 0
+    assert engine.asked == {"method": "sequential", "problem": "x", "max_forwards": 9, "early_finish": False}
+    assert run(["solve", "x", "--early-finish"]) == 0
+    assert engine.asked["early_finish"] is True and engine.asked["max_forwards"] == 256
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--method", "hogwyld"], "unknown method 'hogwyld'"),
+        (["--method", "hogwild:0"], "method 'hogwild:0': workers: expected a whole number"),
+        (["--method", "hogwild:2", "--workers", "3"], "--workers, --layout: they go with no --method"),
+        (["--method", "sequential", "--layout", "combined"], "--workers, --layout: they go with no --method"),
+        (["--budgets", "8,4"], "--budgets: expected ascending numbers, got '8,4'"),
+        (["--budgets", "8,x"], "--budgets: expected whole numbers such as 64,128,256, got '8,x'"),
+        (["--budgets", "8,16", "--max-forwards", "9"], "--budgets: expected none above --max-forwards 9"),
+        (["--family", "qwen4"], "unknown family 'qwen4'"),
+        (["--family", "no/such.yaml"], "no/such.yaml: cannot be read as a family"),
+    ],
+)
+def test_wrong_methods_budgets_and_families_are_refused_at_once(engine, capsys, arguments, message):
+    assert run(["solve", "x", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert engine.asked == {}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_after_the_forward_and_leaves_a_whole_trace(engine, capsys, tmp_path, number):
     path = tmp_path / "run.jsonl"

@@ -12,6 +12,7 @@ from hogwild.engine.events import (
     FINISH_REASONS,
     SOURCES,
     AnswerEvent,
+    BudgetEvent,
     Event,
     FinishEvent,
     StartEvent,
@@ -29,6 +30,8 @@ EXAMPLE = [
     StepEvent(worker="Alice", index=1, text="Two.", forward=3, time=0.5),
     AnswerEvent(worker="Bob", text="2", forward=4, time=0.75),
     FinishEvent(reason="answer", forwards=4, tokens=8, seconds=0.8, forward=4, time=0.8),
+    BudgetEvent(budget=2, answer=None, forwards=2, forward=4, time=0.8),
+    BudgetEvent(budget=8, answer="2", given=True, forwards=4, forward=4, time=0.8),
 ]
 
 json_values = st.recursive(
@@ -38,6 +41,8 @@ json_values = st.recursive(
 )
 VALUES = {
     "str": st.text(),
+    "str | None": st.none() | st.text(),
+    "bool": st.booleans(),
     "int": st.integers(),
     "float": st.floats(allow_nan=False, allow_infinity=False),
     "list[str]": st.lists(st.text(), max_size=4),
@@ -98,6 +103,8 @@ def test_wrong_fields_are_named(values, message):
         (EXAMPLE[1], "text", None, "text"),
         (EXAMPLE[1], "worker", ["Alice"], "text"),
         (EXAMPLE[1], "token", True, "an integer"),
+        (EXAMPLE[5], "answer", 2, "text or null"),
+        (EXAMPLE[5], "given", 1, "true or false"),
         (EXAMPLE[0], "workers", "Alice", "a list of texts"),
         (EXAMPLE[0], "workers", ["Alice", 1], "a list of texts"),
         (EXAMPLE[0], "settings", [], "an object"),

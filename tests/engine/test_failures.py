@@ -21,10 +21,10 @@ from tiny import (
 
 from fakes import ToyTokenizer
 from hogwild.cache.view import ViewSpec
-from hogwild.engine import core
+from hogwild.engine.batch_sampler import BatchSampler
 from hogwild.engine.events import FinishEvent, TokenEvent
 from hogwild.engine.feed import Feed
-from hogwild.engine.sampler import NoTokenLeftError, Sampler
+from hogwild.engine.sampler import NoTokenLeftError
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import BlockError, HogwildError, NonFiniteLogitsError
 from hogwild.protocols import CollaborationProtocol
@@ -70,14 +70,14 @@ def after_model(model, monkeypatch, once):
 
 
 def in_sampling(model, monkeypatch, once):
-    sample = Sampler.sample
+    sample = BatchSampler.sample
 
     def sample_and_fail(self, *args):
         result = sample(self, *args)
         once()
         return result
 
-    monkeypatch.setattr(Sampler, "sample", sample_and_fail)
+    monkeypatch.setattr(BatchSampler, "sample", sample_and_fail)
 
 
 CTRL_C = {"KeyboardInterrupt": KeyboardInterrupt(), "SIGINT": signal.SIGINT}
@@ -85,8 +85,6 @@ INTERRUPTIONS = [
     pytest.param(place, error, id=f"{name} {place.__name__}")
     for place in (in_model, in_second_layer, after_model, in_sampling)
     for name, error in {**CTRL_C, "MemoryError": MemoryError("no memory")}.items()
-    # an ordinary exception in sampling is its session's own failure
-    if not (place is in_sampling and name == "MemoryError")
 ]
 
 
@@ -294,17 +292,17 @@ def test_logits_that_are_not_finite_end_their_session_before_the_commit(model, m
     engine = make_engine(model)
     bad, good = writers(sampling=STOCHASTIC), writers(sampling=STOCHASTIC)
     first, second = engine.open(bad, name="broken"), engine.open(good)
-    forward = core.packed_forward
+    run = engine.runner.run
 
-    def poisoned(model, plan, rows):
-        logits = forward(model, plan, rows).clone()
+    def poisoned(plan, rows):
+        logits = run(plan, rows).clone()
         if len(bad.said["w0"]) == 4 and not first.finished:
             # rows of the session, in packed order: w0, w1
             row = next(i for i, view in enumerate(plan.views) if view.write_to is first.blocks["w1"])
             logits[row] = value
         return logits
 
-    monkeypatch.setattr(core, "packed_forward", poisoned)
+    monkeypatch.setattr(engine.runner, "run", poisoned)
     while not second.finished:
         before = contents(first)
         engine.forward()
@@ -325,16 +323,17 @@ def test_a_model_of_nans(model):
 
 
 def test_single_logits_of_minus_infinity_are_fine(model, monkeypatch):
-    forward = core.packed_forward
+    engine = make_engine(model)
+    run = engine.runner.run
 
-    def masked(model, plan, rows):
-        logits = forward(model, plan, rows).clone()
+    def masked(plan, rows):
+        logits = run(plan, rows).clone()
         logits[:, 50:] = float("-inf")
         return logits
 
-    monkeypatch.setattr(core, "packed_forward", masked)
+    monkeypatch.setattr(engine.runner, "run", masked)
     protocol = writers(sampling=SamplingParams(temperature=1.0))
-    drive(make_engine(model), protocol)
+    drive(engine, protocol)
     assert all(token < 50 for tokens in protocol.said.values() for token in tokens)
 
 

@@ -77,13 +77,13 @@ def test_a_prompt_larger_than_the_pool(model):
 
 
 def test_sessions_that_wait_for_the_pages_of_others(model):
-    """Room for any one of them, not for all at once: they end one after the other, with the same text."""
+    """Room for any one of them, not for all at once: all come to their ends, with the same text."""
     counts = [10, 40, 40]
     engine = make_engine(model, page_size=16, max_tokens=16 * 12)
     protocols = [writers(count, sampling=STOCHASTIC) for count in counts]
     finishes = {p: event.reason for p, event in engine.run(protocols) if isinstance(event, FinishEvent)}
-    assert [finishes[protocol] for protocol in protocols] == ["max_forwards", "max_forwards", "error"]
-    for protocol, count in zip(protocols[:2], counts[:2], strict=True):
+    assert [finishes[protocol] for protocol in protocols] == ["max_forwards"] * 3
+    for protocol, count in zip(protocols, counts, strict=True):
         assert protocol.said == undisturbed(lambda n=count: writers(n, sampling=STOCHASTIC))
     assert engine.pool.used_pages == 0
 
@@ -96,7 +96,7 @@ def test_a_session_too_large_for_the_pool_ends_alone(model):
         if isinstance(event, FinishEvent):
             reasons[protocol] = event
             order.append(protocol)
-    assert order[-1] is large  # until then, the others might have made room
+    assert order[0] is large  # nobody could ever make room for it
     assert reasons[large].reason == "error" and "PoolExhausted" in reasons[large].message
     assert [reasons[protocol].reason for protocol in small] == ["max_forwards"] * 2
     assert [protocol.said for protocol in small] == [undisturbed(writers)] * 2

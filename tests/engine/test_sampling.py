@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from hogwild.engine.sampler import NoTokenLeftError, Sampler, make_processors
+from hogwild.engine.batch_sampler import BatchSampler, Request
+from hogwild.engine.sampler import Sampler
 from hogwild.engine.sampling import SamplingParams
 
 VOCAB = 50
@@ -45,26 +46,120 @@ def generate_processors(model, params):
     return model._get_logits_processor(config, input_ids_seq_length=4, device="cpu")
 
 
-@given(settings, st.integers(0, 1000))
-def test_processors_are_those_of_generate(model, params, seed):
-    ids = torch.randint(VOCAB, (1, 4), generator=torch.Generator().manual_seed(seed))
-    logits = torch.randn(1, VOCAB, generator=torch.Generator().manual_seed(seed)) * 4
-    theirs, ours = generate_processors(model, params), make_processors(params)
-    assert [type(p) for p in ours] == [type(p) for p in theirs]
-    assert torch.equal(ours(ids, logits.clone()), theirs(ids, logits.clone()))
+def processed(model, params, text, logits):
+    """[vocab] scores by `generate`'s own processors."""
+    return generate_processors(model, params)(torch.tensor([list(text)]), logits[None].float().clone())[0]
 
 
-@given(settings, st.integers(0, 1000))
-def test_a_sample_has_the_probability_that_generate_gives_it(model, params, seed):
+def pick(sampler, logits, fed=(), batch=None):
+    """(token, log-probability) of one worker alone."""
+    (outcome,) = (batch or BatchSampler()).sample(logits[None], [Request(sampler, fed)])
+    return outcome.token, outcome.logprob
+
+
+@given(settings, st.integers(0, 1000), st.booleans())
+def test_a_sample_has_the_probability_that_generate_gives_it(model, params, seed, ties):
     generator = torch.Generator().manual_seed(seed)
     fed = torch.randint(VOCAB, (4,), generator=generator).tolist()
     logits = torch.randn(VOCAB, generator=generator) * 4
-    token, logprob = Sampler(params.replace(logprobs=True)).sample(logits, fed)
-    scores = generate_processors(model, params)(torch.tensor([fed]), logits[None].clone())[0]
+    if ties and params.top_p == 1:  # which of several equals top-p leaves out is anybody's guess
+        logits = logits.round()
+    token, logprob = pick(Sampler(params.replace(logprobs=True)), logits, fed)
+    scores = processed(model, params, fed, logits)
     assert scores[token].isfinite()
     assert logprob == pytest.approx(float(scores.log_softmax(-1)[token]), abs=1e-5)
     if params.greedy:
         assert token == int(scores.argmax())
+
+
+def drawn_by_generates_processors(model, sampler, text, logits):
+    """One random number through the cumulative distribution of what `generate` would draw from."""
+    scores = processed(model, sampler.params, text, logits)
+    if sampler.params.greedy:
+        return int(scores.argmax())
+    cumulative = scores.softmax(-1).double().cumsum(-1)
+    return int((cumulative > sampler.uniform * cumulative[-1]).nonzero()[0])
+
+
+@given(st.lists(settings, min_size=1, max_size=7), st.integers(0, 1000))
+def test_workers_of_all_settings_together_draw_what_each_draws_alone(model, params, seed):
+    """Several forwards, with texts that grow: tokens are those of Hugging Face's processors, row by row."""
+    generator = torch.Generator().manual_seed(seed)
+    samplers = [Sampler(p, index) for index, p in enumerate(params)]
+    texts = [[] for _ in params]
+    batch = BatchSampler()
+    for forward in range(4):
+        logits = torch.randn(len(params), VOCAB, generator=generator) * 3
+        fed = [torch.randint(VOCAB, (1 + forward % 2,), generator=generator).tolist() for _ in params]
+        if forward == 2:  # a forward that is repeated
+            batch.sample(logits, [Request(s, f) for s, f in zip(samplers, fed, strict=True)])
+        outcomes = batch.sample(logits, [Request(s, f) for s, f in zip(samplers, fed, strict=True)])
+        for sampler, text, new, line, outcome in zip(samplers, texts, fed, logits, outcomes, strict=True):
+            expected = drawn_by_generates_processors(model, sampler, text + new, line)
+            assert outcome.token == expected and outcome.finite
+            text.extend(new)
+            sampler.accept(new)
+
+
+@pytest.mark.parametrize("top_k", [1, 5, 40])
+def test_more_tokens_tie_with_the_last_of_the_top_k_than_were_looked_at(model, top_k):
+    """All of them can be drawn, as with Hugging Face, and a penalty is seen to as well."""
+    vocab = 600
+    logits = torch.zeros(vocab)
+    logits[10:40] = 2.0
+    params = SamplingParams(temperature=1.0, top_k=top_k, repetition_penalty=1.5, logprobs=True)
+    sampler, batch, drawn = Sampler(params), BatchSampler(), set()
+    text = []
+    for _ in range(40):
+        token, logprob = pick(sampler, logits, [7], batch)
+        text.append(7)
+        scores = processed(model, params, text, logits)
+        assert token == drawn_by_generates_processors(model, sampler, text, logits)
+        assert logprob == pytest.approx(float(scores.log_softmax(-1)[token]), abs=1e-5)
+        drawn.add(token)
+        sampler.accept([7])
+    assert len(drawn) > 10 and (top_k == 40) == (max(drawn) >= 40)
+
+
+@given(
+    st.integers(0, 1000), st.lists(st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=4, unique=True))
+)
+def test_probes_and_entropy_are_of_the_models_own_distribution(seed, sets):
+    logits = torch.randn(3, VOCAB, generator=torch.Generator().manual_seed(seed)) * 3
+    logits[:, 3] = -math.inf
+    sampler = Sampler(SamplingParams(temperature=0.5, top_k=2, forbidden_tokens=(1, 2)))
+    requests = [
+        Request(None, (), [[4, 5]]),
+        Request(sampler, (1,), sets, entropy=True),
+        Request(None, entropy=True),
+    ]
+    first, second, third = BatchSampler().sample(logits, requests)
+    p = logits.double().softmax(-1)
+    assert first.probe == pytest.approx([float(p[0, [4, 5]].sum().log())], abs=1e-5)
+    assert first.token is None and first.entropy is None
+    assert second.probe == pytest.approx([float(p[1, ids].sum().log()) for ids in sets], abs=1e-5)
+    assert second.token == pick(sampler, logits[1])[0] and third.probe == ()
+    entropies = [float(-(line[line > 0] * line[line > 0].log()).sum()) for line in p]
+    assert [second.entropy, third.entropy] == pytest.approx(entropies[1:], abs=1e-5)
+
+
+def test_rows_that_are_not_finite_are_told_apart():
+    logits = torch.randn(4, VOCAB)
+    logits[1, 7], logits[2, 9] = math.nan, math.inf
+    samplers = [Sampler(SamplingParams(temperature=1.0, top_k=5)) for _ in range(4)]
+    outcomes = BatchSampler().sample(logits, [Request(s) for s in samplers])
+    assert [outcome.finite for outcome in outcomes] == [True, False, False, True]
+    assert [outcomes[row].token for row in (0, 3)] == [pick(samplers[row], logits[row])[0] for row in (0, 3)]
+
+
+def test_texts_of_workers_that_are_gone_do_not_weigh_on_others():
+    batch, logits = BatchSampler(), torch.ones(VOCAB)
+    for token in range(40):  # more workers than there are lines at first
+        sampler = Sampler(SamplingParams(repetition_penalty=2.0))
+        assert pick(sampler, logits, [token], batch)[0] == (1 if token == 0 else 0)
+        sampler.accept([token])
+        assert pick(sampler, logits, [49], batch)[0] == (1 if token == 0 else 0)
+        del sampler
 
 
 def test_draws_follow_the_distribution():
@@ -73,7 +168,7 @@ def test_draws_follow_the_distribution():
     counts = torch.zeros(5)
     n = 4000
     for _ in range(n):
-        counts[sampler.sample(logits)[0]] += 1
+        counts[pick(sampler, logits)[0]] += 1
         sampler.accept([])
     expected = logits.softmax(-1)
     deviation = (expected * (1 - expected) / n).sqrt()
@@ -87,12 +182,12 @@ def test_tokens_of_no_probability_are_never_drawn(top_k):
     sampler = Sampler(SamplingParams(temperature=2.0, top_k=top_k))
     drawn = set()
     for _ in range(200):
-        drawn.add(sampler.sample(logits)[0])
+        drawn.add(pick(sampler, logits)[0])
         sampler.accept([])
     assert drawn == {7, 20, 49}
     for edge in (0.0, 1.0 - 2.0**-53):
-        sampler._uniform = edge
-        assert sampler.sample(logits)[0] in drawn
+        sampler._uniforms = [edge]
+        assert pick(sampler, logits)[0] in drawn
 
 
 @pytest.mark.parametrize(
@@ -100,15 +195,14 @@ def test_tokens_of_no_probability_are_never_drawn(top_k):
 )
 def test_a_vocabulary_that_is_forbidden_altogether(options):
     sampler = Sampler(SamplingParams(forbidden_tokens=range(VOCAB), **options))
-    with pytest.raises(NoTokenLeftError, match="no token with a finite logit: 50 forbidden_tokens"):
-        sampler.sample(torch.randn(VOCAB))
+    assert pick(sampler, torch.randn(VOCAB)) == (None, None)
     one = Sampler(SamplingParams(forbidden_tokens=[i for i in range(VOCAB) if i != 7], **options))
-    assert one.sample(torch.randn(VOCAB))[0] == 7
+    assert pick(one, torch.randn(VOCAB))[0] == 7
 
 
 def test_the_lowest_temperature_is_nearly_greedy():
     logits = torch.randn(VOCAB) * 30
-    assert Sampler(SamplingParams(temperature=1e-5)).sample(logits)[0] == int(logits.argmax())
+    assert pick(Sampler(SamplingParams(temperature=1e-5)), logits)[0] == int(logits.argmax())
 
 
 def stream(seed, index, n=30):
@@ -116,7 +210,7 @@ def stream(seed, index, n=30):
     sampler = Sampler(SamplingParams(temperature=1.0, seed=seed), index)
     tokens = []
     for _ in range(n):
-        tokens.append(sampler.sample(logits)[0])
+        tokens.append(pick(sampler, logits)[0])
         sampler.accept(tokens[-1:])
     return tokens
 
@@ -130,33 +224,34 @@ def test_draws_are_a_function_of_seed_and_worker():
 def test_a_sample_is_repeatable_until_it_is_accepted():
     logits = torch.zeros(1000)
     sampler = Sampler(SamplingParams(temperature=1.0, repetition_penalty=1.5))
-    first = sampler.sample(logits, [1, 2])
-    assert sampler.sample(logits, [1, 2]) == first
+    batch = BatchSampler()
+    first = pick(sampler, logits, [1, 2], batch)
+    assert pick(sampler, logits, [1, 2], batch) == first
     sampler.accept([1, 2])
-    assert sampler.sample(logits, [3]) != first
+    assert pick(sampler, logits, [3], batch) != first
 
 
 def test_repetition_penalty_sees_all_of_the_workers_text():
     logits = torch.ones(1000)
     logits[:900] = 1.5
     sampler = Sampler(SamplingParams(repetition_penalty=2.0))
-    for token in range(900):  # more than the first buffer holds
-        assert sampler.sample(logits, [token])[0] == (token + 1 if token < 899 else 900)
+    batch = BatchSampler()
+    for token in range(900):
+        assert pick(sampler, logits, [token], batch)[0] == (token + 1 if token < 899 else 900)
         sampler.accept([token])
 
 
 def test_logits_are_left_alone():
     logits = torch.randn(VOCAB)
     before = logits.clone()
-    Sampler(SamplingParams(temperature=0.5, top_k=3, forbidden_tokens=(1,), repetition_penalty=2.0)).sample(
-        logits, [4]
-    )
+    params = SamplingParams(temperature=0.5, top_k=3, forbidden_tokens=(1,), repetition_penalty=2.0)
+    pick(Sampler(params), logits, [4])
     assert torch.equal(logits, before)
 
 
 def test_low_precision_logits():
     logits = torch.randn(VOCAB, dtype=torch.bfloat16)
-    assert Sampler(SamplingParams(forbidden_tokens=(1,))).sample(logits)[0] == int(
+    assert pick(Sampler(SamplingParams(forbidden_tokens=(1,))), logits)[0] == int(
         logits.index_fill(0, torch.tensor([1]), -math.inf).argmax()
     )
 

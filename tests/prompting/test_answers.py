@@ -1,10 +1,11 @@
-"""Finding boxed answers."""
+"""Finding answers, and how they are asked for."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hogwild.prompting import find_boxed
+from hogwild.errors import UnknownNameError
+from hogwild.prompting import ANSWER_FORMATS, answer_format, find_boxed
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,54 @@ braced = st.recursive(
 @given(braced, st.text(alphabet="xy .", max_size=5), st.text(alphabet="xy .{}", max_size=5))
 def test_any_nesting_comes_back_whole(content, before, after):
     assert find_boxed(f"{before}\\boxed{{{content}}}{after}") == content.strip()
+
+
+# ------------------------------------------------------------------ formats
+
+BOX, CODE = ANSWER_FORMATS["boxed"], ANSWER_FORMATS["code"]
+PROGRAM = "for x in range(3):\n    print(x)"
+
+
+def test_a_box_that_only_speaks_of_the_task_is_no_answer():
+    for content in ("", "answer", "...", "answer1,..., answer5", "Answer 1, \\ldots, answer_{5}"):
+        assert BOX.find(f"I have to write \\boxed{{{content}}}") is None
+    assert BOX.find("The \\boxed{answer 42 is right}") == "answer 42 is right"
+    assert BOX.find("So it is \\boxed{\\frac{1}{2}}") == "\\frac{1}{2}"
+
+
+@pytest.mark.parametrize(
+    "continuation, closed, cut",
+    [
+        ("7", None, "7"),
+        ("7} and", "7", "7} and"),
+        ("\\frac{1}{2}", None, "\\frac{1}{2}"),
+        ("\\frac{1}{2}}.", "\\frac{1}{2}", "\\frac{1}{2}}."),
+        ("\\{1, 2\\}", None, "\\{1, 2\\}"),
+        (" 7 \n\nmore", None, "7"),
+        ("  ", None, None),
+        ("}", "", "}"),
+    ],
+)
+def test_boxed_answers_behind_the_early_stop_line(continuation, closed, cut):
+    assert BOX.closed(continuation) == closed
+    assert BOX.cut(continuation) == cut
+
+
+def test_a_program_counts_below_its_mark_only():
+    block = f"```python\n{PROGRAM}\n```"
+    assert CODE.find(f"I try:\n\n{block}\n") is None
+    assert CODE.find(f"I try:\n\n{block}\n\nFinal program:\n\n```python\nx = 1\n```\n") == "x = 1"
+    assert CODE.find(f"Final program:\n{block}\nNo, wait.\n\n**Final program:**\n{block}") == PROGRAM
+    assert CODE.find(f"Final program:\n\n```python\n{PROGRAM}") is None  # not complete
+
+
+def test_programs_behind_the_early_stop_line():
+    assert CODE.closed(f"{PROGRAM}\n```\nDone.") == PROGRAM
+    assert CODE.closed(PROGRAM) is None and CODE.cut(PROGRAM + "\n") == PROGRAM
+    assert CODE.closed("```") == "" and CODE.cut(" \n") is None
+
+
+def test_formats_by_name():
+    assert answer_format("code") is CODE and answer_format(BOX) is BOX
+    with pytest.raises(UnknownNameError, match="unknown answer format 'essay'"):
+        answer_format("essay")

@@ -1,18 +1,23 @@
 """The collaboration protocol, without a model: every rule, and what each worker sees at any moment."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fakes import ScriptedEngine, ToyTokenizer
-from hogwild.engine.events import AnswerEvent, FinishEvent, StartEvent, StepEvent, TokenEvent
+from fakes import ListStore, ScriptedEngine, ToyTokenizer
+from hogwild.engine.events import (
+    AnswerEvent,
+    BudgetEvent,
+    FinishEvent,
+    InterventionEvent,
+    StartEvent,
+    StepEvent,
+    TokenEvent,
+)
 from hogwild.engine.sampling import SamplingParams
-from hogwild.errors import UnknownNameError
+from hogwild.errors import PoolExhausted, UnknownNameError
 from hogwild.prompting import Headers
 from hogwild.protocols import CollaborationProtocol, CollaborationResult
 
 LAYOUTS = ["combined", "contiguous", "interleaved"]
-SEPARATORS = {"one token": ["\n\n"], "two tokens": [], "with the full stop": ["\n\n", ".\n\n"]}
 PROMPT = "Solve it.\n\n### Past steps"
 
 
@@ -79,13 +84,16 @@ def test_start_event_says_what_is_run():
     sampling = SamplingParams(temperature=0.5, forbidden_tokens=(3,))
     protocol = make(tokenizer, ["Ada", "Kurt"], "interleaved", max_forwards=7, sampling=sampling)
     start, *headers = ScriptedEngine(protocol, {}).events
+    settings = {"max_forwards": 7, "budgets": [7], "early_finish": False, "family": "generic"}
+    settings |= {"answer": "boxed", "question_every": 1024, "question_to": "next", "reencode": False}
+    settings |= {"examples": True, "person": "second", "sampling": sampling.to_dict()}
     assert start == StartEvent(
         protocol="collaboration",
         problem="Solve it.",
         workers=["Ada", "Kurt"],
         layout="interleaved",
         prompt=PROMPT,
-        settings={"max_forwards": 7, "sampling": sampling.to_dict()},
+        settings=settings,
     )
     assert StartEvent.from_json(start.to_json()) == start
     assert {type(event) for event in headers} == {TokenEvent}
@@ -163,75 +171,6 @@ def test_one_worker_alone():
     )
 
 
-# ------------------------------------------------------------------ any course of events, any layout
-
-PARTS = st.sampled_from([" a", "b, ", ".", "?", "\n\n", "\n", ".\n\n", ":\n\n", "```\n", "12"])
-TEXTS = st.lists(PARTS, max_size=40).map("".join)
-
-
-@given(
-    st.data(),
-    st.sampled_from(LAYOUTS),
-    st.sampled_from([1, 2, 3, 4, 6]),
-    st.sampled_from(sorted(SEPARATORS)),
-)
-def test_no_token_is_lost_or_written_twice(data, layout, workers, separator):
-    tokenizer = ToyTokenizer(SEPARATORS[separator])
-    protocol = make(tokenizer, workers, layout)
-    names = protocol.workers
-    scripts = {name: tokenizer.encode(data.draw(TEXTS, label=name) + "...") for name in names}
-    engine = ScriptedEngine(protocol, scripts)
-
-    said = {name: [] for name in names}  # every token of a worker, in order, from the events
-    for event in engine.events:
-        if isinstance(event, TokenEvent):
-            said[event.worker].append(event.token)
-    history = [(None, tokenizer.encode(PROMPT))]  # what the history must hold, piece by piece
-    moved = dict.fromkeys(names, 0)  # how many of a worker's tokens stand there
-
-    for _ in range(min(len(ids) for ids in scripts.values())):
-        events = engine.forward()
-        pending = dict.fromkeys(names, 1)  # the sampled token is not written yet
-        for event in events:
-            if isinstance(event, TokenEvent):
-                said[event.worker].append(event.token)
-                pending[event.worker] += event.source == "inserted"
-            if isinstance(event, StepEvent):
-                # all but the token that ended the step
-                history.append((event.worker, said[event.worker][moved[event.worker] : -1]))
-                moved[event.worker] = len(said[event.worker]) - 1
-        written = {name: said[name][moved[name] : -pending[name]] for name in names}
-
-        flat = [token for _, tokens in history for token in tokens]
-        assert engine.store.tokens("history") == flat
-        for name in names:
-            assert engine.store.tokens(f"worker:{name}") == written[name]
-            others = [token for other in names if other != name for token in written[other]]
-            own = written[name]
-            seen = engine.store.view(protocol.layout.view(name))
-            if layout == "contiguous":
-                assert seen == flat + others + own
-            elif layout == "interleaved":
-                assert seen == flat + own
-            else:
-                mark = tokenizer.encode(protocol.headers.section("header_others")) if workers > 1 else []
-                own_mark = tokenizer.encode(protocol.headers.section("header_own", workers == 1))
-                assert seen == flat + mark + others + own_mark + own
-
-    for name in names:  # what was sampled is the script, token by token
-        sampled = [
-            e.token
-            for e in engine.events
-            if isinstance(e, TokenEvent) and (e.worker, e.source) == (name, "sampled")
-        ]
-        assert sampled == scripts[name][: len(sampled)]
-        text = "".join(e.text for e in engine.events if isinstance(e, TokenEvent) and e.worker == name)
-        assert text == tokenizer.decode(said[name])
-        for index, (_, tokens) in enumerate((w, t) for w, t in history if w == name):
-            header = f"**{name} [{index + 1}]:**"
-            assert header in tokenizer.decode(tokens)
-
-
 # ------------------------------------------------------------------ the end
 
 
@@ -269,15 +208,33 @@ def test_a_box_of_an_earlier_step_is_not_taken_for_an_answer_again():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_end_of_a_text_ends_the_run_unwritten(layout):
+def test_a_worker_whose_text_ends_stops_and_the_others_go_on(layout):
     tokenizer = ToyTokenizer()
-    engine = ScriptedEngine(make(tokenizer, 2, layout), {"Alice": [9, 0], "Bob": [9, 9]})
+    scripts = say(tokenizer, Alice=" So.", Bob=" And more.")
+    scripts["Alice"].append(0)
+    scripts["Bob"].append(0)
+    engine = ScriptedEngine(make(tokenizer, 2, layout), scripts)
+    engine.run(5)
+    assert finish(engine) is None and {feed.worker for feed in engine.protocol.feeds()} == {"Bob"}
+    steps = [(e.worker, e.index, e.text) for e in engine.events if isinstance(e, StepEvent)]
+    assert steps == ([] if layout == "contiguous" else [("Alice", 1, "So.")])
+    assert "**Alice [1]:** So." in view_text(engine, tokenizer, "Bob")
     engine.run()
     assert finish(engine) == "eos"
-    assert 0 not in engine.store.tokens("worker:Alice")
+    assert all(0 not in engine.store.tokens(name) for name in engine.store.names())
     assert [e for e in engine.events if isinstance(e, TokenEvent) and e.token == 0] == [
-        TokenEvent(worker="Alice", token=0, text="")
+        TokenEvent(worker="Alice", token=0, text=""),
+        TokenEvent(worker="Bob", token=0, text=""),
     ]
+
+
+def test_a_worker_that_ends_behind_its_header_leaves_nothing():
+    tokenizer = ToyTokenizer()
+    engine = ScriptedEngine(make(tokenizer), {"Alice": [0], "Bob": tokenizer.encode(" Bob.")})
+    engine.run(2)
+    assert engine.store.tokens("worker:Alice") == []
+    assert "Alice" not in view_text(engine, tokenizer, "Bob")
+    assert not any(isinstance(event, StepEvent) for event in engine.events)
 
 
 def test_further_end_tokens():
@@ -320,6 +277,67 @@ def test_an_empty_problem_is_refused():
         CollaborationProtocol("  ", ToyTokenizer())
 
 
+def test_own_headers_are_those_of_the_prompt_too():
+    headers = Headers(worker="[{worker} #{index}]", past="== done ==", own="== mine ==")
+    tokenizer = ToyTokenizer()
+    protocol = make(tokenizer, prompt=None, headers=headers)
+    engine = ScriptedEngine(protocol, say(tokenizer, Alice="a", Bob="b"))
+    engine.forward()
+    text = view_text(engine, tokenizer, "Bob")
+    assert "[Bob #1] I will name" in text or "[Alice #1] I will name" in text
+    assert text.count("== done ==") == 5 and text.endswith("== mine ==\n\n[Bob #1]")
+
+
+# ------------------------------------------------------------------ a full pool
+
+
+class FullAtTimes(ListStore):
+    """A store whose pool is too full for every second block that is to be moved."""
+
+    tries = 0
+
+    def append_from(self, dst, src, keep_source=False):
+        self.tries += 1
+        if self.tries % 2:
+            raise PoolExhausted(2, 1, 16)
+        super().append_from(dst, src, keep_source)
+
+
+class PatientEngine(ScriptedEngine):
+    """Hands the same results over until the protocol has taken them."""
+
+    def __init__(self, protocol, next_token):
+        super().__init__(protocol, next_token, store=FullAtTimes())
+
+    def receive(self, results):
+        while True:
+            try:
+                return self.protocol.receive(results)
+            except PoolExhausted:
+                continue
+
+
+@pytest.mark.parametrize("pieces", [["\n\n"], ["\n\n", ".\n\n"]])
+def test_where_the_pool_is_full_the_call_goes_on_from_where_it_was(pieces):
+    tokenizer = ToyTokenizer(pieces)
+    scripts = say(tokenizer, Alice=" One.\n\n Two.\n\n Three", Bob=" Big.\n\n Bob.\n\n Bobby")
+    engines = [
+        kind(make(tokenizer, budgets=[6, 9], max_forwards=14, early_finish=True), script_of(scripts))
+        for kind in (ScriptedEngine, PatientEngine)
+    ]
+    for engine in engines:
+        engine.run()
+    plain, patient = engines
+    assert patient.store.tries == 8 and patient.events == plain.events
+    assert patient.store.blocks == plain.store.blocks and patient.feeds == plain.feeds
+
+
+def script_of(scripts):
+    """The workers' scripts; branches that are made to answer say dots."""
+    running = {worker: iter(ids) for worker, ids in scripts.items()}
+    return lambda feed, view: next(running[feed.worker]) if feed.worker in running else 50
+
+
 # ------------------------------------------------------------------ the result
 
 
@@ -335,3 +353,11 @@ def test_result_is_read_from_the_events():
     assert result.text.startswith(result.history) and result.text.endswith(" D D D")
     assert (result.answer, result.finish_reason) == ("7", "answer")
     assert (result.forwards, result.tokens, result.seconds) == (3, 40, 1.5)
+    assert (result.budgets, result.interventions) == ({10_000: "7"}, 0)
+
+
+def test_result_of_a_run_that_was_made_to_answer():
+    asked = [BudgetEvent(budget=4, answer="1"), BudgetEvent(budget=8, answer="2")]
+    question = InterventionEvent(worker="Alice", text="?")
+    result = CollaborationResult.from_events([question, *asked, question])
+    assert (result.answer, result.budgets, result.interventions) == ("2", {4: "1", 8: "2"}, 2)

@@ -53,17 +53,17 @@ def by_hand(model, tokenizer, problem: str, forwards: int) -> dict[str, list[int
         prefill = shared_cache.SharedCacheManager(cache_structure=[blocks])
         model(**prefill.get_input_kwargs(torch.tensor([ids])), logits_to_keep=1)
 
-    def step_prefix(worker: int, index: int, first: bool = False) -> list[int]:
+    def step_prefix(worker: int, index: int) -> list[int]:
         text = headers.step(WORKERS[worker], index)
-        lead = encode_after(tokenizer, "", headers.separator) if first else []
+        lead = encode_after(tokenizer, "", headers.separator)
         return [*lead, *encode_after(tokenizer, headers.separator, text)]
 
     with torch.inference_mode():
-        run(collaboration_prompt(problem, WORKERS, "combined", tokenizer, headers), [common])
+        run(collaboration_prompt(problem, WORKERS, "combined", tokenizer), [common])
         run(encode_after(tokenizer, "", headers.section("header_others")), [common, others])
         run(encode_after(tokenizer, "", headers.section("header_own")), [common, others, own])
         index, detectors = [1, 1], [StepDetector(), StepDetector()]
-        following = [step_prefix(0, 1, first=True), step_prefix(1, 1, first=True)]
+        following = [step_prefix(0, 1), step_prefix(1, 1)]
         result: list[list[int]] = [[], []]
         for _ in range(forwards):
             inputs = tokenizer.pad({"input_ids": following}, return_tensors="pt", padding_side="left")
@@ -76,7 +76,7 @@ def by_hand(model, tokenizer, problem: str, forwards: int) -> dict[str, list[int
                     detectors[worker].reset()
                     common.append_from(manager.cache_structure[worker][-1])
                     manager.cache_structure[worker][-1].clear()
-                    following[worker] = [token, *step_prefix(worker, index[worker])]
+                    following[worker] = step_prefix(worker, index[worker])
     assert min(index) > 3, "the loop must have moved steps"
     return dict(zip(WORKERS, result, strict=True))
 

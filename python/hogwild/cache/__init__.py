@@ -2,6 +2,8 @@
 
 import hogwild_cuda  # noqa: F401  (registers torch.ops.hogwild)
 from hogwild.cache.block import Block
+from hogwild.cache.inputs import MOST_ROWS, ForwardInputs, Metadata
+from hogwild.cache.integers import Sizes
 from hogwild.cache.layer import LayerCache
 from hogwild.cache.layouts import (
     LAYOUTS,
@@ -11,7 +13,8 @@ from hogwild.cache.layouts import (
     Layout,
     make_layout,
 )
-from hogwild.cache.plan import ForwardPlan, Metadata
+from hogwild.cache.parking import Parked, Parking
+from hogwild.cache.plan import ForwardPlan
 from hogwild.cache.pool import PAGE_SIZE, Pool
 from hogwild.cache.reservation import UNKNOWN_TOKEN
 from hogwild.cache.rotary import Rotary
@@ -21,6 +24,7 @@ from hogwild.cache.view import View, ViewSpec
 
 __all__ = [
     "LAYOUTS",
+    "MOST_ROWS",
     "PAGE_SIZE",
     "UNKNOWN_TOKEN",
     "Block",
@@ -28,13 +32,17 @@ __all__ = [
     "BlockStore",
     "CombinedLayout",
     "ContiguousLayout",
+    "ForwardInputs",
     "ForwardPlan",
     "InterleavedLayout",
     "LayerCache",
     "Layout",
     "Metadata",
+    "Parked",
+    "Parking",
     "Pool",
     "Rotary",
+    "Sizes",
     "View",
     "ViewSpec",
     "load_blocks",

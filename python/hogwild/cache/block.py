@@ -38,7 +38,7 @@ class Block:
         self.tokens: list[int] = []
         self.pages: list[int] = []
         # the list is shared with the finalizer, so it is only ever changed in place
-        self._finalizer = weakref.finalize(self, pool.release, self.pages)
+        self._finalizer = weakref.finalize(self, pool.abandon, self.pages)
         self._finalizer.atexit = False
 
     def __len__(self) -> int:
@@ -113,16 +113,41 @@ class Block:
 
     def fork(self, name: str | None = None) -> Self:
         """A block with the same tokens that shares the pages; a shared page is copied when one side writes to it."""
+        self.check_present()
         twin = type(self)(pool=self.pool, name=self.name if name is None else name)
         self.pool.share(self.pages)
         twin.pages.extend(self.pages)
         twin.tokens.extend(self.tokens)
         return twin
 
+    def take_over(self, other: Block, length: int) -> None:
+        """Become the first `length` tokens of `other`, as a fork of it would be; what was here before is dropped.
+
+        Raises:
+            BlockError: `other` belongs to another pool, is parked, or is this block.
+            ValueError: `length` is negative or more than `other` has.
+        """
+        if other is self or other.pool is not self.pool:
+            raise BlockError(f"other: expected another block of the pool of {self!r}, got {other!r}")
+        if not 0 <= length <= len(other):
+            raise ValueError(f"length: expected 0 to {len(other)} for {other!r}, got {length}")
+        other.check_present()
+        pages = other.pages[: self.pool.pages_for(length)]
+        self.pool.share(pages)
+        self.clear()
+        self.pages.extend(pages)
+        self.tokens.extend(other.tokens[:length])
+
     def free(self) -> None:
         """Give all pages back now, without waiting for the collector. The block is empty and can be used again."""
         self.clear()
 
+    def check_present(self) -> None:
+        """Raise BlockError where the pages of the tokens are away, in host memory (`hogwild.cache.Parking`)."""
+        if len(self.pages) < self.pool.pages_for(len(self)):
+            raise BlockError(f"{self!r} is parked in host memory: its session waits for free pages")
+
     def slots(self, start: int, stop: int) -> torch.Tensor:
         """Slots ``page * page_size + offset`` of tokens `start` to `stop`: [stop - start] int64, on the CPU."""
+        self.check_present()
         return slots_of(self.pages, self.pool.page_size, start, stop)

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from hogwild.cache.block import Block
+from hogwild.cache.inputs import ForwardInputs, Metadata
+from hogwild.cache.integers import lay_out
 from hogwild.cache.pool import Pool
 from hogwild.cache.reservation import Reservation
 from hogwild.cache.rotary import Rotary
 from hogwild.cache.view import View
 from hogwild.errors import BlockError, PoolExhausted
 
-__all__ = ["ForwardPlan", "Metadata"]
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """Integer arguments of `torch.ops.hogwild.append` and `attention`, on one device (docs/architecture.md)."""
-
-    slots: torch.Tensor
-    block_table: torch.Tensor
-    block_lens: torch.Tensor
-    group_tokens: torch.Tensor
-    group_blocks: torch.Tensor
-    query_pos: torch.Tensor
-    rotary_pos: torch.Tensor
-    own_block: torch.Tensor
-
-    def to(self, device: torch.device) -> Metadata:
-        """The same on another device."""
-        return Metadata(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()})
+__all__ = ["ForwardPlan"]
 
 
 class ForwardPlan:
@@ -50,7 +33,7 @@ class ForwardPlan:
 
     Attributes:
         num_tokens: T, padding included.
-        position_ids: [1, T] or [rows, width] int64 on the CPU: each token's index in the block written to.
+        integers: what the ops are told, on the host.
         last_rows: packed index of each row's last token.
         view_lengths: tokens in each row's view once this forward is committed.
 
@@ -66,40 +49,50 @@ class ForwardPlan:
         self._check(counts, width)
         self.pool: Pool = self.views[0].blocks[0].pool
         self.counts, self._width = counts, width
-        self._metadata: dict[torch.device, Metadata] = {}
-        self._rotations: dict[tuple[int, torch.device], torch.Tensor] = {}
+        self._inputs: dict[torch.device, ForwardInputs] = {}
         self._reservations = self._reserve(counts)
         self._open = True
         try:
-            self._lay_out()
+            widths = counts if width is None else [width] * len(counts)
+            self.integers = lay_out(self.views, widths, self._reservations, self.pool.page_size)
         except BaseException:
             self.rollback()
             raise
+        self.num_tokens = len(self.integers.slots)
+        self.last_rows, self.view_lengths = self.integers.last_rows, self.integers.view_lengths
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been neither committed nor rolled back."""
+        return self._open
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Token ids in packed order; all rows must have been given by their ids."""
+        if self._width is not None or any(ids is None for ids in self._ids):
+            raise ValueError(
+                "rows: token ids exist for packed plans whose rows were given by their token ids"
+            )
+        return [token for ids in self._ids for token in ids or ()]
 
     @property
     def input_ids(self) -> torch.Tensor:
-        """Token ids in packed order, [1, T] int64 on the CPU; all rows must have been given by their ids."""
-        if self._width is not None or any(ids is None for ids in self._ids):
-            raise ValueError(
-                "rows: input_ids exist for packed plans whose rows were given by their token ids"
-            )
-        return torch.tensor([[token for ids in self._ids for token in ids or ()]])
+        """`token_ids` as a model takes them: [1, T] int64 on the CPU."""
+        return torch.tensor([self.token_ids])
+
+    @property
+    def position_ids(self) -> torch.Tensor:
+        """[1, T] or [rows, width] int64 on the CPU: each token's index in the block written to."""
+        shape = (1, -1) if self._width is None else (len(self.views), self._width)
+        return torch.from_numpy(self.integers.rotary_pos).to(torch.int64).view(shape)
 
     def metadata(self, device: torch.device) -> Metadata:
         """The ops' integer arguments on `device`."""
-        if device not in self._metadata:
-            self._metadata[device] = self._host.to(device)
-        return self._metadata[device]
+        return self._on(device).metadata
 
     def rotation(self, rotary: Rotary, device: torch.device) -> torch.Tensor:
         """cos and sin of every offset of this forward for one rotary embedding, shared by the layers that use it."""
-        key = (id(rotary), device)
-        if key not in self._rotations:
-            meta = self.metadata(device)
-            self._rotations[key] = torch.ops.hogwild.rotation_table(
-                meta.query_pos, meta.rotary_pos, rotary.inv_freq.to(device)
-            )
-        return self._rotations[key]
+        return self._on(device).rotation(rotary)
 
     def commit(self, rows: Sequence[int] | None = None) -> None:
         """Make the written tokens part of their blocks.
@@ -127,6 +120,12 @@ class ForwardPlan:
             self._close()
             for reservation in self._reservations:
                 reservation.rollback()
+
+    def _on(self, device: torch.device) -> ForwardInputs:
+        if device not in self._inputs:
+            inputs = self._inputs[device] = ForwardInputs(self.integers.sizes, device)
+            inputs.load(self.integers)
+        return self._inputs[device]
 
     def _close(self) -> None:
         if not self._open:
@@ -168,76 +167,3 @@ class ForwardPlan:
                 reservation.rollback()
             raise
         return done
-
-    def _lay_out(self) -> None:
-        """Fill in positions, groups and tables; see docs/architecture.md for what each of them means."""
-        pages = {id(r.block): r.pages for r in self._reservations}
-        lengths = {id(r.block): len(r.block) + r.count for r in self._reservations}
-        widths = [n if self._width is None else self._width for n in self.counts]
-        self.num_tokens = sum(widths)
-        groups = _groups(self.views)
-        columns = max(len(blocks) for _, blocks in groups)
-
-        query_pos = torch.full((self.num_tokens, columns), -1, dtype=torch.int32)
-        rotary_pos = torch.zeros(self.num_tokens, dtype=torch.int32)
-        own_block = torch.full((self.num_tokens,), -1, dtype=torch.int32)
-        slots = torch.full((self.num_tokens,), -1, dtype=torch.int64)
-        group_tokens, group_blocks = [0], [0]
-        tables: list[list[int]] = []
-        lens: list[int] = []
-        self.last_rows, self.view_lengths = [], []
-
-        row, end = 0, 0
-        for members, blocks in groups:
-            column = {id(block): index for index, block in enumerate(blocks)}
-            for view in members:
-                count, end = self.counts[row], end + widths[row]
-                own = slice(end - count, end)  # padding stands on the left
-                starts, length = [], 0
-                for block in view.blocks:
-                    starts.append(length)
-                    length += lengths.get(id(block), len(block))
-                index = torch.arange(count, dtype=torch.int32)
-                position = index + (length - count)
-                offset = torch.tensor(starts, dtype=torch.int32)
-                where = torch.tensor([column[id(block)] for block in view.blocks])
-                query_pos[own.start : own.stop, where] = position[:, None] - offset
-                rotary_pos[own] = index + len(view.write_to)
-                own_block[own] = column[id(view.write_to)]
-                slots[own] = self._reservations[row].slots
-                self.last_rows.append(end - 1)
-                self.view_lengths.append(length)
-                row += 1
-            group_tokens.append(end)
-            group_blocks.append(group_blocks[-1] + len(blocks))
-            tables.extend(pages.get(id(block), block.pages) for block in blocks)
-            lens.extend(lengths.get(id(block), len(block)) for block in blocks)
-
-        table = torch.zeros(len(tables), max(len(t) for t in tables), dtype=torch.int32)
-        for line, entries in zip(table, tables, strict=True):
-            line[: len(entries)] = torch.tensor(entries, dtype=torch.int32)
-        self._host = Metadata(
-            slots=slots,
-            block_table=table,
-            block_lens=torch.tensor(lens, dtype=torch.int32),
-            group_tokens=torch.tensor(group_tokens, dtype=torch.int32),
-            group_blocks=torch.tensor(group_blocks, dtype=torch.int32),
-            query_pos=query_pos,
-            rotary_pos=rotary_pos,
-            own_block=own_block,
-        )
-        shape = (1, -1) if self._width is None else (len(self.views), self._width)
-        self.position_ids = rotary_pos.to(torch.int64).view(shape)
-
-
-def _groups(views: Sequence[View]) -> list[tuple[list[View], list[Block]]]:
-    """Split rows into runs whose views share blocks; the distinct blocks of each run, in order of appearance."""
-    groups: list[tuple[list[View], list[Block]]] = []
-    for view in views:
-        blocks = groups[-1][1] if groups else []
-        if not any(block in blocks for block in view.blocks):
-            groups.append(([], []))
-            blocks = groups[-1][1]
-        groups[-1][0].append(view)
-        blocks.extend(block for block in view.blocks if block not in blocks)
-    return groups

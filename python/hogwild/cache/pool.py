@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
+from collections import deque
 from collections.abc import Iterable
 
 import torch
@@ -28,7 +30,12 @@ class Pool:
     Args:
         page_size: tokens per page: 16, 32 or 64.
         max_tokens: most tokens that all blocks together may hold, rounded up to pages. Given, all of it is
-            allocated at once and never moves; None: the pool doubles when it is full, as memory allows.
+            allocated at once and never moves; None: the pool doubles when it is full, until the
+            device's memory allows no more.
+
+    Attributes:
+        generation: how many times the memory of a layer has appeared or moved. What has noted addresses, as
+            CUDA graphs have, must note them anew when it changes.
 
     Raises:
         ValueError: a page size or limit out of range.
@@ -43,10 +50,15 @@ class Pool:
         self.max_pages = None if max_tokens is None else -(-max_tokens // page_size)
         self.num_pages = _FIRST_PAGES if self.max_pages is None else self.max_pages
         self.layers: dict[int, LayerCache] = {}
+        self.generation = 0
         self.model: weakref.ref[torch.nn.Module] | None = None  # set by the first model that writes here
         self.reserved_pages = 0  # of the used ones, those that no block claims yet
         self._free = list(range(self.num_pages - 1, -1, -1))
         self._refs = [0] * self.num_pages
+        # Blocks are freed in any thread; where one is collected, possibly in the middle of a method here, its
+        # pages wait in the queue until the next look at what is free.
+        self._lock = threading.RLock()
+        self._abandoned: deque[list[int]] = deque()
 
     def __repr__(self) -> str:
         limit = "growing" if self.max_pages is None else f"{self.max_pages} pages"
@@ -55,12 +67,13 @@ class Pool:
     @property
     def free_pages(self) -> int:
         """Pages that no block holds, growth not counted."""
+        self._release_abandoned()
         return len(self._free)
 
     @property
     def used_pages(self) -> int:
         """Pages that at least one block holds; a page shared by forks counts once."""
-        return self.num_pages - len(self._free)
+        return self.num_pages - self.free_pages
 
     @property
     def is_empty(self) -> bool:
@@ -91,6 +104,7 @@ class Pool:
             except BlockError:
                 if not self.is_empty:
                     raise
+        self.generation += 1
         layer = self.layers[index] = LayerCache(index, k, v, self.num_pages, self.page_size, rotary)
         return layer
 
@@ -100,24 +114,36 @@ class Pool:
         Raises:
             PoolExhausted: fewer are free and the pool cannot grow; nothing was taken.
         """
-        if count > len(self._free):
-            self._grow(count)
-        pages = [self._free.pop() for _ in range(count)]
-        for page in pages:
-            self._refs[page] = 1
+        with self._lock:
+            if count > self.free_pages:
+                self._grow(count)
+            pages = [self._free.pop() for _ in range(count)]
+            for page in pages:
+                self._refs[page] = 1
         return pages
 
     def share(self, pages: Iterable[int]) -> None:
         """Add one reference to each of `pages`."""
-        for page in pages:
-            self._refs[page] += 1
+        with self._lock:
+            for page in pages:
+                self._refs[page] += 1
 
     def release(self, pages: Iterable[int]) -> None:
         """Drop one reference of each of `pages`; those without any are free again."""
-        for page in pages:
-            self._refs[page] -= 1
-            if self._refs[page] == 0:
-                self._free.append(page)
+        with self._lock:
+            for page in pages:
+                self._refs[page] -= 1
+                if self._refs[page] == 0:
+                    self._free.append(page)
+
+    def abandon(self, pages: list[int]) -> None:
+        """`release`, a little later; for finalizers, which may run at any moment in any thread."""
+        self._abandoned.append(pages)
+
+    def references(self, page: int) -> int:
+        """How many blocks hold `page`."""
+        self._release_abandoned()
+        return self._refs[page]
 
     def is_shared(self, page: int) -> bool:
         """Whether more than one block holds `page`, so that it must be copied before it is written to."""
@@ -129,6 +155,12 @@ class Pool:
         for layer in self.layers.values():
             layer.move(src * self.page_size + entries, dst * self.page_size + entries, shift=0)
 
+    def _release_abandoned(self) -> None:
+        while self._abandoned:
+            with self._lock:
+                if self._abandoned:
+                    self.release(self._abandoned.popleft())
+
     def _grow(self, count: int) -> None:
         free, old = len(self._free), self.num_pages
         if self.max_pages is not None:
@@ -137,9 +169,14 @@ class Pool:
         while new - old + free < count:
             new *= 2
         # all copies exist before any layer is switched over: running out of memory changes nothing
-        grown = {index: layer.grown(new) for index, layer in self.layers.items()}
+        try:
+            grown = {index: layer.grown(new) for index, layer in self.layers.items()}
+        except torch.OutOfMemoryError as error:
+            self.max_pages = old  # it has become a pool of this size: others must make room
+            raise PoolExhausted(count, free, self.page_size) from error
         for index, (k, v) in grown.items():
             self.layers[index].k, self.layers[index].v = k, v
+        self.generation += 1
         self._free[:0] = range(new - 1, old - 1, -1)
         self._refs.extend([0] * (new - old))
         self.num_pages = new

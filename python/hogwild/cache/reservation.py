@@ -28,11 +28,13 @@ class Reservation:
 
     Raises:
         PoolExhausted: nothing was taken.
+        BlockError: the block is parked in host memory.
     """
 
-    __slots__ = ("_before", "_drop", "_length", "_new", "block", "count", "pages", "slots")
+    __slots__ = ("_before", "_drop", "_length", "_new", "block", "count", "pages")
 
     def __init__(self, block: Block, count: int) -> None:
+        block.check_present()
         pool, length = block.pool, len(block)
         self.block, self.count = block, count
         self._length, self._before = length, list(block.pages)
@@ -50,11 +52,16 @@ class Reservation:
             except BaseException:
                 self.rollback()
                 raise
-        self.slots = slots_of(self.pages, pool.page_size, length, length + count)
+
+    @property
+    def slots(self) -> torch.Tensor:
+        """Slots of the new tokens: [count] int64, on the CPU."""
+        return slots_of(self.pages, self.block.pool.page_size, self._length, self._length + self.count)
 
     @staticmethod
     def pages_needed(block: Block, count: int) -> int:
-        """Free pages that reserving `count` tokens takes."""
+        """Free pages that reserving `count` tokens takes; BlockError if the block is parked."""
+        block.check_present()
         pool, length = block.pool, len(block)
         copy_tail = bool(length % pool.page_size) and pool.is_shared(block.pages[-1])
         return pool.pages_for(length + count) - len(block.pages) + copy_tail

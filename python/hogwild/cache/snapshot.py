@@ -31,13 +31,15 @@ def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block], note:
         note: any text to be kept with them, for `read_note`.
 
     Raises:
-        BlockError: no blocks, or blocks of two pools.
+        BlockError: no blocks, blocks of two pools, or parked ones.
     """
     pools = {id(block.pool): block.pool for block in blocks.values()}
     if len(pools) != 1:
         raise BlockError(
             f"blocks: expected blocks of one pool, got {len(blocks)} blocks of {len(pools)} pools"
         )
+    for block in blocks.values():
+        block.check_present()
     (pool,) = pools.values()
     fill: dict[int, int] = {}  # page -> how much of it is in use
     for block in blocks.values():
@@ -111,6 +113,7 @@ def load_blocks(
         return blocks
     except BaseException:
         pool.layers = before
+        pool.generation += 1
         raise
     finally:
         pool.release(pages)  # the blocks hold references of their own

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import hogwild
+from hogwild.cli import options
 
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
@@ -21,6 +22,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+COMPILE_HELP = (
+    "What of the model is compiled: none, layers or model. Default: layers on CUDA, none on the CPU."
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
@@ -58,13 +63,40 @@ def solve(
             help="float32, bfloat16, float16. Default: the checkpoint's own.", rich_help_panel="Model"
         ),
     ] = None,
-    workers: Annotated[str, typer.Option(help="How many, or their names: Alice,Bob.")] = "2",
+    compile: Annotated[str | None, typer.Option(help=COMPILE_HELP, rich_help_panel="Model")] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="How many, or their names: Alice,Bob. Default: 2.")
+    ] = None,
     layout: Annotated[
-        str, typer.Option(help="How the workers see each other: combined, contiguous or interleaved.")
-    ] = "combined",
+        str | None,
+        typer.Option(help="How they see each other: combined (default), contiguous or interleaved."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Another method, or one with settings: sequential, skeleton:2, hogwild:2:no-question."
+        ),
+    ] = None,
     max_forwards: Annotated[
-        int, typer.Option(help="Tokens per worker; forwards that only write the prompt do not count.")
-    ] = 256,
+        int | None,
+        typer.Option(
+            help="Sequential forwards: tokens per worker, the prompt's not counted. Default: the last budget, or 256."
+        ),
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(help="Numbers of forwards, as 64,128,256: what is the answer after each of them?"),
+    ] = None,
+    early_finish: Annotated[
+        bool, typer.Option("--early-finish", help="Ask for an answer at the end where none was given.")
+    ] = False,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompts: a model family, or a YAML file. Default: found by the model's name.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -107,15 +139,20 @@ def solve(
         command.SolveRequest(
             problem=command.read_problem(problem),
             model=model,
-            workers=command.parse_workers(workers),
+            method=method,
+            workers=None if workers is None else command.parse_workers(workers),
             layout=layout,
             max_forwards=max_forwards,
+            budgets=command.parse_budgets(budgets),
+            early_finish=early_finish,
+            family=family,
             sampling={
                 "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p,
                 "repetition_penalty": repetition_penalty, "seed": seed,
             },
             device=device,
             dtype=dtype,
+            compile=compile,
             trace=trace,
             as_json=as_json,
         )
@@ -315,6 +352,185 @@ def replay(
     from hogwild.cli import replay as command
 
     command.replay(trace, speed=speed, instant=instant, as_json=as_json)
+
+
+@app.command(
+    "eval", epilog="Example: hogwild eval --task arith-x5 --method hogwild:2 --output results/arithmetic"
+)
+def evaluate(
+    task: options.Task,
+    method: Annotated[str, typer.Option(help="Such as sequential, self-consistency:4, skeleton, hogwild:2.")],
+    budgets: options.Budgets = None,
+    data: options.Data = None,
+    samples: options.Samples = None,
+    runs: options.Runs = 1,
+    seed: options.Seed = 0,
+    at_once: options.AtOnce = 8,
+    output: options.Output = None,
+    traces: options.Traces = False,
+    run_code: options.RunCode = False,
+    model: options.Model = "demo",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    family: options.Family = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a method's accuracy on a task within budgets of sequential forwards.
+
+    A run that was stopped goes on with the same command. Several methods into one folder make a comparison.
+    """
+    from hogwild.cli import eval as command
+    from hogwild.cli.compare import CompareRequest
+
+    command.evaluate(
+        CompareRequest(
+            task=task, methods=[method], budgets=budgets, data=data, samples=samples, runs=runs, seed=seed,
+            at_once=at_once, family=family, model=model, device=device, dtype=dtype, output=output,
+            run_code=run_code, traces=traces, as_json=as_json,
+            sampling={
+                "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p,
+                "repetition_penalty": repetition_penalty,
+            },
+        )
+    )  # fmt: skip
+
+
+@app.command(epilog="Example: hogwild compare --task arith-x5 --methods sequential,hogwild:2 --budgets 32,64")
+def compare(
+    task: options.Task,
+    methods: Annotated[
+        str, typer.Option(help="With commas between them; the others are compared with the first.")
+    ] = "sequential,self-consistency,skeleton,hogwild:2,hogwild:4",
+    budgets: options.Budgets = None,
+    data: options.Data = None,
+    samples: options.Samples = None,
+    runs: options.Runs = 1,
+    seed: options.Seed = 0,
+    at_once: options.AtOnce = 8,
+    output: options.Output = None,
+    traces: options.Traces = False,
+    run_code: options.RunCode = False,
+    model: options.Model = "demo",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    family: options.Family = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare methods on a task at equal budgets, and write a report with table and plots."""
+    from hogwild.cli import compare as command
+
+    command.compare(
+        command.CompareRequest(
+            task=task, methods=command.parse_methods(methods), budgets=budgets, data=data, samples=samples,
+            runs=runs, seed=seed, at_once=at_once, family=family, model=model, device=device, dtype=dtype,
+            output=output, run_code=run_code, traces=traces, as_json=as_json,
+            sampling={
+                "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p,
+                "repetition_penalty": repetition_penalty,
+            },
+        )
+    )  # fmt: skip
+
+
+@app.command(
+    epilog="Example: hogwild judge results/limo/traces --endpoint http://localhost:8000/v1 --judge my-model"
+)
+def judge(
+    traces: Annotated[
+        list[Path], typer.Argument(metavar="TRACES", help="Recorded runs, or folders of them.")
+    ],
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="The judge: its name at the endpoint, or without one, what --model takes elsewhere."
+        ),
+    ],
+    endpoint: Annotated[
+        str | None, typer.Option(help="Of an OpenAI-compatible API; the key is taken from OPENAI_API_KEY.")
+    ] = None,
+    votes: Annotated[int, typer.Option(help="Votes on each run, of which the mean counts.")] = 3,
+    at_once: Annotated[int, typer.Option(help="Runs that are judged at a time, at an endpoint.")] = 4,
+    retries: Annotated[int, typer.Option(help="Further attempts of a call that fails.")] = 5,
+    timeout: Annotated[float, typer.Option(help="Seconds that an attempt may take.")] = 120.0,
+    max_tokens: Annotated[int, typer.Option(help="Length of the judge's reasons.")] = 2048,
+    output: Annotated[Path, typer.Option(help="Folder for verdicts and plot.")] = Path("results/judge"),
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Score from 1 to 6 how well the workers of recorded runs collaborate."""
+    from hogwild.cli import judge as command
+
+    command.judge(
+        command.JudgeRequest(
+            traces=traces, judge=judge, endpoint=endpoint, votes=votes, at_once=at_once, retries=retries,
+            timeout=timeout, max_tokens=max_tokens, output=output, device=device, dtype=dtype, as_json=as_json,
+        )
+    )  # fmt: skip
+
+
+@app.command(
+    "lm-eval",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: hogwild lm-eval --model hogwild --model_args pretrained=demo,workers=2 --tasks gsm8k --limit 8",
+)
+def lm_eval(context: typer.Context) -> None:
+    """Run lm-evaluation-harness, with `hogwild` among its models; takes what lm_eval takes."""
+    from hogwild.cli import lm_eval as command
+
+    command.lm_eval(context.args)
+
+
+@app.command(epilog="Example: hogwild bench --model Qwen/Qwen3-0.6B --workers 1,2,4 --contexts 1024,4096")
+def bench(
+    model: Annotated[
+        str,
+        typer.Option(
+            help='"demo", a Hugging Face id, a local folder, or a published size with random weights: '
+            "qwen3-0.6b, qwen3-8b, qwen3-32b, qwq-32b, llama-3.1-8b."
+        ),
+    ] = "demo",
+    workers: Annotated[str, typer.Option(help="Numbers of workers.")] = "1,2,4",
+    contexts: Annotated[
+        str | None, typer.Option(help="Tokens that they share. Default: by the kind of device.")
+    ] = None,
+    forwards: Annotated[int | None, typer.Option(help="How many are timed in each case.")] = None,
+    sessions: Annotated[int, typer.Option(help="How many such teams decode together.")] = 1,
+    compile: Annotated[str | None, typer.Option(help=COMPILE_HELP)] = None,
+    device: Annotated[str | None, typer.Option(help="Such as cpu, cuda:0. Default: CUDA if any.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure how fast workers decode on this machine, and say what limits them."""
+    from hogwild.cli import bench as command
+
+    command.bench(
+        command.BenchRequest(
+            model=model,
+            workers=workers,
+            contexts=contexts,
+            forwards=forwards,
+            sessions=sessions,
+            compile=compile,
+            device=device,
+            dtype=dtype,
+            as_json=as_json,
+        )
+    )
 
 
 @app.command(epilog="Example: hogwild info --json")

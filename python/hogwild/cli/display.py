@@ -80,7 +80,10 @@ def worker_colours(state: RunState) -> dict[str, str]:
 
 def entry_runs(entry: Entry, colour: str) -> list[tuple[str, str]]:
     """What a worker finished, as (text, style) runs: its tag in the worker's colour, then its text."""
-    return [(f"{entry.tag}: ", f"bold {colour}"), (entry.text.strip(), "" if entry.index else "bold")]
+    return [
+        (f"{entry.tag}: ", f"bold {colour}"),
+        (entry.text.strip(), "" if entry.worker and entry.index else "bold"),
+    ]
 
 
 def pane_runs(pane: Pane) -> list[tuple[str, str]]:

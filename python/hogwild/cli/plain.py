@@ -8,7 +8,7 @@ from typing import TextIO
 from hogwild.cli.display import figures, finished_because
 from hogwild.cli.state import Pane, RunState
 from hogwild.cli.text import printable
-from hogwild.engine.events import AnswerEvent, Event, FinishEvent, StepEvent
+from hogwild.engine.events import Event, FinishEvent
 
 
 class PlainReader:
@@ -23,10 +23,11 @@ class PlainReader:
 
     def read(self, event: Event) -> None:
         """Takes one event."""
+        known = len(self.state.history)
         self.state.apply(event)
-        if isinstance(event, (StepEvent, AnswerEvent)):
-            self._lines(self.state.history[-1].tag, event.text)
-        elif isinstance(event, FinishEvent):
+        for entry in self.state.history[known:]:
+            self._lines(entry.tag, entry.text)
+        if isinstance(event, FinishEvent):
             for pane in self.state.panes.values():
                 self._unfinished(pane)
             self.out.flush()

@@ -6,20 +6,23 @@ import re
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from hogwild.cli.placement import check_placement
 from hogwild.cli.progress import Preparation
 from hogwild.cli.readers import TraceReader, make_reader
 from hogwild.cli.run import run_protocol
 from hogwild.engine.events import Event, FinishEvent
 
 if TYPE_CHECKING:
-    from hogwild.protocols import Engine
+    from hogwild.protocols import BudgetedProtocol, Engine
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEFAULT_FORWARDS = 256
+COMPILE_MODES = ("none", "layers", "model")
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,17 @@ class SolveRequest:
 
     problem: str
     model: str = "demo"
-    workers: int | list[str] = 2
-    layout: str = "combined"
-    max_forwards: int = 256
+    method: str | None = None
+    workers: int | list[str] | None = None
+    layout: str | None = None
+    max_forwards: int | None = None
+    budgets: list[int] = field(default_factory=list)
+    early_finish: bool = False
+    family: str | None = None
     sampling: dict[str, float | int | None] = field(default_factory=dict)
     device: str | None = None
     dtype: str | None = None
+    compile: str | None = None
     trace: Path | None = None
     as_json: bool = False
 
@@ -53,6 +61,19 @@ def parse_workers(text: str) -> int | list[str]:
             f"--workers: expected a number, or different names separated by commas, got {text!r}"
         )
     return names
+
+
+def parse_budgets(text: str | None) -> list[int]:
+    """Ascending numbers of forwards, with commas between them."""
+    if text is None:
+        return []
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"\d+", part) and int(part) > 0 for part in parts):
+        raise ValueError(f"--budgets: expected whole numbers such as 64,128,256, got {text!r}")
+    budgets = [int(part) for part in parts]
+    if any(a >= b for a, b in pairwise(budgets)):
+        raise ValueError(f"--budgets: expected ascending numbers, got {text!r}")
+    return budgets
 
 
 def _looks_like_a_number(name: str) -> bool:
@@ -87,28 +108,25 @@ def check(request: SolveRequest) -> None:
     from hogwild.cache.layouts import LAYOUTS
     from hogwild.engine.sampling import SamplingParams
     from hogwild.errors import UnknownNameError
-    from hogwild.models.loading import DEVICE_MAPS
+    from hogwild.prompting import load_family
+    from hogwild.protocols import parse
 
     SamplingParams(**_given(request.sampling))
-    if request.layout not in LAYOUTS:
+    if request.layout is not None and request.layout not in LAYOUTS:
         raise UnknownNameError("layout", request.layout, LAYOUTS)
-    if request.max_forwards < 1:
+    if request.max_forwards is not None and request.max_forwards < 1:
         raise ValueError(f"--max-forwards: expected at least 1, got {request.max_forwards}")
-    if request.dtype not in (None, *DTYPES):
-        raise ValueError(f"--dtype: expected one of {', '.join(DTYPES)}, got {request.dtype!r}")
-    if request.device not in (None, *DEVICE_MAPS):
-        _check_device(request.device)
-
-
-def _check_device(device: str) -> None:
-    """Refuses a device that cannot hold a tensor, of whatever kind."""
-    import torch
-
-    try:
-        torch.empty(1, device=device).cpu()
-    except Exception as error:  # its type depends on the kind of device
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"--device: cannot use {device!r}: {reason}") from error
+    if request.budgets and request.budgets[-1] > (request.max_forwards or request.budgets[-1]):
+        raise ValueError(f"--budgets: expected none above --max-forwards {request.max_forwards}")
+    if request.method is not None:
+        parse(request.method)
+        if request.workers is not None or request.layout is not None:
+            raise ValueError("--workers, --layout: they go with no --method; say hogwild:3:contiguous there")
+    if request.family is not None:
+        load_family(request.family)
+    check_placement(request.device, request.dtype)
+    if request.compile not in (None, *COMPILE_MODES):
+        raise ValueError(f"--compile: expected one of {', '.join(COMPILE_MODES)}, got {request.compile!r}")
 
 
 def solve(request: SolveRequest) -> str:
@@ -123,13 +141,7 @@ def solve(request: SolveRequest) -> str:
         with Preparation(Console(stderr=True)) as preparation:
             check(request)
             engine = _make_engine(request, preparation)
-            protocol = engine.collaboration(
-                request.problem,
-                workers=request.workers,
-                layout=request.layout,
-                max_forwards=request.max_forwards,
-                **_given(request.sampling),
-            )
+            protocol = _make_protocol(request, engine)
         reader = stack.enter_context(make_reader(request.as_json))
         ending = ""
 
@@ -150,7 +162,28 @@ def _make_engine(request: SolveRequest, preparation: Preparation) -> Engine:
 
     preparation.stage(f"loading {request.model}")
     model, tokenizer = load(request.model, request.device, request.dtype, preparation.stage)
-    return Engine(model, tokenizer)
+    return Engine(model, tokenizer, compile=request.compile)
+
+
+def _make_protocol(request: SolveRequest, engine: Engine) -> BudgetedProtocol:
+    settings: dict[str, Any] = {**_given(request.sampling)}
+    if request.family is not None:
+        settings["family"] = request.family
+    if request.budgets:
+        settings["budgets"] = request.budgets
+    if request.budgets or request.early_finish:
+        settings["early_finish"] = True
+    limit = request.max_forwards or (request.budgets[-1] if request.budgets else DEFAULT_FORWARDS)
+    if request.method is not None:
+        settings.setdefault("early_finish", False)
+        return engine.method(request.method, request.problem, max_forwards=limit, **settings)
+    return engine.collaboration(
+        request.problem,
+        workers=request.workers or 2,
+        layout=request.layout or "combined",
+        max_forwards=limit,
+        **settings,
+    )
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

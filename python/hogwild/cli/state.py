@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hogwild.engine.events import (
     AnswerEvent,
+    BudgetEvent,
     Event,
     FinishEvent,
     InterventionEvent,
@@ -54,7 +55,8 @@ class Pane:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a worker has finished: a reasoning step (`index` from 1), or an answer (`index` 0)."""
+    """What is finished: a worker's reasoning step (`index` from 1), its answer (`index` 0), or, without a
+    worker, the answer that was asked for within a budget of `index` forwards."""
 
     worker: str
     index: int
@@ -63,6 +65,8 @@ class Entry:
     @property
     def tag(self) -> str:
         """Who, and which step."""
+        if not self.worker:
+            return f"asked after {self.index} forwards"
         return f"{self.worker} [{self.index}]" if self.index else f"{self.worker} answers"
 
 
@@ -125,6 +129,8 @@ class RunState:
             self.history.append(Entry(event.worker, event.index, event.text))
         elif isinstance(event, AnswerEvent):
             self.history.append(Entry(event.worker, 0, event.text))
+        elif isinstance(event, BudgetEvent) and event.answer is not None and not event.given:
+            self.history.append(Entry("", event.budget, event.answer))
         elif isinstance(event, InterventionEvent):
             self._pane(event.worker).interventions += 1
         elif isinstance(event, ModeEvent):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hogwild.engine.core import EngineCore
     from hogwild.engine.events import (
         AnswerEvent,
+        BudgetEvent,
         Event,
         FinishEvent,
         InputEvent,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         TokenEvent,
     )
     from hogwild.engine.feed import Feed, Result
+    from hogwild.engine.handle import Handle
     from hogwild.engine.protocol import Protocol
     from hogwild.engine.sampling import SamplingParams
     from hogwild.engine.session import Session
@@ -35,6 +37,7 @@ _HOMES = {
     "Protocol": "protocol",
     "Feed": "feed",
     "Result": "feed",
+    "Handle": "handle",
     "SamplingParams": "sampling",
     "TraceWriter": "trace",
     "read_trace": "trace",
@@ -48,15 +51,18 @@ _HOMES = {
     "RollbackEvent": "events",
     "ProbeEvent": "events",
     "AnswerEvent": "events",
+    "BudgetEvent": "events",
     "FinishEvent": "events",
 }
 
 __all__ = [
     "AnswerEvent",
+    "BudgetEvent",
     "EngineCore",
     "Event",
     "Feed",
     "FinishEvent",
+    "Handle",
     "InputEvent",
     "InterventionEvent",
     "ModeEvent",

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import weakref
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from hogwild.cache import PAGE_SIZE, BlockSet, ForwardPlan, Pool, View
+from hogwild.cache import PAGE_SIZE, BlockSet, Pool
+from hogwild.engine.batcher import Batcher
 from hogwild.engine.checks import check_integer
 from hogwild.engine.events import Event
-from hogwild.engine.interrupts import defer_interrupts
-from hogwild.engine.measures import Measures, measure
+from hogwild.engine.graphs import make_runner
+from hogwild.engine.handle import Handle
+from hogwild.engine.job import Job
+from hogwild.engine.mailbox import Mailbox
+from hogwild.engine.prefixes import PrefixCache
 from hogwild.engine.protocol import Protocol
-from hogwild.engine.rows import Row
-from hogwild.engine.sampler import Sample
+from hogwild.engine.runner import Runner
+from hogwild.engine.scheduler import Scheduler
+from hogwild.engine.service import Service
 from hogwild.engine.session import Session
-from hogwild.errors import (
-    BlockError,
-    ContextLengthError,
-    HogwildError,
-    NonFiniteLogitsError,
-    PoolExhausted,
-    UnsupportedModelError,
-)
-from hogwild.models import binding_of, enable, packed_forward
+from hogwild.engine.turns import turns_of
+from hogwild.errors import BlockError, HogwildError, UnsupportedModelError
+from hogwild.models import binding_of, enable
 from hogwild_cuda.version import __version__
+
+BUFFER = 4096  # events that may wait to be read
 
 _E = TypeVar("_E", bound="EngineCore")
 
 
-class _Item(NamedTuple):
-    """One row of a forward: whose it is, what it writes, and where."""
-
-    session: Session
-    row: Row
-    view: View
-
-
 class EngineCore:
     """Runs protocols on a model. `hogwild.Engine` adds a method for each protocol of ours to it.
+
+    `submit` runs them in the background; `stream` and `run` to their ends, in the thread that iterates; `open` and
+    `forward` as far as one likes. All of them may be used at once, from several threads: forwards take turns.
 
     Args:
         model: a loaded Hugging Face causal language model. `hogwild.enable` is called on it, unless it is
@@ -49,11 +46,14 @@ class EngineCore:
         page_size, max_tokens: of the new pool, see `hogwild.cache.Pool`.
         max_forward_tokens: prompts longer than this are written in several forwards.
         max_length: longest view that is wanted, in tokens, see `hogwild.enable`; it holds for the model.
+        compile: "none", "layers" or "model", what of the model small forwards compile; see
+            `hogwild.engine.graphs.make_runner` for the default.
+        runner: what carries forwards out, instead of one made here.
 
     Raises:
         UnsupportedModelError: the model cannot share a cache between workers; the message says why.
-        ValueError, TypeError: an argument out of range or of the wrong type, or settings of a new pool next to
-            a `pool`.
+        ValueError, TypeError: an argument out of range or of the wrong type, settings of a new pool next to
+            a `pool`, or `compile` next to a `runner`.
     """
 
     def __init__(
@@ -66,9 +66,13 @@ class EngineCore:
         max_tokens: int | None = None,
         max_forward_tokens: int = 1024,
         max_length: int | None = None,
+        compile: str | None = None,
+        runner: Runner | None = None,
     ) -> None:
         if pool is not None and (page_size is not None or max_tokens is not None):
             raise ValueError("page_size and max_tokens are settings of a new pool, but a pool was given")
+        if runner is not None and compile is not None:
+            raise ValueError("compile is a setting of a new runner, but a runner was given")
         check_integer("max_forward_tokens", max_forward_tokens, minimum=1)
         if max_length is not None:
             check_integer("max_length", max_length, minimum=1)
@@ -77,10 +81,16 @@ class EngineCore:
         if max_length is not None or not _is_enabled(model):
             enable(model, max_length)
         self.model, self.tokenizer, self.pool = model, tokenizer, pool
+        self.runner: Runner = make_runner(model, compile) if runner is None else runner
         self.max_forward_tokens = max_forward_tokens
-        self._limit = binding_of(model).max_length
+        self._prefixes = PrefixCache(pool)
+        self._batcher = Batcher(self.runner, max_forward_tokens, binding_of(model).max_length)
         self._sessions: list[Session] = []
-        self._opened = 0
+        self._numbers = itertools.count(1)
+        self._turns = turns_of(model)
+        self._scheduler = Scheduler(self._batcher, pool, self._turns)
+        self._service = Service(self._scheduler)
+        weakref.finalize(self, self._service.close)
 
     @classmethod
     def from_pretrained(
@@ -107,6 +117,8 @@ class EngineCore:
     def open(self, protocol: Protocol, name: str | None = None, blocks: BlockSet | None = None) -> Session:
         """A session that runs `protocol` as far as `forward` is called; close it to free its pages.
 
+        It belongs to the thread that drives it, and its pages are never parked.
+
         Args:
             protocol: what is run.
             name: what errors call the session.
@@ -114,25 +126,18 @@ class EngineCore:
                 them from now on.
 
         Raises:
+            HogwildError: the engine is closed, or the protocol object has run before.
             BlockError: `blocks` are of another pool than this engine's.
+            Exception: what the protocol raises when it starts.
         """
         if blocks is not None and blocks.pool is not self.pool:
             raise BlockError("blocks: expected blocks of this engine's pool")
-        self._opened += 1
-        session = Session(
-            name or f"session {self._opened}",
-            protocol,
-            BlockSet(self.pool) if blocks is None else blocks,
-            max_forward_tokens=self.max_forward_tokens,
-            vocab_size=self.model.get_input_embeddings().weight.shape[0],
-            model=getattr(self.model.config, "name_or_path", ""),
-            version=__version__,
-        )
+        session = self._make_session(protocol, name, blocks)
         self._sessions.append(session)
         return session
 
     def forward(self, sessions: Sequence[Session] | None = None) -> list[tuple[Session, list[Event]]]:
-        """Run one forward over the new tokens of `sessions` (default: all open ones).
+        """Run one forward over the new tokens of `sessions` (default: all that were opened here).
 
         Returns:
             The sessions that have something to tell, with their events since the last time. Empty when there
@@ -145,122 +150,40 @@ class EngineCore:
         (`PoolExhausted` may also come after it, when a protocol finds no room to move a block; the next call
         begins with that.)
         """
-        self._sessions = [session for session in self._sessions if not session.closed]
-        asked = self._sessions if sessions is None else list(sessions)
-        self._forward(asked)
-        told = [(session, session.take_events()) for session in asked]
+        with self._turns:
+            self._sessions = [session for session in self._sessions if not session.closed]
+            asked = self._sessions if sessions is None else list(sessions)
+            for session in asked:
+                session.hear()
+            self._batcher.forward(asked)
+            told = [(session, session.take_events()) for session in asked]
         return [(session, events) for session, events in told if events]
 
-    def _forward(self, asked: Sequence[Session]) -> None:
-        while batch := self._select(asked):
-            plan: ForwardPlan | None = None
-            try:
-                with defer_interrupts():
-                    plan = ForwardPlan([(item.view, item.row.tokens) for item in batch])
-                if not self._fail_too_long(batch, plan):
-                    self._complete(batch, plan, *self._run(batch, plan))
-                    break
-                plan.rollback()  # and plan again for the others
-            except BaseException:
-                if plan is not None:
-                    plan.rollback()
-                raise
-
-    def _select(self, sessions: Sequence[Session]) -> list[_Item]:
-        """Rows of the next forward, a session's side by side; short ones first: decoding never waits."""
-        ready = []
-        for session in sessions:
-            if session.finished:
-                continue
-            try:
-                items = [_Item(session, row, session.blocks.view(row.view)) for row in session.next_rows()]
-            except PoolExhausted:
-                raise
-            except Exception as error:
-                session.fail(error)
-                continue
-            ready.append((sum(len(item.row.tokens) for item in items), items))
-        ready.sort(key=lambda entry: entry[0])
-        batch: list[_Item] = []
-        total = 0
-        for size, items in ready:
-            if total < self.max_forward_tokens:
-                batch.extend(items)
-                total += size
-        return batch
-
-    def _fail_too_long(self, batch: list[_Item], plan: ForwardPlan) -> bool:
-        """End sessions with a view of more tokens than the model has positions; whether there are any."""
-        if self._limit is None or max(plan.view_lengths) <= self._limit:
-            return False
-        for (session, row, _), length in zip(batch, plan.view_lengths, strict=True):
-            if length > self._limit and session.error is None:
-                what = f"{session.name}: the view of worker {row.worker!r}"
-                session.fail(ContextLengthError(what, length, self._limit))
-        return True
-
-    def _run(self, batch: list[_Item], plan: ForwardPlan) -> tuple[list[Sample | None], list[Measures]]:
-        """The forward, the sampling (None: a row that does not sample, or a failed session) and the measures."""
-        wanted = [index for index, item in enumerate(batch) if item.row.needs_logits]
-        # where only prompts are written, one row's logits are computed for nothing: no model expects none
-        places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
-        # in fp32, where the search for the largest logit is several times faster than in bf16
-        logits = packed_forward(self.model, plan, places).float()
-        sampled: list[Sample | None] = [None] * len(batch)
-        measured = [Measures()] * len(batch)
-
-        # The largest logit is finite unless there is a NaN, a +inf, or nothing but -inf.
-        finite = logits.amax(-1).isfinite().tolist()
-        for index, fine in zip(wanted, finite, strict=False):
-            session, row, _ = batch[index]
-            if not fine and session.error is None:
-                what = f"{session.name}: the model gave NaN or infinite logits to worker {row.worker!r}"
-                session.fail(NonFiniteLogitsError(what))
-
-        likeliest: list[int] | None = None
-        for line, index in enumerate(wanted):
-            session, row, _ = batch[index]
-            if session.finished:
-                continue
-            if row.probe is not None or row.entropy:
-                measured[index] = measure(logits[line], row.probe, row.entropy)
-            if not row.sample:
-                continue
-            try:
-                if session.sampler(row.worker).is_plain_argmax:
-                    likeliest = logits.argmax(-1).tolist() if likeliest is None else likeliest
-                    sampled[index] = (likeliest[line], None)
-                else:
-                    sampled[index] = session.sample(row, logits[line])
-            except Exception as error:  # settings that fit neither this session's workers nor the vocabulary
-                session.fail(error)
-        return sampled, measured
-
-    def _complete(
-        self,
-        batch: list[_Item],
-        plan: ForwardPlan,
-        sampled: list[Sample | None],
-        measured: list[Measures],
-    ) -> None:
-        """Commit the rows of the sessions that did not fail, and tell their protocols."""
-        raised: BaseException | None = None
-        with defer_interrupts():
-            plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
-            rows = zip(batch, sampled, measured, strict=True)
-            for _, group in groupby(rows, key=lambda row: id(row[0].session)):
-                of_session = list(group)
-                session = of_session[0][0].session
-                if session.finished:
-                    continue
-                try:
-                    session.complete([sample for _, sample, _ in of_session], [m for _, _, m in of_session])
-                except BaseException as error:  # after the others have their results
-                    raised = error
-        if raised is not None:
-            raise raised
-
     # ------------------------------------------------------------------ whole runs
+
+    def submit(self, protocol: Protocol, name: str | None = None, *, buffer: int = BUFFER) -> Handle:
+        """Run `protocol` in the background, in shared forwards with all others. From any thread.
+
+        Forwards are run by a thread of the engine's own, which starts with the first call. Where the pool has no
+        room for all, sessions wait, or are parked in host memory for a while (see `Scheduler`).
+
+        Args:
+            protocol: what is run. It is started here, and from then on belongs to the engine's thread.
+            name: what errors call the session.
+            buffer: events that may wait to be read, see `Handle`.
+
+        Raises:
+            HogwildError: the engine is closed, or the protocol object has run before.
+            Exception: what the protocol raises when it starts.
+        """
+        check_integer("buffer", buffer, minimum=1)
+        self._service.start()
+        mailbox: Mailbox[tuple[Job, Event]] = Mailbox(buffer, self._service.wake)
+        job = self._scheduler.add(self._make_session(protocol, name), mailbox, reachable=True)
+        self._service.wake()
+        if self._service.closed:  # in the meantime
+            self._scheduler.drop(job)
+        return Handle(job, mailbox, self._service, self)
 
     def stream(self, protocol: Protocol) -> Iterator[Event]:
         """Run one protocol to its end, yielding its events as they come.
@@ -269,69 +192,84 @@ class EngineCore:
 
         Raises:
             HogwildError, or what the protocol raised: after the `FinishEvent` of reason "error". It is a
-                `PoolExhausted` where the pool has no room and no other session of the call can make any.
+                `PoolExhausted` where the pool has no room and no other session can make any.
         """
-        with self.open(protocol) as session:
-            for _, event in self._drive([session]):
-                yield event
-            if session.error is not None:
-                raise session.error
+        error: BaseException | None = None
+        for job, event in self._follow([protocol]):
+            yield event
+            error = job.session.error
+        if error is not None:
+            raise error
 
     def run(self, protocols: Sequence[Protocol]) -> Iterator[tuple[Protocol, Event]]:
         """Run several protocols side by side to their ends, in shared forwards.
 
         Yields each event with its protocol. A session that fails says so in its `FinishEvent`; the others go
-        on. Where the pool has no room for some, they wait for pages of those that end; where it has none for
-        any, the one that asked for most ends with `PoolExhausted`. Closing the generator, or an exception,
-        frees the pages of all.
+        on. Where the pool has no room for all, some wait; one that has no room even by itself ends with
+        `PoolExhausted`. Closing the generator, or an exception, frees the pages of all.
         """
-        sessions: list[Session] = []
+        for job, event in self._follow(protocols):
+            yield job.session.protocol, event
+
+    def _follow(self, protocols: Sequence[Protocol]) -> Iterator[tuple[Job, Event]]:
+        """Events of some protocols, run by this thread, or by the engine's own where that is at work."""
+        mailbox: Mailbox[tuple[Job, Event]] = Mailbox(BUFFER, self._service.wake)
+        jobs: list[Job] = []
         try:
             for protocol in protocols:
-                sessions.append(self.open(protocol))
-            for session, event in self._drive(sessions):
-                yield session.protocol, event
+                jobs.append(self._scheduler.add(self._make_session(protocol), mailbox, reachable=False))
+            self._service.wake()
+            while True:
+                yield from mailbox.take_all()
+                if all(job.done for job in jobs):
+                    yield from mailbox.take_all()
+                    return
+                if self._service.running:
+                    mailbox.wait()
+                else:
+                    self._scheduler.forward()
         finally:
-            for session in sessions:
+            for job in jobs:
+                if not job.done:
+                    self._scheduler.drop(job)
+
+    # ------------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Cancel everything, free all pages and end the engine's thread, after the forward that runs.
+
+        Also done when the engine is collected and when the interpreter ends. May be called again.
+        """
+        self._service.close()
+        with self._turns:
+            for session in self._sessions:
                 session.close()
+            self._sessions = []
 
-    def _drive(self, sessions: list[Session]) -> Iterator[tuple[Session, Event]]:
-        while True:
-            for session in sessions:
-                if session.finished:
-                    session.close()
-                for event in session.take_events():
-                    yield session, event
-            if not (running := [session for session in sessions if not session.finished]):
-                return
-            self._advance(running)
+    def __enter__(self: _E) -> _E:
+        return self
 
-    def _advance(self, running: list[Session]) -> None:
-        """One forward of those that the pool has room for; when nobody can go on, it ends who is the reason."""
-        before = [session.forwards for session in running]
-        lacking = self._forward_with_room(running)
-        if before != [session.forwards for session in running]:
-            return
-        if any(session.finished or session.has_events for session in running):
-            return
-        if lacking:  # who asks for most, the last of several
-            session, error = max(reversed(lacking), key=lambda pair: pair[1].needed)
-            session.fail(error)
-        elif not any(session.next_rows() for session in running):
-            for session in running:
-                session.fail(
-                    HogwildError(f"{session.name}: the protocol has not finished and has nothing to feed")
-                )
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
-    def _forward_with_room(self, sessions: list[Session]) -> list[tuple[Session, PoolExhausted]]:
-        """A forward of all, or where the pool is too full, of each by itself; those that it is too full for."""
-        try:
-            self._forward(sessions)
-        except PoolExhausted as error:
-            if len(sessions) == 1:
-                return [(sessions[0], error)]
-            return [lack for session in sessions for lack in self._forward_with_room([session])]
-        return []
+    def _make_session(
+        self, protocol: Protocol, name: str | None = None, blocks: BlockSet | None = None
+    ) -> Session:
+        if self._service.closed:
+            raise HogwildError("the engine is closed")
+        number = next(self._numbers)
+        session = Session(
+            name or f"session {number}",
+            protocol,
+            BlockSet(self.pool) if blocks is None else blocks,
+            max_forward_tokens=self.max_forward_tokens,
+            vocab_size=self.model.get_input_embeddings().weight.shape[0],
+            model=getattr(self.model.config, "name_or_path", ""),
+            version=__version__,
+            prefixes=self._prefixes,
+        )
+        protocol.notify(self._service.wake)
+        return session
 
 
 def _is_enabled(model: Any) -> bool:

@@ -31,6 +31,8 @@ _FIELD_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("text", lambda value: isinstance(value, str)),
     "int": ("an integer", lambda value: isinstance(value, int) and not isinstance(value, bool)),
     "float": ("a finite number", _is_number),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "str | None": ("text or null", lambda value: value is None or isinstance(value, str)),
     "list[str]": (
         "a list of texts",
         lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
@@ -215,6 +217,23 @@ class AnswerEvent(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BudgetEvent(Event):
+    """What the run answers within `budget` sequential forwards; told for every budget when the run is over.
+
+    `answer` is None where there is none. `given` says that the run itself gave it within the budget; otherwise
+    it was made to answer at once, and `text` is what was then written, which no budget counts. `forwards` are
+    the sequential forwards that the run took: `budget`, or fewer if it ended before.
+    """
+
+    type: ClassVar[str] = "budget"
+    budget: int
+    answer: str | None = None
+    given: bool = False
+    forwards: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinishEvent(Event):
     """The last event of a session.
 
@@ -237,15 +256,7 @@ class FinishEvent(Event):
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.type: cls
     for cls in (
-        StartEvent,
-        TokenEvent,
-        StepEvent,
-        InterventionEvent,
-        ModeEvent,
-        InputEvent,
-        RollbackEvent,
-        ProbeEvent,
-        AnswerEvent,
-        FinishEvent,
+        *(StartEvent, TokenEvent, StepEvent, InterventionEvent, ModeEvent, InputEvent, RollbackEvent),
+        *(ProbeEvent, AnswerEvent, BudgetEvent, FinishEvent),
     )
 }

@@ -18,27 +18,29 @@ class Feed:
         tokens: token ids, at least one.
         view: names of the blocks that the tokens attend to, and of the block they are written to.
         sample: whether the worker samples a token from the logits of the last of `tokens`.
-        probe: sets of token ids whose probabilities, after the last of `tokens`, are wanted.
-        entropy: whether the entropy of the distribution after the last of `tokens` is wanted.
+        probe: sets of token ids, at least one id each; the result says how likely the model holds it that one of
+            the set comes next. Yes/no questions are asked in this way, also by feeds that do not sample. An id
+            that stands in a set twice counts once.
+        entropy: whether the result has the entropy of the next token's distribution.
 
     Raises:
-        ValueError: no tokens, or a set of `probe` without any.
+        ValueError: no tokens, or a probe without ids.
     """
 
     worker: str
     tokens: tuple[int, ...]
     view: ViewSpec
     sample: bool = True
-    probe: tuple[tuple[int, ...], ...] | None = None
+    probe: tuple[tuple[int, ...], ...] = ()
     entropy: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
-        if self.probe is not None:
-            object.__setattr__(self, "probe", tuple(tuple(ids) for ids in self.probe))
+        if self.probe:
+            object.__setattr__(self, "probe", tuple(tuple(dict.fromkeys(ids)) for ids in self.probe))
             if not all(self.probe):
                 raise ValueError(
-                    f"feed of worker {self.worker!r}: probe: expected at least one token id in every set"
+                    f"feed of worker {self.worker!r}: probe: expected at least one token id in each set"
                 )
         if not self.tokens:
             raise ValueError(
@@ -54,14 +56,15 @@ class Result:
         worker: the feed's worker.
         token: the sampled token id; None for a feed that does not sample.
         logprob: natural log of the token's probability under the distribution it was drawn from; None for a
-            feed that does not sample.
-        probe: natural log of the probability of each set of the feed's `probe`, under the model's own
-            distribution (no sampling settings applied); None without one.
-        entropy: of that distribution, in nats; None for a feed that does not ask for it.
+            feed that does not sample, and unless the worker's settings ask for it.
+        probe: for each set of the feed's `probe`, the natural log of the set's probability: of the sum over its
+            tokens (log-sum-exp of their log-probabilities). Of the model's own distribution, whatever the
+            sampling settings are.
+        entropy: of that same distribution, in nats; None unless the feed asks for it.
     """
 
     worker: str
     token: int | None = None
     logprob: float | None = None
-    probe: tuple[float, ...] | None = None
+    probe: tuple[float, ...] = ()
     entropy: float | None = None

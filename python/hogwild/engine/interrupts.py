@@ -16,8 +16,11 @@ def defer_interrupts() -> Iterator[None]:
     Python runs signal handlers in the main thread between any two instructions; only there, and only where
     SIGINT is handled in Python, is there anything to hold back. Costs microseconds.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    if not callable(handler):
         yield
         return
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hogwild.engine.events import Event
@@ -31,7 +31,8 @@ class Protocol(ABC):
 
     Attributes:
         name: the method's name in events and traces.
-        workers: names of the workers, in ascending order. A worker's index here is part of its random seed.
+        workers: names of the workers, in ascending order. A worker's index here is part of its random seed. While
+            the protocol runs, names may join at the end.
         finish_reason: None while the protocol runs, then one of `events.FINISH_REASONS`.
     """
 
@@ -78,6 +79,17 @@ class Protocol(ABC):
         """
         return []
 
+    @property
+    def has_messages(self) -> bool:
+        """Whether something came from outside that `listen` has not taken yet. Asked from the engine's thread."""
+        return False
+
+    def notify(self, callback: Callable[[], None]) -> None:  # noqa: B027  (most have nobody to hear)
+        """Have `callback` called after each message, in any thread: a protocol that waits is asked again then."""
+
+    def stop(self) -> None:  # noqa: B027
+        """The session has ended, for whatever reason: nothing that comes from outside is taken any more."""
+
     @abstractmethod
     def feeds(self) -> list[Feed]:
         """What is to be written next, in order.
@@ -89,16 +101,20 @@ class Protocol(ABC):
         sees the others' new tokens as far as its view shows them. Feeds that together exceed the engine's
         `max_forward_tokens` are written in several forwards, earlier feeds first.
 
+        A feed may also ask how likely sets of tokens are to come next (`Feed.probe`, as for a yes/no question),
+        and how uncertain the model is (`Feed.entropy`); the answers stand in its result.
+
         At most one feed writes to a block, and each worker samples in at most one feed. An empty list
-        says that the protocol waits for something from outside.
+        says that the protocol waits for something from outside: for what `listen` takes, or for a `Handle.call`,
+        which may come between `receive` and the next `feeds`, and may change the protocol and its blocks.
         """
 
     @abstractmethod
     def receive(self, results: Sequence[Result]) -> list[Event]:
         """Take the results of the last `feeds`, one for each feed in the same order.
 
-        Everything that was fed stands in its block by now. Here and in `listen`, and only there, blocks may be
-        moved, cleared, cropped or forked, and `finish_reason` set; the session then adds the `FinishEvent`
+        Everything that was fed stands in its block by now. Here, in `listen` and in calls from outside, blocks may
+        be moved, cleared, cropped or forked, and `finish_reason` set; the session then adds the `FinishEvent`
         itself. An exception ends this session with the reason "error" and leaves the others alone, with one
         exception: after a `PoolExhausted` from a block operation the call is repeated with the same results
         once there may be room, so it must go on from where it was.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hogwild.engine.feed import Feed
@@ -22,7 +22,7 @@ class Row:
         worker, view: those of the feed.
         tokens: the part that this forward writes.
         sample: whether this part ends a feed that samples.
-        probe, entropy: those of the feed, if this part ends it.
+        probe, entropy: those of a feed that this part ends.
     """
 
     feed: int
@@ -30,13 +30,13 @@ class Row:
     tokens: tuple[int, ...]
     view: ViewSpec
     sample: bool
-    probe: tuple[tuple[int, ...], ...] | None = None
+    probe: tuple[tuple[int, ...], ...] = ()
     entropy: bool = False
 
     @property
     def needs_logits(self) -> bool:
-        """Whether anything is wanted of the logits after its last token."""
-        return self.sample or self.probe is not None or self.entropy
+        """Whether anything is asked about what follows the last of `tokens`."""
+        return self.sample or self.entropy or bool(self.probe)
 
 
 def check_feeds(
@@ -62,7 +62,9 @@ def check_feeds(
             raise TypeError(f"feeds: expected Feed objects, got {type(feed).__name__}")
         if workers is not None and feed.worker not in workers:
             raise UnknownNameError("worker", feed.worker, workers)
-        _check_tokens(feed, vocab_size)
+        _check_tokens(feed, feed.tokens, vocab_size)
+        for ids in feed.probe:
+            _check_tokens(feed, ids, vocab_size)
         block = feed.view.write_to
         if block in writers:
             raise BlockError(
@@ -75,8 +77,8 @@ def check_feeds(
             sampling.add(feed.worker)
 
 
-def _check_tokens(feed: Feed, vocab_size: int | None) -> None:
-    for token in (*feed.tokens, *(token for ids in feed.probe or () for token in ids)):
+def _check_tokens(feed: Feed, tokens: Sequence[int], vocab_size: int | None) -> None:
+    for token in tokens:
         if isinstance(token, bool) or not isinstance(token, int):
             raise TypeError(
                 f"feed of worker {feed.worker!r}: expected token ids, which are integers, got {token!r}"
@@ -113,13 +115,16 @@ def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:
             done += len(part)
             room -= len(part)
             if done == len(feed.tokens):
-                forwards[-1].append(replace(_whole(index, feed), tokens=part))
+                forwards[-1].append(_ending(index, feed, part))
             else:
                 forwards[-1].append(Row(index, feed.worker, part, feed.view, sample=False))
     if tail < len(feeds):
-        forwards.append([_whole(index, feeds[index]) for index in range(tail, len(feeds))])
+        forwards.append(
+            [_ending(index, feeds[index], feeds[index].tokens) for index in range(tail, len(feeds))]
+        )
     return forwards
 
 
-def _whole(index: int, feed: Feed) -> Row:
-    return Row(index, feed.worker, feed.tokens, feed.view, feed.sample, feed.probe, feed.entropy)
+def _ending(index: int, feed: Feed, tokens: tuple[int, ...]) -> Row:
+    """The last part of a feed, which asks what the feed asks."""
+    return Row(index, feed.worker, tokens, feed.view, feed.sample, feed.probe, feed.entropy)

@@ -1,183 +1,104 @@
-"""From logits to a token, for one worker: Hugging Face's processors and the worker's own random numbers."""
+"""What one worker brings to the sampling of its tokens: settings, random numbers, and its text so far."""
 
 from __future__ import annotations
 
 import hashlib
-import math
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import (
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    RepetitionPenaltyLogitsProcessor,
-    SuppressTokensLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import HogwildError
 
-Sample = tuple[int, float | None]  # a token id, and the log of its probability where that was asked for
+__all__ = ["Kind", "NoTokenLeftError", "Sampler"]
+
+
+_AHEAD = 64  # random numbers that are drawn at a time
 
 
 class NoTokenLeftError(HogwildError, ValueError):
     """The sampling settings leave a worker no token with a finite logit."""
 
+    def __init__(self, params: SamplingParams) -> None:
+        super().__init__(
+            "the sampling settings leave no token with a finite logit: "
+            f"{len(params.forbidden_tokens)} forbidden_tokens, temperature {params.temperature}, "
+            f"repetition_penalty {params.repetition_penalty}"
+        )
 
-def make_processors(params: SamplingParams) -> LogitsProcessorList:
-    """Hugging Face's logits processors for `params`, in the order in which `generate` applies them."""
-    processors = LogitsProcessorList()
-    if params.repetition_penalty != 1:
-        processors.append(RepetitionPenaltyLogitsProcessor(float(params.repetition_penalty)))
-    if params.forbidden_tokens:
-        processors.append(SuppressTokensLogitsProcessor(params.forbidden_tokens))
-    if not params.greedy:
-        if params.temperature != 1:
-            processors.append(TemperatureLogitsWarper(float(params.temperature)))
-        if params.top_k:
-            processors.append(TopKLogitsWarper(params.top_k))
-        if params.top_p < 1:
-            processors.append(TopPLogitsWarper(float(params.top_p)))
-        if params.min_p > 0:
-            processors.append(MinPLogitsWarper(float(params.min_p)))
-    return processors
+
+class Kind:
+    """Settings without the seed; one object for all workers that have the same, compared by identity."""
+
+    __slots__ = ("__weakref__", "params")
+
+    def __init__(self, params: SamplingParams) -> None:
+        self.params = params
+
+
+_KINDS: weakref.WeakValueDictionary[SamplingParams, Kind] = weakref.WeakValueDictionary()
 
 
 class Sampler:
-    """Draws one worker's tokens.
+    """Where one worker stands in drawing its tokens; `BatchSampler` picks them.
 
     Args:
         params: the worker's settings.
         index: the worker's index in its session; workers of one seed draw different numbers.
+
+    Attributes:
+        kind: its settings without the seed.
+        unseen: tokens of its text that the device has not been told of; only with a repetition penalty.
     """
 
     def __init__(self, params: SamplingParams, index: int = 0) -> None:
         self.params = params
-        processors = make_processors(params)
-        # Beyond top-k only its few survivors matter: sorting a vocabulary for top-p costs milliseconds.
-        cut = next(
-            (i for i, p in enumerate(processors, 1) if isinstance(p, TopKLogitsWarper)), len(processors)
-        )
-        self._wide, self._narrow = (
-            LogitsProcessorList(processors[:cut]),
-            LogitsProcessorList(processors[cut:]),
-        )
-        self._compact = bool(params.top_k) and not params.greedy
+        self.kind = _kind(params)
+        self.unseen: list[int] = []
         # One draw per token, made on the CPU whatever the device: the same draws everywhere.
         self._generator = torch.Generator().manual_seed(_mix(params.seed, index))
-        self._uniform: float | None = None
         self._draws = 0
-        self._ids: list[int] = []  # the worker's text, where a setting looks at it
-        self._text: _GrowingIds | None = None  # made where the first logits are, if it is looked at
+        self._text: dict[int, None] = {}  # the different tokens of its text; only with a repetition penalty
+        self._uniforms: list[float] = []  # the next ones, last first: drawn some at a time, which is the same
 
     @property
-    def is_plain_argmax(self) -> bool:
-        """Whether the token is simply the likeliest one, so that one operation finds many workers'."""
-        return self.params.greedy and not self._wide and not self.params.logprobs
-
-    def sample(self, logits: torch.Tensor, fed: Sequence[int] = ()) -> Sample:
-        """Pick the token that follows `fed`. Pure: until `accept`, the same arguments give the same token.
-
-        Args:
-            logits: [vocab], of the last of `fed`.
-            fed: tokens that this forward adds to the worker's text.
-
-        Returns:
-            The token id, and the natural log of its probability under the processed distribution (None unless
-            `params.logprobs`).
-
-        Raises:
-            NoTokenLeftError: the settings leave no token, as where all of the vocabulary is forbidden.
-        """
-        if self._text is None and self.params.repetition_penalty != 1:
-            self._text = _GrowingIds(logits.device)
-            self._text.extend(self._ids)
-        ids = _NO_IDS if self._text is None else self._text.followed_by(fed)
-        scores = self._wide(ids, logits[None].float())
-        survivors = None
-        if self._compact:
-            survivors = (scores[0] > -math.inf).nonzero()[:, 0]
-            if not len(survivors):
-                raise self._no_token_left()
-            scores = scores[:, survivors]
-        scores = self._narrow(ids, scores)[0]
-        choice = self._likeliest(scores) if self.params.greedy else self._draw(scores)
-        logprob = float(scores[choice] - scores.logsumexp(0)) if self.params.logprobs else None
-        return (choice if survivors is None else int(survivors[choice])), logprob
+    def uniform(self) -> float:
+        """The random number in [0, 1) that picks the next token; the same until `accept`."""
+        if not self._uniforms:
+            numbers = torch.rand(_AHEAD, generator=self._generator, dtype=torch.float64)
+            self._uniforms = numbers.flip(0).tolist()
+        return self._uniforms[-1]
 
     def accept(self, fed: Sequence[int]) -> None:
-        """Go on to the next token; `fed` is what `sample` was given."""
-        if self._uniform is not None:
+        """Go on to the next token; `fed` is what the worker's text has grown by."""
+        if self._uniforms:
+            self._uniforms.pop()
             self._draws += 1
-        self._uniform = None
         if self.params.repetition_penalty != 1:
-            self._ids.extend(fed)
-        if self._text is not None:
-            self._text.extend(fed)
+            self.unseen.extend(fed)
+            self._text.update(dict.fromkeys(fed))
 
     def state(self) -> dict[str, Any]:
         """Where the draws and the text stand, as JSON values; `load_state` of another sampler goes on there."""
-        return {"draws": self._draws, "text": list(self._ids)}
+        return {"draws": self._draws, "text": list(self._text)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken; for a sampler that has not sampled yet."""
         for _ in range(state["draws"]):
-            torch.rand((), generator=self._generator, dtype=torch.float64)
-        self._draws = state["draws"]
-        self._ids = list(state["text"])
-
-    def _likeliest(self, scores: torch.Tensor) -> int:
-        logit, index = torch.stack([values.double() for values in scores.max(-1)]).tolist()
-        if not math.isfinite(logit):
-            raise self._no_token_left()
-        return int(index)
-
-    def _draw(self, scores: torch.Tensor) -> int:
-        # Inverse of the cumulative distribution in fp64: one random number a token, and the cost of one pass,
-        # where torch.multinomial draws a number for every entry of the vocabulary.
-        if self._uniform is None:
-            self._uniform = torch.rand((), generator=self._generator, dtype=torch.float64).item()
-        cumulative = scores.softmax(-1).double().cumsum(-1)
-        total = cumulative[-1:]
-        place = torch.searchsorted(cumulative, total * self._uniform, right=True)
-        index, mass = torch.cat((place.double(), total)).tolist()
-        if not math.isfinite(mass):  # the softmax of nothing but -inf, or of an infinite or undefined logit
-            raise self._no_token_left()
-        return min(int(index), scores.numel() - 1)
-
-    def _no_token_left(self) -> NoTokenLeftError:
-        return NoTokenLeftError(
-            "the sampling settings leave no token with a finite logit: "
-            f"{len(self.params.forbidden_tokens)} forbidden_tokens, temperature {self.params.temperature}, "
-            f"repetition_penalty {self.params.repetition_penalty}"
-        )
+            _ = self.uniform  # drawn when it is read
+            self.accept(())
+        self.unseen = list(state["text"])
+        self._text = dict.fromkeys(state["text"])
 
 
-_NO_IDS = torch.zeros(1, 0, dtype=torch.int64)
-
-
-class _GrowingIds:
-    """Token ids [1, n] in a buffer that doubles, so that adding one costs no copy of the others."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._buffer = torch.zeros(1, 256, dtype=torch.int64, device=device)
-        self._length = 0
-
-    def followed_by(self, tokens: Sequence[int]) -> torch.Tensor:
-        """The ids and `tokens`, which are not kept."""
-        end = self._length + len(tokens)
-        while end > self._buffer.shape[1]:
-            self._buffer = torch.cat((self._buffer, torch.zeros_like(self._buffer)), dim=1)
-        new = torch.tensor(tokens, dtype=torch.int64, device=self._buffer.device)
-        self._buffer[0, self._length : end] = new
-        return self._buffer[:, :end]
-
-    def extend(self, tokens: Sequence[int]) -> None:
-        self._length = self.followed_by(tokens).shape[1]
+def _kind(params: SamplingParams) -> Kind:
+    params = params.replace(seed=0)
+    kind = _KINDS.get(params)
+    if kind is None:
+        kind = _KINDS[params] = Kind(params)
+    return kind
 
 
 def _mix(seed: int, index: int) -> int:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import torch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from hogwild.cache import BlockSet
+from hogwild.engine.batch_sampler import Outcome, Request
 from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.interrupts import defer_interrupts
-from hogwild.engine.measures import Measures
+from hogwild.engine.prefixes import Prefix, PrefixCache
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows
-from hogwild.engine.sampler import Sample, Sampler
-from hogwild.errors import PoolExhausted
+from hogwild.engine.sampler import Sampler
+from hogwild.errors import HogwildError, PoolExhausted
+
+_T = TypeVar("_T")
 
 
 class Session:
@@ -30,6 +31,7 @@ class Session:
         blocks: its blocks, by name.
         forwards: forwards that it took part in.
         tokens: tokens that its workers have sampled.
+        left_out: forwards in a row that had no room for its rows.
         error: what ended it, if an error did; the blocks are then as they were before the failed forward.
     """
 
@@ -43,17 +45,26 @@ class Session:
         vocab_size: int | None = None,
         model: str = "",
         version: str = "",
+        prefixes: PrefixCache | None = None,
     ) -> None:
         self.name, self.protocol, self.blocks = name, protocol, blocks
-        self.forwards, self.tokens = 0, 0
+        self.forwards, self.tokens, self.left_out = 0, 0, 0
         self.error: BaseException | None = None
         self._max_forward_tokens, self._vocab_size = max_forward_tokens, vocab_size
         self._samplers: dict[str, Sampler] = {}
         self._feeds: list[Feed] = []
         self._results: list[Result] = []
         self._rows: deque[list[Row]] = deque()  # of the forwards that the current feeds still need
+        self._half_written = False  # whether a forward has written a part of them
+        self._prefixes = prefixes
+        # feeds that see nothing but the block they write, empty before, and it
+        self._alone: dict[int, str] = {}
+        self._skipped: dict[int, int] = {}  # tokens of such feeds that were taken over from others
+        self._kept: dict[str, Prefix] = {}  # what of the blocks others may take over
         self._events: list[Event] = []
-        self._ended = self._closed = self._undelivered = False
+        self._ended = self._closed = False
+        self._begun = False
+        self._undelivered = self._unheard = False  # whether `receive` or `listen` is to be called again
         self._opened = time.perf_counter()
         try:
             self._emit(
@@ -62,6 +73,7 @@ class Session:
                 else event
                 for event in protocol.begin(blocks)
             )
+            self._begun = True
             self._end_if_finished()
         except BaseException:
             self.close()
@@ -92,15 +104,25 @@ class Session:
         """Whether `take_events` would give any."""
         return bool(self._events)
 
+    @property
+    def undelivered(self) -> bool:
+        """Whether results or messages wait for room in the pool that the protocol needs to take them."""
+        return self._undelivered or self._unheard
+
+    @property
+    def between_feeds(self) -> bool:
+        """Whether the protocol has all results of what was written: `call` may be used."""
+        return not (self._half_written or self._undelivered or self._unheard)
+
+    @property
+    def unwritten(self) -> list[Row]:
+        """All that the current feeds have still to write, in one forward or several."""
+        return [row for rows in self._rows for row in rows]
+
     def take_events(self) -> list[Event]:
         """Events since the last call."""
         events, self._events = self._events, []
         return events
-
-    @property
-    def between_feeds(self) -> bool:
-        """Whether all that was fed is written and the protocol has heard of it, so it can be forked."""
-        return not self._rows and not self._undelivered
 
     def sampler_states(self) -> dict[str, dict[str, Any]]:
         """Where each worker's random draws and text stand, as JSON values."""
@@ -120,14 +142,20 @@ class Session:
         if not self._closed:
             self._closed = True
             self._end("cancelled")
+            self.forget_prefixes()
             self.blocks.free()
 
-    def next_rows(self) -> list[Row]:
-        """Rows of the next forward; empty while the protocol waits. The same until `complete` or `fail`."""
+    def next_rows(self, listening: bool = True) -> list[Row]:
+        """Rows of the next forward; empty while the protocol waits. The same until `complete`, `fail` or `hear`.
+
+        Args:
+            listening: whether the protocol hears what came from outside, before it is asked for new feeds. It may
+                change its blocks then, so not while they are parked.
+        """
         if self._undelivered:
             with defer_interrupts():
                 self._deliver()
-        if not self._rows and not self._ended:
+        if listening and not self._rows and not self._ended:
             with defer_interrupts():
                 self._listen()
         if not self._rows and not self._ended:
@@ -136,7 +164,66 @@ class Session:
             self._feeds = feeds
             self._results = [Result(feed.worker) for feed in feeds]
             self._rows = deque(cut_rows(feeds, self._max_forward_tokens))
+            self._alone, self._skipped = self._find_alone(feeds), {}
         return self._rows[0] if self._rows else []
+
+    def skip_written(self) -> None:
+        """Take over what other sessions have written of the same prompts; `next_rows` are then only the rest.
+
+        To be called before a forward that this session takes part in.
+        """
+        if self._prefixes is None or self._half_written or not self._alone:
+            return
+        for index, name in self._alone.items():
+            block = self.blocks[name]
+            if found := self._prefixes.find(self._feeds[index].tokens, len(block)):
+                with defer_interrupts():
+                    self._skip(index, *found)
+
+    def _skip(self, index: int, prefix: Prefix, length: int) -> None:
+        """Take over the first `length` tokens of a feed, and cut what is left."""
+        name = self._alone[index]
+        self.blocks[name].take_over(prefix.block, length)
+        self._keep(name)
+        self._skipped[index] = length
+        rest = [
+            dataclasses.replace(feed, tokens=feed.tokens[self._skipped.get(place, 0) :])
+            for place, feed in enumerate(self._feeds)
+        ]
+        self._rows = deque(cut_rows(rest, self._max_forward_tokens))
+
+    def put_back(self) -> None:
+        """Undo `skip_written`, if no forward has followed it."""
+        if self._skipped:
+            for index in self._skipped:
+                self.blocks[self._alone[index]].clear()
+            self._skipped = {}
+            self._rows = deque(cut_rows(self._feeds, self._max_forward_tokens))
+
+    def forget_prefixes(self) -> None:
+        """Keep no pages for the sake of others."""
+        kept, self._kept = self._kept, {}
+        if self._prefixes is not None:
+            for prefix in kept.values():
+                self._prefixes.release(prefix)
+
+    def _find_alone(self, feeds: Sequence[Feed]) -> dict[int, str]:
+        found = {}
+        for index, feed in enumerate(feeds):
+            name = feed.view.write_to
+            if feed.view.blocks == (name,) and name in self.blocks and not self.blocks.length(name):
+                found[index] = name
+        return found
+
+    def _keep(self, name: str) -> None:
+        """Let others take over what now stands in a block."""
+        assert self._prefixes is not None
+        block, before = self.blocks[name], self._kept.pop(name, None)
+        prefix = self._prefixes.add(block, len(block))
+        if prefix is not None:
+            self._kept[name] = prefix
+        if before is not None:
+            self._prefixes.release(before)
 
     def sampler(self, worker: str) -> Sampler:
         """The worker's sampler, made when it first samples."""
@@ -145,35 +232,93 @@ class Session:
             self._samplers[worker] = Sampler(self.protocol.sampling(worker), index)
         return self._samplers[worker]
 
-    def sample(self, row: Row, logits: torch.Tensor) -> Sample:
-        """What the worker of `row` picks from `logits` [vocab]; see `Sampler.sample`."""
-        return self.sampler(row.worker).sample(logits, self._feeds[row.feed].tokens)
+    def request(self, row: Row) -> Request:
+        """What `row` wants of its logits.
 
-    def complete(self, sampled: Sequence[Sample | None], measured: Sequence[Measures] | None = None) -> None:
+        Raises:
+            Exception: the protocol has no settings for the worker.
+        """
+        if not row.sample:
+            return Request(None, (), row.probe, row.entropy)
+        return Request(self.sampler(row.worker), self._feeds[row.feed].tokens, row.probe, row.entropy)
+
+    def complete(self, outcomes: Sequence[Outcome | None]) -> None:
         """Take note that the forward of `next_rows` is committed.
 
         Args:
-            sampled: token and log-probability per row; None for rows that do not sample.
-            measured: what each row wanted to know of its distribution; None: no row wanted anything.
+            outcomes: what came of each row; None for rows that do not ask for logits.
 
         Whatever the protocol raises ends the session; what is not an ordinary exception is also passed on.
         `PoolExhausted` is only passed on, and the results are handed over again before the next forward.
         """
         rows = self._rows.popleft()
+        self._skipped = {}  # they stay now
+        self._half_written = bool(self._rows)
         self.forwards += 1
-        for row, sample, values in zip(rows, sampled, measured or [Measures()] * len(rows), strict=True):
-            if row.needs_logits:
-                token, logprob = sample or (None, None)
-                self._results[row.feed] = Result(row.worker, token, logprob, values.probe, values.entropy)
-            if row.sample and sample is not None:
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if outcome is None:
+                continue
+            self._results[row.feed] = Result(
+                row.worker, outcome.token, outcome.logprob, outcome.probe, outcome.entropy
+            )
+            if row.sample:
                 self.tokens += 1
                 self.sampler(row.worker).accept(self._feeds[row.feed].tokens)
+        if self._prefixes is not None:
+            for index in {row.feed for row in rows} & self._alone.keys():
+                self._keep(self._alone[index])
         if not self._rows:
             self._deliver()
 
+    def call(self, function: Callable[[Session], _T]) -> _T:
+        """Let `function` look at this session and change it, between two feeds.
+
+        It may call methods of the protocol, which may then say something else in `feeds`, move, crop and fork
+        blocks, `emit` events, and set the protocol's `finish_reason`.
+
+        Raises:
+            HogwildError: the session has ended, or `between_feeds` is False.
+            Exception: what `function` raises; the session goes on.
+        """
+        if self._ended:
+            raise HogwildError(f"{self.name}: it has ended")
+        if not self.between_feeds:
+            raise HogwildError(f"{self.name}: it is in the middle of its feeds")
+        self._forget_rows()
+        try:
+            return function(self)
+        finally:
+            self._rows.clear()  # nothing of them is written: the protocol is asked again
+            if not self._ended:
+                self._end_if_finished()
+
+    def emit(self, events: Iterable[Event]) -> None:
+        """Tell events outside of the protocol's own, from within `call`."""
+        self._emit(events)
+
+    def hear(self) -> None:
+        """Where there is something to listen to, ask the protocol anew before the next forward."""
+        if self._rows and self.between_feeds and self.protocol.has_messages:
+            self._forget_rows()
+
+    def _forget_rows(self) -> None:
+        """Ask the protocol again for feeds of which nothing is written."""
+        self.put_back()
+        self._alone = {}
+        self._rows.clear()
+
     def _listen(self) -> None:
-        """Let the protocol hear what came from outside since the last forward."""
-        self._emit(self.protocol.listen())
+        """Let the protocol take what came from outside; tried again if a full pool prevents that."""
+        self._unheard = True
+        try:
+            events = self.protocol.listen()
+        except PoolExhausted:
+            raise
+        except BaseException:
+            self._unheard = False
+            raise
+        self._unheard = False
+        self._emit(events)
         self._end_if_finished()
 
     def _deliver(self) -> None:
@@ -195,6 +340,7 @@ class Session:
     def fail(self, error: BaseException) -> None:
         """End it because of `error`."""
         self.error = error
+        self.put_back()
         self._end("error", f"{type(error).__name__}: {error}")
 
     def _emit(self, events: Iterable[Event]) -> None:
@@ -215,5 +361,7 @@ class Session:
         )
         self._emit([finish])
         self._ended = True
-        self._undelivered = False
+        self._undelivered = self._unheard = self._half_written = False
         self._rows.clear()
+        if self._begun:  # or it is a run of somebody else
+            self.protocol.stop()

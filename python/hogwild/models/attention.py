@@ -6,17 +6,17 @@ does is decided by the `Attend` that is active in the current context.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from transformers import AttentionInterface
 
 from hogwild.errors import HogwildError, UnsupportedModelError
 
-__all__ = ["IMPLEMENTATION", "Attend", "AttentionCall", "attending"]
+__all__ = ["IMPLEMENTATION", "Attend", "AttentionCall", "LayerCall", "attending"]
 
 IMPLEMENTATION = "hogwild"
 
@@ -24,7 +24,19 @@ IMPLEMENTATION = "hogwild"
 _IGNORED = {"position_ids", "cache_position", "position_embeddings", "is_causal", "layer_idx"}
 
 
-class AttentionCall:
+class LayerCall(NamedTuple):
+    """What a compiled forward does not say of an attention call; the n-th entry is that of the n-th call.
+
+    Attributes:
+        layer: index of the attention layer.
+        window: of the layer, 0 for none.
+    """
+
+    layer: int
+    window: int
+
+
+class AttentionCall(NamedTuple):
     """The arguments of one call, in the packed form of the ops.
 
     Attributes:
@@ -33,25 +45,14 @@ class AttentionCall:
         scale, window, softcap, sinks: as in `torch.ops.hogwild.attention`.
     """
 
-    __slots__ = ("k", "layer", "q", "scale", "sinks", "softcap", "v", "window")
-
-    def __init__(
-        self,
-        module: torch.nn.Module,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scaling: float | None,
-        sliding_window: int | None,
-        softcap: float | None,
-        s_aux: torch.Tensor | None,
-    ) -> None:
-        self.layer = _layer_index(module)
-        self.q, self.k, self.v = _packed(query), _packed(key), _packed(value)
-        self.scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-        self.window = _window(module, self.layer) if sliding_window is None else int(sliding_window)
-        self.softcap = 0.0 if softcap is None else float(softcap)
-        self.sinks = None if s_aux is None else s_aux.detach()
+    layer: int
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    scale: float
+    window: int
+    softcap: float
+    sinks: torch.Tensor | None
 
 
 class Attend(Protocol):
@@ -62,21 +63,26 @@ class Attend(Protocol):
 
 
 class _Active:
-    """An `Attend` and whether its forward still runs."""
+    """An `Attend`, the calls of it that a compiled forward makes, and whether its forward still runs."""
 
-    __slots__ = ("attend", "live")
+    __slots__ = ("attend", "calls", "live")
 
-    def __init__(self, attend: Attend) -> None:
-        self.attend, self.live = attend, True
+    def __init__(self, attend: Attend, calls: Sequence[LayerCall]) -> None:
+        self.attend, self.calls, self.live = attend, iter(calls), True
 
 
 _ACTIVE: ContextVar[_Active | None] = ContextVar("hogwild_attend", default=None)
 
 
 @contextmanager
-def attending(attend: Attend) -> Iterator[None]:
-    """Let `attend` answer the attention calls of the forwards in this context."""
-    before, active = _ACTIVE.get(), _Active(attend)
+def attending(attend: Attend, calls: Sequence[LayerCall] = ()) -> Iterator[None]:
+    """Let `attend` answer the attention calls of the forward in this context.
+
+    Args:
+        attend: what answers.
+        calls: those of the forward in their order, which compiled code needs.
+    """
+    before, active = _ACTIVE.get(), _Active(attend, calls)
     _ACTIVE.set(active)
     try:
         yield
@@ -100,12 +106,6 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface: q, k, v [B, heads, n, dim] -> ([B, n, heads, value_dim], None)."""
-    active = _ACTIVE.get()
-    if active is None or not active.live:
-        raise HogwildError(
-            'attention implementation "hogwild" was called outside of a shared-cache forward; '
-            "use hogwild.enable(model) and pass past_key_values, or run the model through an Engine"
-        )
     if attention_mask is not None:
         raise UnsupportedModelError(
             f"{type(module).__name__} builds an attention mask of its own, of shape {tuple(attention_mask.shape)}: "
@@ -118,9 +118,63 @@ def _attention(
             raise UnsupportedModelError(
                 f"{type(module).__name__} passes a tensor {name!r} to its attention function"
             )
-    call = AttentionCall(module, query, key, value, scaling, sliding_window, softcap, s_aux)
-    out = active.attend(call)
+    q, k, v = _packed(query), _packed(key), _packed(value)
+    scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+    cap = 0.0 if softcap is None else float(softcap)
+    sinks = None if s_aux is None else s_aux.detach()
+    if torch.compiler.is_compiling():
+        # The layer's index is not looked at: code that is compiled for one layer serves all that are like it.
+        window = _UNSAID if sliding_window is None else int(sliding_window)
+        out = torch.ops.hogwild._attend(q, k, v, scale, window, cap, sinks)
+    else:
+        layer = _layer_index(module)
+        window = _window(module, layer) if sliding_window is None else int(sliding_window)
+        out = _active().attend(AttentionCall(layer, q, k, v, scale, window, cap, sinks))
     return out.view(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
+
+
+def _active() -> _Active:
+    active = _ACTIVE.get()
+    if active is None or not active.live:
+        raise HogwildError(
+            'attention implementation "hogwild" was called outside of a shared-cache forward; '
+            "use hogwild.enable(model) and pass past_key_values, or run the model through an Engine"
+        )
+    return active
+
+
+def _attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    scale: float,
+    window: int,
+    softcap: float,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    """An attention call of compiled code, which knows nothing of caches: the context tells layer and pages."""
+    active = _active()
+    call = next(active.calls, None)
+    if call is None:
+        raise UnsupportedModelError("compiled code calls attention more often than the model does")
+    layer_window = call.window if window == _UNSAID else window
+    return active.attend(AttentionCall(call.layer, q, k, v, scale, layer_window, softcap, sinks))
+
+
+def _attend_fake(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: object) -> torch.Tensor:
+    return q.new_empty(q.shape[0], q.shape[1], v.shape[2])
+
+
+_UNSAID = -1  # the layer's own window
+
+# Opaque to compilers. No argument is said to be mutated: the pages are none, so that nothing copies them; what
+# orders the calls is that each layer's input depends on the layer before.
+_LIBRARY = torch.library.Library("hogwild", "FRAGMENT")
+_LIBRARY.define(
+    "_attend(Tensor q, Tensor k, Tensor v, float scale, int window, float softcap, Tensor? sinks) -> Tensor"
+)
+_LIBRARY.impl("_attend", _attend, "CompositeExplicitAutograd")
+torch.library.register_fake("hogwild::_attend", _attend_fake, lib=_LIBRARY)
 
 
 def _packed(x: torch.Tensor) -> torch.Tensor:

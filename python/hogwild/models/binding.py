@@ -15,8 +15,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from hogwild.cache import ForwardPlan, Rotary
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
-from hogwild.models.attention import IMPLEMENTATION, AttentionCall, attending
-from hogwild.models.probe import probe
+from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending
+from hogwild.models.cache_attend import CacheAttend, Inputs
+from hogwild.models.long_rows import find_long_rows
+from hogwild.models.probe import RotaryProbe, probe, trial_forward
 from hogwild.models.rope import FrozenRope, find_frozen, frequencies, frozen
 
 __all__ = ["Binding", "text_config"]
@@ -59,12 +61,14 @@ class Binding:
         limits = [positions, max_length, *(rope.limit for rope in self._frozen)]
         self.max_length: int | None = min((n for n in limits if n is not None), default=None)
         self._begun: _Begun | None = None
-        self._running = False
+        self._running: ForwardPlan | None = None
         with self._switched_on():
             self._frequencies = frequencies(model)
             inv_freqs = self._inv_freqs()
             self._dtypes = [inv_freq.dtype for inv_freq in inv_freqs]
-            self.rotary: list[Rotary | None] = probe(model, self.config, inv_freqs, self.max_length)
+            self.rotary: list[Rotary | None]
+            self._calls: list[LayerCall]
+            self.rotary, self._calls = probe(model, self.config, inv_freqs, self.max_length)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -74,8 +78,12 @@ class Binding:
         return model
 
     @contextmanager
-    def running(self, plan: ForwardPlan) -> Iterator[None]:
+    def running(self, plan: ForwardPlan, inputs: Inputs | None = None) -> Iterator[None]:
         """Let the forward in this context write and read what `plan` says. The caller commits or rolls back.
+
+        Args:
+            plan: whose pages are written to.
+            inputs: where the ops find the plan's integers, padded perhaps; by default in the plan itself.
 
         Raises:
             BlockError: the plan's blocks belong to another model.
@@ -83,21 +91,34 @@ class Binding:
             HogwildError: another forward of the model is running.
             UnsupportedModelError: an attention layer was not called exactly once.
         """
-        self.settle()
-        if self._running:
-            raise HogwildError("another forward of this model is running: one may run at a time")
-        self._check(plan)
-        run = _Run(plan, self.rotary)
-        self._running = True
-        try:
-            with self._switched_on(), attending(run):
-                yield
-        finally:
-            self._running = False
-        if missing := sorted(set(range(len(self.rotary))) - run.layers):
+        if inputs is None:
+            attend = CacheAttend(plan.pool, plan, self.rotary, find_long_rows(plan))
+        else:  # of fixed size, where nobody may ask how long a row is
+            attend = CacheAttend(plan.pool, inputs, self.rotary)
+        with self.replaying(plan), self._switched_on(), attending(attend, self._calls):
+            yield
+        if missing := sorted(set(range(len(self.rotary))) - attend.layers):
             raise UnsupportedModelError(
                 f"attention layers {missing} did not use the shared cache in this forward"
             )
+
+    @contextmanager
+    def replaying(self, plan: ForwardPlan) -> Iterator[None]:
+        """`running` for a forward that was captured before: checked in the same way, but nothing calls the model."""
+        self.settle()
+        if self._running is not None and self._running.is_open:  # else a Ctrl-C left it at a bad moment
+            raise HogwildError("another forward of this model is running: one may run at a time")
+        self._check(plan)
+        try:
+            self._running = plan
+            yield
+        finally:
+            self._running = None
+
+    def trial(self) -> None:
+        """A forward of one token that uses no cache, for those who watch the model's modules."""
+        with self._switched_on():
+            trial_forward(self.model, self.config, torch.zeros(1, dtype=torch.int64), RotaryProbe())
 
     def begin(self, module: torch.nn.Module, plan: ForwardPlan, frame: FrameType) -> None:
         """Enter `running` for a call of `module` that executes in `frame`; its end comes in another call (hooks)."""
@@ -198,48 +219,6 @@ class _Begun:
         while frame is not None and frame is not self.frame:
             frame = frame.f_back
         return frame is not None
-
-
-class _Run:
-    """The `Attend` of one forward: stores the new keys and values, then attends over the views."""
-
-    def __init__(self, plan: ForwardPlan, rotary: list[Rotary | None]) -> None:
-        self.plan, self.rotary = plan, rotary
-        self.layers: set[int] = set()
-
-    def __call__(self, call: AttentionCall) -> torch.Tensor:
-        plan, device = self.plan, call.q.device
-        if call.layer in self.layers:
-            raise UnsupportedModelError(f"attention layer {call.layer} was called twice in one forward")
-        if call.q.shape[0] != plan.num_tokens:
-            raise BlockError(
-                f"layer {call.layer} got {call.q.shape[0]} tokens, the forward has {plan.num_tokens}"
-            )
-        rotary = self.rotary[call.layer]
-        pages = plan.pool.layer(call.layer, call.k, call.v, rotary)
-        meta = plan.metadata(device)
-        torch.ops.hogwild.append(call.k, call.v, pages.k, pages.v, meta.slots)
-        out, _ = torch.ops.hogwild.attention(
-            call.q,
-            pages.k,
-            pages.v,
-            meta.block_table,
-            meta.block_lens,
-            meta.group_tokens,
-            meta.group_blocks,
-            meta.query_pos,
-            meta.rotary_pos,
-            meta.own_block,
-            None if rotary is None else plan.rotation(rotary, device),
-            scale=call.scale,
-            window=call.window,
-            softcap=call.softcap,
-            sinks=call.sinks,
-            interleaved=rotary is not None and rotary.interleaved,
-            rotary_start=0 if rotary is None else rotary.start,
-        )
-        self.layers.add(call.layer)
-        return out
 
 
 def text_config(model: PreTrainedModel) -> PreTrainedConfig:

@@ -48,7 +48,7 @@ class _Hooks:
     ) -> tuple[tuple, dict[str, Any]] | None:
         """Pre-hook: a call with one of our caches becomes a call without any, within a running plan."""
         binding = self._binding
-        if binding is None:
+        if binding is None or torch.compiler.is_compiling():  # only forwards of an engine are compiled
             return None
         binding.settle()
         if not any(_is_cache(argument) for argument in (*args, *kwargs.values())):
@@ -80,7 +80,7 @@ class _Hooks:
 
     def end(self, module: torch.nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         """Hook behind the call; after a failure too, then without an output."""
-        if self._binding is not None:
+        if self._binding is not None and not torch.compiler.is_compiling():
             self._binding.end(module, success=output is not None)
 
 

@@ -13,9 +13,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from hogwild.cache import Rotary
 from hogwild.errors import HogwildError, UnsupportedModelError
-from hogwild.models.attention import AttentionCall, attending
+from hogwild.models.attention import Attend, AttentionCall, LayerCall, attending
 
-__all__ = ["RotaryProbe", "probe"]
+__all__ = ["RotaryProbe", "probe", "trial_forward"]
 
 _NEAR = (0, 7, 31)  # positions compared by rotation; the last one is compared by norm only
 _TOLERANCE = 0.03  # relative; bf16 rounding gives 0.004, a wrong candidate about 1
@@ -26,11 +26,13 @@ class RotaryProbe:
 
     def __init__(self) -> None:
         self.seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.calls: list[LayerCall] = []
 
     def __call__(self, call: AttentionCall) -> torch.Tensor:
         if call.layer in self.seen:
             raise UnsupportedModelError(f"attention layer {call.layer} was called twice in one forward")
         self.seen[call.layer] = call.q.float(), call.k.float()
+        self.calls.append(LayerCall(call.layer, call.window))
         return call.q.new_zeros(call.q.shape[0], call.q.shape[1], call.v.shape[2])
 
 
@@ -39,8 +41,8 @@ def probe(
     config: PreTrainedConfig,
     inv_freqs: Sequence[torch.Tensor],
     max_length: int | None,
-) -> list[Rotary | None]:
-    """How each layer rotates its keys; None for a layer that does not.
+) -> tuple[list[Rotary | None], list[LayerCall]]:
+    """How each layer rotates its keys (None for a layer that does not), and the layers in the order of their calls.
 
     Args:
         model: set to our attention implementation, its rotary embeddings frozen.
@@ -53,18 +55,9 @@ def probe(
     """
     top = max(1, (max_length or 4096) - 1)
     positions = torch.tensor([min(p, top) for p in _NEAR] + [top])
-    device = model.get_input_embeddings().weight.device
-    ids = torch.full((1, len(positions)), _token(config))
     record = RotaryProbe()
     try:
-        with torch.no_grad(), attending(record):
-            model(
-                input_ids=ids.to(device if device.type != "meta" else "cpu"),
-                position_ids=positions[None].to(device if device.type != "meta" else "cpu"),
-                attention_mask=None,
-                past_key_values=None,
-                use_cache=False,
-            )
+        trial_forward(model, config, positions, record)
     except HogwildError:
         raise
     except Exception as error:
@@ -78,7 +71,23 @@ def probe(
             "of transformers (recurrent layers, or attention of their own): their state cannot be shared by blocks"
         )
     match = _Matcher(inv_freqs, positions)
-    return [match(layer, *record.seen[layer]) for layer in expected]
+    return [match(layer, *record.seen[layer]) for layer in expected], record.calls
+
+
+def trial_forward(
+    model: PreTrainedModel, config: PreTrainedConfig, positions: torch.Tensor, attend: Attend
+) -> None:
+    """One forward of the same token at each of `positions` ([n] int64), without any cache."""
+    device = model.get_input_embeddings().weight.device
+    device = torch.device("cpu") if device.type == "meta" else device
+    with torch.no_grad(), attending(attend):
+        model(
+            input_ids=torch.full((1, len(positions)), _token(config), device=device),
+            position_ids=positions[None].to(device),
+            attention_mask=None,
+            past_key_values=None,
+            use_cache=False,
+        )
 
 
 def _token(config: PreTrainedConfig) -> int:

@@ -5,102 +5,101 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hogwild.prompting.examples import BASE_HEADERS, base_examples
+from hogwild.errors import UnknownNameError
+from hogwild.prompting.answers import AnswerFormat, answer_format
+from hogwild.prompting.examples import worked
+from hogwild.prompting.family import Family, family_for
 from hogwild.prompting.headers import Headers, join_names
+from hogwild.prompting.turns import assistant_start, check_problem
 
-RULES = """\
-# Working together
-
-{names} are {count} instances of you. They solve one problem at the same time, and each of them can read \
-what the others write while they write it.
-
-- {history}{progress}
-- Every step opens with its author and number, as in {example}. Keep a step to one short paragraph and \
-finish it with a full sentence and a blank line.
-- Split the work: take different parts, try different approaches, or check each other's results. Say in a \
-few words what you take on, and reply to what the others say to you.
-- Look at the others' text before you go on. If somebody has done or is doing what you are about to do, say \
-so and turn to something else.
-- When the problem is solved, whoever sees it first states the final answer as \\boxed{{answer}}.
-
-# The problem
-
-{problem}"""
-
-RULES_ALONE = """\
-# Working in steps
-
-Solve the problem in short steps. Every step opens with its author and number, as in {example}; keep it to \
-one short paragraph and finish it with a full sentence and a blank line. When the problem is solved, state \
-the final answer as \\boxed{{answer}}.
-
-# The problem
-
-{problem}"""
-
-_ORDER = "Finished steps of everybody stand under '{past}', in the order in which they were finished. "
-_HISTORY = {
-    "combined": _ORDER,
-    "interleaved": _ORDER + "A step can be read by the others once it is finished.",
-    "contiguous": "First comes everything that the others have written so far, one after the other, then "
-    "your own text. The others keep writing at the end of theirs.",
-}
-_PROGRESS = {
-    "combined": "Then come the steps that the others are writing right now, under '{others}' and cut off at "
-    "'{unfinished}', and at last your own, under '{own}'.",
-    "interleaved": "",
-    "contiguous": "",
-}
+LAYOUTS = ("combined", "contiguous", "interleaved")
+PERSONS = ("second", "first")
 
 
 def headers_for(tokenizer: Any) -> Headers:
     """The headers that suit the model of this tokenizer."""
-    return Headers() if getattr(tokenizer, "chat_template", None) else BASE_HEADERS
+    return family_for(tokenizer).headers
 
 
 def collaboration_prompt(
-    problem: str, workers: Sequence[str], layout: str, tokenizer: Any, headers: Headers | None = None
+    problem: str,
+    workers: Sequence[str],
+    layout: str,
+    tokenizer: Any,
+    family: Family | None = None,
+    *,
+    answer: str | AnswerFormat = "boxed",
+    examples: bool = True,
+    person: str = "second",
 ) -> list[int]:
-    """Token ids of what stands before the workers' first steps.
+    """Token ids of what stands before the workers' first steps (paper, section 3.3 and Appendix C).
 
-    A tokenizer with a chat template gets the rules and the problem as the user's turn, and the workers write
-    the assistant's turn; one without gets worked examples to continue.
+    Chat models get the rules and the problem in the family's turns, and the workers write the assistant's turn,
+    in which a reasoning model's thoughts are open; base models get worked examples to continue. The last words
+    are the title of the finished steps, where the layout has them.
 
     Args:
         problem: what the workers are to solve.
         workers: their names.
         layout: "combined", "interleaved" or "contiguous"; the rules say what the workers see.
         tokenizer: a Hugging Face tokenizer.
-        headers: the texts around the workers' own; by default `headers_for(tokenizer)`.
+        family: by default the one that suits the tokenizer.
+        answer: how the final answer is to be written.
+        examples: show the family's examples of working together.
+        person: the rules speak to the workers ("second") or as the workers ("first").
 
     Raises:
-        ValueError: `problem` is empty, or the layout is unknown.
+        ValueError: `problem` is empty, or the layout or the person is unknown.
     """
-    headers = headers or headers_for(tokenizer)
-    if not problem.strip():
-        raise ValueError("problem: expected some text, got none")
-    if layout not in _HISTORY:
-        raise ValueError(f"layout: expected one of {', '.join(_HISTORY)}, got {layout!r}")
+    check_problem(problem)
+    for name, value, known in (("layout", layout, LAYOUTS), ("person", person, PERSONS)):
+        if value not in known:
+            raise UnknownNameError(name, value, known)
+    family = family or family_for(tokenizer)
+    form, headers = answer_format(answer), family.headers
     title = "" if layout == "contiguous" else headers.past
-    if getattr(tokenizer, "chat_template", None):
-        turn = [{"role": "user", "content": chat_rules(problem, workers, layout, headers)}]
-        text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        return list(tokenizer.encode(text + title, add_special_tokens=False))
-    return list(tokenizer.encode(base_examples(problem, workers, layout, headers)))
+    task = family.task.format(problem=problem.strip())
+    rules = [_rules(family, workers, layout, form, person)]
+    if not family.chat:
+        if examples:
+            rules += _patterns(family, workers, layout, form)
+        parts = [*rules, task, *([title] if title else [])]
+        return list(tokenizer.encode(headers.separator.join(parts)))
+    if examples and len(workers) > 1 and family.examples:
+        rules += [family.examples_title, *_shown(family, workers, layout, form)]
+    text = assistant_start(family, tokenizer, task, rules="\n\n".join(rules))
+    return list(tokenizer.encode(text + title, add_special_tokens=False))
 
 
-def chat_rules(problem: str, workers: Sequence[str], layout: str, headers: Headers) -> str:
-    """The rules and the problem, for the user's turn of a chat."""
-    example = headers.step(workers[0], 1)
-    if len(workers) == 1:
-        return RULES_ALONE.format(example=example, problem=problem.strip())
-    texts = {"past": headers.past, "others": headers.others, "own": headers.own}
-    texts["unfinished"] = headers.unfinished.strip()
-    return RULES.format(
+def _rules(family: Family, workers: Sequence[str], layout: str, form: AnswerFormat, person: str) -> str:
+    rules, headers = family.rules[person], family.headers
+    history = rules.contiguous if layout == "contiguous" else rules.order
+    progress = {"combined": rules.progress, "interleaved": rules.private, "contiguous": ""}[layout]
+    titles = {"past": headers.past, "others": headers.others, "own": headers.own}
+    titles["unfinished"] = headers.unfinished.strip()
+    return (rules.together if len(workers) > 1 else rules.alone).format(
         names=join_names(workers),
         count=len(workers),
-        history=_HISTORY[layout].format(**texts),
-        progress=_PROGRESS[layout].format(**texts),
-        example=example,
-        problem=problem.strip(),
+        history=history.format(**titles),
+        progress=progress.format(**titles),
+        example=headers.step(workers[0], 1),
+        final=form.final,
     )
+
+
+def _patterns(family: Family, workers: Sequence[str], layout: str, form: AnswerFormat) -> list[str]:
+    """Each example as the problem itself is put, solved."""
+    parts = []
+    for number, example in enumerate(family.examples):
+        parts.append(family.task.format(problem=example.problem))
+        parts += worked(example, number, workers, layout, family.headers, form)
+    return parts
+
+
+def _shown(family: Family, workers: Sequence[str], layout: str, form: AnswerFormat) -> list[str]:
+    """Each example for who has read the rules: the problem in one line, then the steps."""
+    parts = []
+    for number, example in enumerate(family.examples):
+        parts.append(f"Problem: {example.problem}")
+        parts += worked(example, number, workers, layout, family.headers, form)
+    return parts

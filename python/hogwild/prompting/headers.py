@@ -13,20 +13,22 @@ NAMES = (
 )
 
 
-def worker_names(workers: int | Sequence[str]) -> tuple[str, ...]:
+def worker_names(workers: int | Sequence[str], numbered: bool = False) -> tuple[str, ...]:
     """Names of the workers.
 
     Args:
         workers: how many (Alice, Bob, Carol, ..., from the 17th on numbered), or their names.
+        numbered: call them Worker 1, Worker 2, ...; only where `workers` is a number.
 
     Raises:
-        ValueError: fewer than one worker, an empty name, or a name twice.
+        ValueError: fewer than one worker, an empty name, a name twice, or names that are to be numbers.
         TypeError: neither a number nor names.
     """
     if isinstance(workers, int) and not isinstance(workers, bool):
         if workers < 1:
             raise ValueError(f"workers: expected at least 1, got {workers}")
-        return (*NAMES[:workers], *(f"Worker {i + 1}" for i in range(len(NAMES), workers)))
+        named = 0 if numbered else len(NAMES)
+        return (*NAMES[: min(named, workers)], *(f"Worker {i + 1}" for i in range(named, workers)))
     if isinstance(workers, str) or not isinstance(workers, Sequence):
         raise TypeError(f"workers: expected a number or a list of names, got {workers!r}")
     names = tuple(workers)
@@ -34,6 +36,8 @@ def worker_names(workers: int | Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"workers: expected at least one name and no empty one, got {list(names)}")
     if len(set(names)) != len(names):
         raise ValueError(f"workers: expected different names, got {list(names)}")
+    if numbered:
+        raise ValueError(f"workers: expected a number where workers are numbered, got {list(names)}")
     return names
 
 

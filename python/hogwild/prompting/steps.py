@@ -36,13 +36,17 @@ class StepRule:
 
     def ends_step(self, text: str, piece: str) -> bool:
         """Whether a step whose text is `text` ends with the next token, which adds `piece`."""
+        return self.find_end(text, piece) is not None
+
+    def find_end(self, text: str, piece: str) -> int | None:
+        """Where in `text + piece` the separator stands that ends the step; None if it goes on."""
         joined = text + piece
         place = joined.find(self.separator, max(0, len(text) - len(self.separator) + 1))
         while place >= 0:
             if self._is_complete(joined[:place]):
-                return True
+                return place
             place = joined.find(self.separator, place + 1)
-        return False
+        return None
 
     def _is_complete(self, text: str) -> bool:
         text = text.rstrip()

@@ -9,22 +9,22 @@ from typing import Any
 from hogwild.engine.checks import check_integer
 from hogwild.engine.core import EngineCore
 from hogwild.engine.sampling import SamplingParams
+from hogwild.prompting import family_for
 from hogwild.protocols.async_reasoning import AsyncReasoningProtocol, Policy, ThinkSession, make_thinking
-from hogwild.protocols.async_reasoning.turnstile import Turnstile
+from hogwild.protocols.budgeted import BudgetedProtocol
 from hogwild.protocols.collaboration import CollaborationProtocol
+from hogwild.protocols.methods import Method, make
 from hogwild.protocols.result import CollaborationResult
+
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "forbidden_tokens")
 
 
 class Engine(EngineCore):
     """Runs workers on a model over one shared cache.
 
-    See `EngineCore` for the arguments, and for `stream`, `run`, `open` and `forward`, which take any
+    See `EngineCore` for the arguments, and for `submit`, `stream`, `run`, `open` and `forward`, which take any
     protocol.
     """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._turnstile = Turnstile()
 
     def collaboration(
         self,
@@ -42,7 +42,7 @@ class Engine(EngineCore):
         seed: int = 0,
         **options: Any,
     ) -> CollaborationProtocol:
-        """The protocol that `collaborate` runs, for `stream` and `run`.
+        """The protocol that `collaborate` runs, for `stream`, `run` and `submit`.
 
         Args:
             problem: what the workers are to solve.
@@ -54,19 +54,50 @@ class Engine(EngineCore):
             seed: of the workers' random draws.
             options: further arguments of `CollaborationProtocol`.
         """
-        sampling = self._sampling(
+        settings = self._settings(
+            seed,
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
             min_p=min_p,
             repetition_penalty=repetition_penalty,
             forbidden_tokens=forbidden_tokens,
-            seed=seed,
         )
-        options.setdefault("end_tokens", self._end_tokens())
         return CollaborationProtocol(
-            problem, self.tokenizer, workers, layout, max_forwards=max_forwards, sampling=sampling, **options
+            problem, self.tokenizer, workers, layout, max_forwards=max_forwards, **{**settings, **options}
         )
+
+    def method(
+        self, method: str | Method, problem: str, *, seed: int = 0, **options: Any
+    ) -> BudgetedProtocol:
+        """The protocol of any method, for `stream` and `run`, with the model's own settings.
+
+        Args:
+            method: such as "sequential", "self-consistency:4", "skeleton" or "hogwild:2:contiguous"; see
+                `hogwild.protocols.parse`.
+            problem: what is to be solved.
+            seed: of all random draws.
+            options: `temperature`, `top_p`, `top_k`, `min_p`, `repetition_penalty` and `forbidden_tokens`
+                replace the settings that the model was published with, see `SamplingParams`; all others are
+                settings of `hogwild.protocols.make`, such as `budgets` and `answer_tokens`.
+        """
+        sampling = {name: options.pop(name, None) for name in _SAMPLING}
+        return make(method, problem, self.tokenizer, **{**self._settings(seed, **sampling), **options})
+
+    def _settings(self, seed: int, **sampling: Any) -> dict[str, Any]:
+        """What protocols that take their texts from a family need to know of the model."""
+        name = getattr(self.model.config, "name_or_path", "") or ""
+        return {**self._published(seed, **sampling), "family": family_for(self.tokenizer, name)}
+
+    def _published(self, seed: int, **sampling: Any) -> dict[str, Any]:
+        """Sampling settings and end of a text, as the model was published with or as replaced."""
+        check_integer("seed", seed)
+        published = getattr(self.model, "generation_config", None)
+        ends = getattr(published, "eos_token_id", None)
+        return {
+            "sampling": SamplingParams.from_generation_config(published, seed=seed, **sampling),
+            "end_tokens": [ends] if isinstance(ends, int) else list(ends or ()),
+        }
 
     def collaborate(
         self, problem: str, workers: int | Sequence[str] = 2, layout: str = "combined", **options: Any
@@ -97,7 +128,7 @@ class Engine(EngineCore):
         seed: int = 0,
         **options: Any,
     ) -> AsyncReasoningProtocol:
-        """The protocol that `think` runs, for `stream`, `run` and `open`.
+        """The protocol that `think` runs, for `submit`, `stream`, `run` and `open`.
 
         Args:
             problem: what the user asks.
@@ -109,18 +140,16 @@ class Engine(EngineCore):
             seed: of the random draws.
             options: further arguments of `AsyncReasoningProtocol`.
         """
-        sampling = self._sampling(
+        settings = self._published(
+            seed,
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
             min_p=min_p,
             repetition_penalty=repetition_penalty,
             forbidden_tokens=forbidden_tokens,
-            seed=seed,
         )
-        options.setdefault("end_tokens", self._end_tokens())
-        options.setdefault("sampling", sampling)
-        return make_thinking(problem, self.tokenizer, method, policy, **options)
+        return make_thinking(problem, self.tokenizer, method, policy, **{**settings, **options})
 
     def think(self, problem: str, method: str = "async", **options: Any) -> ThinkSession:
         """Think about `problem` and answer it at the same time, while the user may speak.
@@ -130,7 +159,7 @@ class Engine(EngineCore):
         Returns:
             A session. `for event in session` (or `async for`) runs it; `session.result()` runs it to its end.
         """
-        return ThinkSession.open(self, self._turnstile, self.thinking(problem, method, **options))
+        return ThinkSession.open(self, self._turns, self.thinking(problem, method, **options))
 
     def restore(self, path: str | os.PathLike[str], seed: int | None = None) -> ThinkSession:
         """A session that goes on where `ThinkSession.snapshot` wrote it to a file.
@@ -143,15 +172,4 @@ class Engine(EngineCore):
             BlockError: not such a file, or one of another model or page size.
             PoolExhausted: the pool has no room for it.
         """
-        return ThinkSession.restore(self, self._turnstile, path, seed)
-
-    def _sampling(self, seed: int, **settings: Any) -> SamplingParams:
-        """The model's own settings, some of them replaced."""
-        check_integer("seed", seed)
-        published = getattr(self.model, "generation_config", None)
-        return SamplingParams.from_generation_config(published, seed=seed, **settings)
-
-    def _end_tokens(self) -> list[int]:
-        """Ids that end a text, as the model was published with."""
-        ends = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
-        return [ends] if isinstance(ends, int) else list(ends or ())
+        return ThinkSession.restore(self, self._turns, path, seed)

@@ -104,6 +104,11 @@ class Inbox:
         return messages
 
     @property
+    def has_messages(self) -> bool:
+        """Whether there are messages that nobody has taken."""
+        return bool(self._messages)
+
+    @property
     def closed(self) -> bool:
         """Whether nothing more is taken."""
         return self._closed

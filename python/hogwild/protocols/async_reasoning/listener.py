@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hogwild.engine.checks import check_integer
@@ -101,6 +101,13 @@ class Listener(Protocol):
         """End the run before the next forward; nothing happens if it has ended."""
         if not self.inbox.closed:
             self.inbox.put(Cancel())
+
+    @property
+    def has_messages(self) -> bool:
+        return self.inbox.has_messages
+
+    def notify(self, callback: Callable[[], None]) -> None:
+        self.inbox.on_message = callback
 
     def _lose(self, messages: Sequence[Message]) -> None:
         """Note the texts of messages that come too late."""

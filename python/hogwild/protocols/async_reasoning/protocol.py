@@ -294,7 +294,7 @@ class AsyncReasoningProtocol(Listener):
         for (what, feed), result in zip(plan, results, strict=True):
             if result.token is not None:
                 sampled[what] = result
-            if result.probe is not None or what == plans.SIDE:
+            if result.probe or what == plans.SIDE:
                 yes, no = result.probe or (0.0, 0.0)
                 answer = Answer(yes, no, result.entropy or 0.0)
             self._note_written(what, feed)
@@ -316,7 +316,7 @@ class AsyncReasoningProtocol(Listener):
             self._summary.written += len(feed.tokens)
         elif what in self._streams:
             stream = self._streams[what]
-            if feed.probe is not None:  # the question was written behind what the stream had said
+            if feed.probe:  # the question was written behind what the stream had said
                 assert self._ask is not None
                 self._say(stream, self._encoded.question(self._ask), "inserted")
             stream.written += len(feed.tokens)
@@ -709,6 +709,9 @@ class AsyncReasoningProtocol(Listener):
 
     def _end(self, reason: str) -> None:
         self.finish_reason = reason
+        self.stop()
+
+    def stop(self) -> None:
         self._lose([*self._deferred, *self.inbox.close()])
         self._deferred = []
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from hogwild.cache import BlockSet, load_blocks, read_note, save_blocks
 from hogwild.engine.events import Event
 from hogwild.engine.session import Session
+from hogwild.engine.turns import Turns
 from hogwild.errors import BlockError, SessionFinishedError, UnknownNameError
 from hogwild.protocols.async_reasoning.modes import THINKER
 from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
 from hogwild.protocols.async_reasoning.result import ThinkResult
 from hogwild.protocols.async_reasoning.state import protocol_state, restore_protocol
-from hogwild.protocols.async_reasoning.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from hogwild.engine.core import EngineCore
@@ -37,19 +37,19 @@ class ThinkSession:
         protocol: the protocol that runs.
     """
 
-    def __init__(self, engine: EngineCore, turnstile: Turnstile, session: Session) -> None:
+    def __init__(self, engine: EngineCore, turns: Turns, session: Session) -> None:
         assert isinstance(session.protocol, AsyncReasoningProtocol)
         self.protocol: AsyncReasoningProtocol = session.protocol
-        self._engine, self._turnstile, self._session = engine, turnstile, session
+        self._engine, self._turns, self._session = engine, turns, session
         self._events: deque[Event] = deque(session.take_events())
         self._ready: deque[Event] = deque()  # to be read next
         self._all: list[Event] = []  # for `result`
 
     @classmethod
-    def open(cls, engine: EngineCore, turnstile: Turnstile, protocol: AsyncReasoningProtocol) -> ThinkSession:
+    def open(cls, engine: EngineCore, turns: Turns, protocol: AsyncReasoningProtocol) -> ThinkSession:
         """A session of `engine` that runs `protocol`."""
-        with turnstile:
-            return cls(engine, turnstile, engine.open(protocol))
+        with turns:
+            return cls(engine, turns, engine.open(protocol))
 
     def __enter__(self) -> ThinkSession:
         return self
@@ -80,7 +80,7 @@ class ThinkSession:
             raise UnknownNameError("worker", worker, self.protocol.workers)
         arrangement = self.protocol.arrangement
         spec = arrangement.thinker if worker == THINKER else arrangement.writer
-        with self._turnstile:
+        with self._turns:
             blocks = self._session.blocks
             tokens = [] if self._session.closed else [t for name in spec.blocks for t in blocks.tokens(name)]
         return self._engine.tokenizer.decode(tokens)
@@ -109,7 +109,7 @@ class ThinkSession:
     def close(self) -> None:
         """End it, if it runs, and give its pages back. May be called again."""
         self.protocol.cancel()
-        with self._turnstile:
+        with self._turns:
             self._session.close()
 
     # ------------------------------------------------------------------ events
@@ -164,7 +164,7 @@ class ThinkSession:
             None at the end; an empty list where nothing came in time.
         """
         while True:
-            with self._turnstile:
+            with self._turns:
                 events = self._take_events()
                 if not events:
                     if self._session.closed:
@@ -209,12 +209,11 @@ class ThinkSession:
         Raises:
             SessionFinishedError: it has ended.
         """
-        with self._turnstile:
+        with self._turns:
             self._settle()
             state, samplers = protocol_state(self.protocol), self._session.sampler_states()
-            return self._go_on(
-                self._engine, self._turnstile, state, samplers, self._session.blocks.copy(), seed
-            )
+            blocks = self._session.call(lambda session: session.blocks.copy())
+            return self._go_on(self._engine, self._turns, state, samplers, blocks, seed)
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write all of it to a file, for `restore`; it goes on itself.
@@ -223,21 +222,23 @@ class ThinkSession:
             SessionFinishedError: it has ended.
             OSError: the file cannot be written.
         """
-        with self._turnstile:
+        with self._turns:
             self._settle()
             note = {
                 "format": "hogwild-think-1",
                 "protocol": protocol_state(self.protocol),
                 "samplers": self._session.sampler_states(),
             }
-            blocks = self._session.blocks
-            save_blocks(path, {name: blocks[name] for name in blocks}, note=json.dumps(note))
+            text = json.dumps(note)
+            self._session.call(
+                lambda session: save_blocks(path, {n: session.blocks[n] for n in session.blocks}, note=text)
+            )
 
     @classmethod
     def restore(
         cls,
         engine: EngineCore,
-        turnstile: Turnstile,
+        turns: Turns,
         path: str | os.PathLike[str],
         seed: int | None = None,
     ) -> ThinkSession:
@@ -253,17 +254,17 @@ class ThinkSession:
                 f"path: {os.fspath(path)} holds blocks, but no session of asynchronous reasoning"
             )
         device = engine.model.get_input_embeddings().weight.device
-        with turnstile:
+        with turns:
             blocks = BlockSet(engine.pool)
             for name, block in load_blocks(path, engine.pool, device).items():
                 blocks.put(name, block)
-            return cls._go_on(engine, turnstile, note["protocol"], note["samplers"], blocks, seed)
+            return cls._go_on(engine, turns, note["protocol"], note["samplers"], blocks, seed)
 
     @classmethod
     def _go_on(
         cls,
         engine: EngineCore,
-        turnstile: Turnstile,
+        turns: Turns,
         state: dict[str, Any],
         samplers: dict[str, dict[str, Any]],
         blocks: BlockSet,
@@ -277,7 +278,7 @@ class ThinkSession:
         if seed is not None:
             samplers = {worker: {**values, "draws": 0} for worker, values in samplers.items()}
         session.load_sampler_states(samplers)
-        return cls(engine, turnstile, session)
+        return cls(engine, turns, session)
 
     def _settle(self) -> None:
         """Bring it to where all that was fed is written: a long prompt takes several forwards."""

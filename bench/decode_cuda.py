@@ -1,0 +1,194 @@
+"""Forwards of a model with workers on a GPU, beside its matrix products alone and beside Hugging Face.
+
+    python bench/decode_cuda.py --model qwen3-8b [--workers 1,2,4,8] [--contexts 1024,4096,16384] [--json FILE]
+
+The model is one of the named shapes with random weights, or what `hogwild solve --model` takes. Workers see a shared
+history of the given length, two headers and each other's 20 tokens, and write one token each in every forward of the
+engine. Prints, for every case: the forward as its caller sees it; the model's part of it (a graph replay by itself);
+the floor (its matrix products alone in a graph, those of q, k, v and of gate and up joined); attention by a profile
+of kernels; and the setup, which is all that is not the model. Then the paper's Table 1 and Table 2, and in words what
+limits it. Baselines decode as many sequences with a cache each:
+  HF eager      transformers with a dynamic cache (--no-eager leaves it out)
+  HF compiled   transformers compiled with a static cache (only with --compiled: compiling takes a minute a case)
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import results_io
+import torch
+
+from hogwild.engine.graphs import DEFAULT_COMPILE
+from hogwild.measure import huggingface
+from hogwild.measure.decode import DecodeTime
+from hogwild.measure.run import measure_all
+from hogwild.measure.shapes import SHAPES, load_or_make
+from hogwild.measure.tables import table_1, table_2, table_of_parts
+from hogwild.measure.words import explain
+from hogwild.models import text_config
+from hogwild.models.compiled import COMPILE_MODES
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def integers(text: str) -> list[int]:
+    try:
+        values = [int(part.replace("_", "")) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or min(values) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected integers >= 1 with commas between them")
+    return values
+
+
+def baseline(measure: Callable[[], float], what: str) -> float | None:
+    """Its time, or None where it does not fit or does not run."""
+    try:
+        return measure()
+    except Exception as error:  # transformers' own limits are not ours to know
+        print(f"  {what}: {type(error).__name__}: {str(error).splitlines()[0][:150]}", flush=True)
+        return None
+    finally:
+        gc.collect()
+        torch._dynamo.reset()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def baselines_of(model: Any, t: DecodeTime, eager: bool, compiled: bool) -> dict[str, float]:
+    found: dict[str, float | None] = {}
+    if eager:
+        found["HF eager"] = baseline(lambda: huggingface.eager_us(model, t.workers, t.context), "HF eager")
+    if compiled:
+        found["HF compiled"] = baseline(
+            lambda: huggingface.compiled_us(model, t.workers, t.context), "HF compiled"
+        )
+    return {name: us for name, us in found.items() if us is not None}
+
+
+def row_of(name: str, dtype: str, compile: str, t: DecodeTime, beside: dict[str, float]) -> dict[str, Any]:
+    parts = {"attention_us": t.attention_us, "append_us": t.append_us, "products_us": t.products_us}
+    return {
+        "case": f"{name}, {t.workers} worker{'s' if t.workers > 1 else ''}, {t.context}",
+        "model": name,
+        "workers": t.workers,
+        "context": t.context,
+        "sessions": t.sessions,
+        "dtype": dtype,
+        "compile": compile,
+        "us": t.us,
+        "model_us": t.model_us,
+        "setup_us": t.setup_us,
+        **{part: us for part, us in parts.items() if us is not None},
+        "tokens_per_second": t.tokens_per_second,
+        "baselines": {"matrix products": t.floor_us, **beside},
+    }
+
+
+def plot(times: list[DecodeTime], name: str, path: Path) -> None:
+    """Latency of a forward over the context, a line for each number of workers (the paper's Figure 19, left)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for workers in sorted({t.workers for t in times}):
+        same = sorted((t for t in times if t.workers == workers), key=lambda t: t.context)
+        axes.plot(
+            [t.context for t in same], [t.us / 1e3 for t in same], marker="o", label=f"{workers} workers"
+        )
+    axes.axhline(min(t.floor_us for t in times) / 1e3, color="grey", linestyle=":", label="matrix products")
+    axes.set(xscale="log", xlabel="tokens in the cache", ylabel="ms per forward", title=name, ylim=(0, None))
+    axes.legend()
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="qwen3-8b", help=f"{', '.join(SHAPES)}, or a model's name")
+    parser.add_argument("--workers", type=integers, default=[1, 2, 4, 8], metavar="W,...")
+    parser.add_argument("--contexts", type=integers, default=[1024, 4096, 16384], metavar="L,...")
+    parser.add_argument("--sessions", type=int, default=1, help="teams that decode together (default: 1)")
+    parser.add_argument("--forwards", type=int, default=50, help="timed in each case (default: 50)")
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16")
+    parser.add_argument("--compile", choices=COMPILE_MODES, default=DEFAULT_COMPILE)
+    parser.add_argument("--no-eager", action="store_true", help="without the baseline HF eager")
+    parser.add_argument("--compiled", action="store_true", help="with the baseline HF compiled")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--json", type=Path, help="result file (default: under bench/results)")
+    parser.add_argument("--plot", type=Path, help="a file for the plot, which needs matplotlib")
+    parser.add_argument("--commit", help="what is measured, if Git is not there to say it")
+    args = parser.parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("error: no CUDA device: nothing to measure (--device cpu measures the processor)")
+
+    began = time.perf_counter()
+    model, tokenizer = load_or_make(args.model, args.device, DTYPES[args.dtype], max(args.contexts))
+    billions = sum(parameter.numel() for parameter in model.parameters()) / 1e9
+    print(
+        f"{results_io.device_name(args.device)}; {args.model}, {billions:.2f} billion parameters in {args.dtype}, "
+        f"made in {time.perf_counter() - began:.0f} s; compile: {args.compile}",
+        flush=True,
+    )
+    times: list[DecodeTime] = []
+    for t in measure_all(
+        model,
+        tokenizer,
+        args.workers,
+        args.contexts,
+        sessions=args.sessions,
+        forwards=args.forwards,
+        compile=args.compile,
+        skipped=lambda why: print(f"  left out: {why}", flush=True),
+    ):
+        times.append(t)
+        elapsed = time.perf_counter() - began
+        graph = "" if t.captured or args.device == "cpu" else "  NOT CAPTURED"
+        print(
+            f"  [{elapsed:4.0f} s] {t.workers} workers, {t.context:,}: {t.us / 1e3:.3f} ms, "
+            f"{t.us / t.floor_us:.3f} of the floor{graph}",
+            flush=True,
+        )
+    if not times:
+        sys.exit("error: no case fits into memory")
+    gc.collect()  # the engine with its pool and graphs, to make room for caches of the baselines
+    beside = [baselines_of(model, t, not args.no_eager, args.compiled) for t in times]
+
+    print("\nmilliseconds a forward\n" + table_of_parts(times, beside))
+    print("\nTable 1\n" + table_1(times))
+    print("\nTable 2\n" + table_2(times, text_config(model).num_hidden_layers))
+    print("\n" + "\n".join(explain(times)))
+    rows = [
+        row_of(args.model, args.dtype, args.compile, t, row) for t, row in zip(times, beside, strict=True)
+    ]
+    name = "decode_cuda" + f"-{args.model.rpartition('/')[2]}"
+    if args.sessions > 1:
+        name += f"-{args.sessions}_sessions"
+    path = results_io.write(
+        "decode_cuda" if args.json else name,
+        rows,
+        method=(
+            f"median of {args.forwards} forwards of the engine, greedy; the model's part and the matrix products: "
+            "mean of graph replays; random keys and values"
+        ),
+        path=args.json,
+        device=args.device,
+        commit=args.commit,
+    )
+    print(f"\nwritten: {path} ({time.perf_counter() - began:.0f} s)")
+    if args.plot:
+        plot(times, args.model, args.plot)
+
+
+if __name__ == "__main__":
+    main()

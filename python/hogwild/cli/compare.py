@@ -1,0 +1,169 @@
+"""`hogwild compare`: methods on one task at equal budgets, with a report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hogwild.cli.placement import check_placement
+from hogwild.cli.progress import Preparation
+from hogwild.cli.samples import SampleProgress
+
+if TYPE_CHECKING:
+    from hogwild.evaluation.comparison import Comparison
+    from hogwild.evaluation.plan import Plan
+    from hogwild.evaluation.tasks import Task
+    from hogwild.protocols import Engine
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """What the command line asks for. What is None is the task's, or the engine's, to choose."""
+
+    task: str
+    methods: Sequence[str]
+    budgets: str | None = None
+    data: Path | None = None
+    samples: int | None = None
+    runs: int = 1
+    seed: int = 0
+    at_once: int = 8
+    family: str | None = None
+    sampling: dict[str, float | int | None] = field(default_factory=dict)
+    model: str = "demo"
+    device: str | None = None
+    dtype: str | None = None
+    output: Path | None = None
+    run_code: bool = False
+    traces: bool = False
+    as_json: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is written."""
+        return self.output or Path("results") / f"{Path(self.task).stem}-{Path(self.model).name}"
+
+
+def compare(request: CompareRequest) -> None:
+    """Runs the request, shows the table and writes the report.
+
+    Raises:
+        HogwildError, ValueError: a bad request, before the model is loaded.
+    """
+    comparison = run_all(request)
+    show(request, comparison)
+
+
+def run_all(request: CompareRequest) -> Comparison:
+    """Every method's runs; those that the folder has already are not repeated."""
+    from hogwild.evaluation.comparison import compare as compare_methods
+
+    console = Console(stderr=True)
+    with Preparation(console) as preparation:
+        task, plan = check(request)
+        engine = _make_engine(request, preparation)
+    planned = len(plan.problems(task)) * plan.runs
+    with SampleProgress(console, request.methods, planned, plan.budgets[-1]) as progress:
+        try:
+            return compare_methods(
+                engine,
+                task,
+                request.methods,
+                plan,
+                request.folder,
+                traces=request.traces,
+                begin=progress.begin,
+                tell=progress.add,
+            )
+        except KeyboardInterrupt:
+            progress.say(f"stopped; the same command goes on with what {request.folder} has")
+            raise
+
+
+def check(request: CompareRequest) -> tuple[Task, Plan]:
+    """Refuses at once what would be refused after a model was loaded.
+
+    Raises:
+        HogwildError, ValueError, TypeError: what is wrong, by its name.
+    """
+    from hogwild.engine.sampling import SamplingParams
+    from hogwild.evaluation.budgets import parse_budgets
+    from hogwild.evaluation.extras import need
+    from hogwild.evaluation.plan import Plan
+    from hogwild.evaluation.tasks import make_task
+    from hogwild.prompting import load_family
+    from hogwild.protocols import parse
+
+    for method in request.methods:
+        parse(method)
+    if request.family is not None:
+        load_family(request.family)
+    sampling: dict[str, Any] = {name: value for name, value in request.sampling.items() if value is not None}
+    SamplingParams(**sampling)
+    check_placement(request.device, request.dtype)
+    for package in ("math_verify", "matplotlib", "jinja2"):
+        need(package, "an evaluation")
+    task = make_task(request.task, request.data, run_code=request.run_code)
+    plan = Plan(
+        budgets=task.usual_budgets if request.budgets is None else parse_budgets(request.budgets),
+        samples=task.usual_samples if request.samples is None else request.samples,
+        runs=request.runs,
+        seed=request.seed,
+        at_once=request.at_once,
+        sampling=sampling,
+        family=request.family,
+    )
+    task.problems()
+    return task, plan
+
+
+def show(request: CompareRequest, comparison: Comparison) -> None:
+    """The table (or with `--json` the summary) on stdout; the report in the folder."""
+    from hogwild.evaluation.report import write_report
+
+    paths = write_report(comparison, request.folder)
+    if request.as_json:
+        json.dump(comparison.to_dict(), sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+        return
+    console = Console()
+    console.print(_table(comparison))
+    console.print(f"{len(comparison.problems)} problems; report: {paths[0]}", markup=False, highlight=False)
+
+
+def _table(comparison: Comparison) -> Table:
+    from hogwild.evaluation import table
+
+    shown = Table(title=comparison.task.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, name in enumerate(table.HEADER):
+        shown.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    last = None
+    for row in table.rows(comparison.summaries()):
+        if last not in (None, row[0]):
+            shown.add_section()
+        shown.add_row(*(Text("" if n == 0 and cell == last else cell) for n, cell in enumerate(row)))
+        last = row[0]
+    return shown
+
+
+def _make_engine(request: CompareRequest, preparation: Preparation) -> Engine:
+    from hogwild.models.loading import load
+    from hogwild.protocols import Engine
+
+    preparation.stage(f"loading {request.model}")
+    model, tokenizer = load(request.model, request.device, request.dtype, preparation.stage)
+    return Engine(model, tokenizer)
+
+
+def parse_methods(text: str) -> list[str]:
+    """Methods from a text with commas between them; spellings are checked later."""
+    return [word.strip() for word in text.split(",") if word.strip()]

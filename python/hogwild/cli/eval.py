@@ -1,0 +1,17 @@
+"""`hogwild eval`: one method on a task. Several into one folder make a comparison."""
+
+from __future__ import annotations
+
+from hogwild.cli.compare import CompareRequest, run_all, show
+
+
+def evaluate(request: CompareRequest) -> None:
+    """Runs the request; the table and the plots also have the methods that the folder has already.
+
+    Raises:
+        HogwildError, ValueError: a bad request, before the model is loaded.
+    """
+    from hogwild.evaluation.comparison import gather
+
+    comparison = run_all(request)
+    show(request, gather(comparison, request.folder))

@@ -1,0 +1,80 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_MODEL, _SAMPLING = "Model", "Sampling"
+
+Model = Annotated[
+    str, typer.Option(help='"demo", a Hugging Face id, or a local folder.', rich_help_panel=_MODEL)
+]
+Device = Annotated[
+    str | None, typer.Option(help="Such as cpu, cuda:0, auto. Default: CUDA if any.", rich_help_panel=_MODEL)
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="float32, bfloat16, float16. Default: the checkpoint's own.", rich_help_panel=_MODEL),
+]
+Family = Annotated[
+    str | None,
+    typer.Option(help="Prompts: a model family or a file. Default: the model's own.", rich_help_panel=_MODEL),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        help="0 is greedy. Default: the model's own settings; 1 with --top-p, --top-k or --min-p.",
+        rich_help_panel=_SAMPLING,
+    ),
+]
+TopP = Annotated[
+    float | None, typer.Option(help="Keep the likeliest tokens up to this mass.", rich_help_panel=_SAMPLING)
+]
+TopK = Annotated[
+    int | None, typer.Option(help="Keep this many tokens; 0 keeps all.", rich_help_panel=_SAMPLING)
+]
+MinP = Annotated[
+    float | None,
+    typer.Option(
+        help="Keep tokens at least this fraction as likely as the likeliest.", rich_help_panel=_SAMPLING
+    ),
+]
+RepetitionPenalty = Annotated[
+    float | None,
+    typer.Option(help="Above 1, a worker's own tokens get less likely.", rich_help_panel=_SAMPLING),
+]
+
+Task = Annotated[
+    str,
+    typer.Option(
+        help="A task's name, or a JSONL or Parquet file of problems and answers.", show_default=False
+    ),
+]
+Data = Annotated[
+    Path | None, typer.Option(help="A local JSONL or Parquet file with the rows of the task's data set.")
+]
+Budgets = Annotated[
+    str | None,
+    typer.Option(help="Sequential forwards, ascending: 256,512,1024. Default: what suits the task."),
+]
+Samples = Annotated[
+    int | None, typer.Option(help="Problems, drawn at random. Default: all; for arith-x5, 16.")
+]
+Runs = Annotated[int, typer.Option(help="Runs of each problem, with different seeds.")]
+Seed = Annotated[int, typer.Option(help="Of the first run of each problem.")]
+AtOnce = Annotated[int, typer.Option(help="Runs side by side on the model.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for everything; what it has already is not run again. Default: results/TASK-MODEL."
+    ),
+]
+Traces = Annotated[
+    bool, typer.Option("--traces", help="Also record each run, for hogwild replay and hogwild judge.")
+]
+RunCode = Annotated[
+    bool, typer.Option("--run-code", help="Allow tasks to run programs that the model writes, confined.")
+]

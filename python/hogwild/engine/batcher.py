@@ -1,0 +1,164 @@
+"""One packed forward over the new tokens of several sessions: planned, run, sampled, committed, told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from hogwild.cache import ForwardPlan, View
+from hogwild.engine.batch_sampler import BatchSampler, Outcome, Request
+from hogwild.engine.interrupts import defer_interrupts
+from hogwild.engine.rows import Row
+from hogwild.engine.runner import Runner
+from hogwild.engine.sampler import NoTokenLeftError
+from hogwild.engine.session import Session
+from hogwild.errors import ContextLengthError, NonFiniteLogitsError, PoolExhausted
+
+__all__ = ["Batcher"]
+
+
+class _Item(NamedTuple):
+    """One row of a forward: whose it is, what it writes, and where."""
+
+    session: Session
+    row: Row
+    view: View
+
+
+class Batcher:
+    """Runs forwards. Which sessions take part is decided elsewhere, within a budget of tokens here.
+
+    Args:
+        runner: what carries planned forwards out.
+        max_forward_tokens: a forward takes no further session once it has so many tokens.
+        max_length: most tokens that a view may hold; None: any number.
+    """
+
+    def __init__(self, runner: Runner, max_forward_tokens: int, max_length: int | None) -> None:
+        self.runner = runner
+        self._max_tokens, self._limit = max_forward_tokens, max_length
+        self._sampler = BatchSampler()
+
+    def forward(self, sessions: Sequence[Session]) -> None:
+        """One forward over the new tokens of `sessions`; nothing if none has any.
+
+        A session whose view outgrows the model, whose logits are not finite or whose protocol fails ends with
+        its `error` set; its blocks are as before this forward, and the others go on. Everything else is raised,
+        and then no block has changed: `PoolExhausted` before the forward, whatever the model raises, a Ctrl-C.
+        (`PoolExhausted` may also come after it, when a protocol finds no room to move a block; the next call
+        begins with that.)
+        """
+        while batch := self._select(sessions):
+            plan: ForwardPlan | None = None
+            try:
+                with defer_interrupts():
+                    plan = ForwardPlan([(item.view, item.row.tokens) for item in batch])
+                if not self._fail_too_long(batch, plan):
+                    self._complete(batch, plan, self._run(batch, plan))
+                    break
+                plan.rollback()  # and plan again for the others
+            except BaseException:
+                with defer_interrupts():
+                    if plan is not None:
+                        plan.rollback()
+                    for session in sessions:
+                        session.put_back()
+                raise
+
+    def _select(self, sessions: Sequence[Session]) -> list[_Item]:
+        """Rows of the next forward, a session's side by side.
+
+        Short ones first, so that decoding never waits for prompts; among equals, who was left out longest. Of
+        those beyond the budget the one that was left out longest comes too: in the end everybody's turn comes.
+        """
+        ready: list[tuple[int, Session, list[_Item]]] = []
+        for session in sessions:
+            if session.finished:
+                continue
+            try:
+                session.next_rows()
+                session.skip_written()
+                items = [_Item(session, row, session.blocks.view(row.view)) for row in session.next_rows()]
+            except PoolExhausted:
+                raise
+            except Exception as error:
+                session.fail(error)
+                continue
+            ready.append((sum(len(item.row.tokens) for item in items), session, items))
+        ready.sort(key=lambda entry: (entry[0], -entry[1].left_out))
+        batch: list[_Item] = []
+        total = taken = 0
+        for size, session, items in ready:
+            if total >= self._max_tokens:
+                break
+            batch.extend(items)
+            session.left_out = 0
+            total += size
+            taken += 1
+        beyond = ready[taken:]
+        longest = max((session.left_out for _, session, _ in beyond), default=0)
+        for _, session, items in beyond:
+            if longest and session.left_out == longest:
+                batch.extend(items)
+                session.left_out = longest = 0
+            else:
+                session.left_out += 1
+        return batch
+
+    def _fail_too_long(self, batch: list[_Item], plan: ForwardPlan) -> bool:
+        """End sessions with a view of more tokens than the model has positions; whether there are any."""
+        if self._limit is None or max(plan.view_lengths) <= self._limit:
+            return False
+        for (session, row, _), length in zip(batch, plan.view_lengths, strict=True):
+            if length > self._limit and session.error is None:
+                what = f"{session.name}: the view of worker {row.worker!r}"
+                session.fail(ContextLengthError(what, length, self._limit))
+        return True
+
+    def _run(self, batch: list[_Item], plan: ForwardPlan) -> list[Outcome | None]:
+        """The forward and the sampling; None for rows that ask for nothing, or whose session failed."""
+        wanted = [index for index, item in enumerate(batch) if item.row.needs_logits]
+        # where only prompts are written, one row's logits are computed for nothing: no model expects none
+        places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
+        logits = self.runner.run(plan, places)
+        requests = [self._request(batch[index]) for index in wanted] or [Request(None)]
+        drawn = self._sampler.sample(logits, requests)
+        outcomes: list[Outcome | None] = [None] * len(batch)
+        for index, request, outcome in zip(wanted, requests, drawn, strict=False):
+            session, row, _ = batch[index]
+            if session.finished:
+                continue
+            if not outcome.finite:
+                what = f"{session.name}: the model gave NaN or infinite logits to worker {row.worker!r}"
+                session.fail(NonFiniteLogitsError(what))
+            elif request.sampler is not None and outcome.token is None:
+                session.fail(NoTokenLeftError(request.sampler.params))
+            else:
+                outcomes[index] = outcome
+        return outcomes
+
+    def _request(self, item: _Item) -> Request:
+        """What the row asks; nothing where that cannot be told, which ends its session."""
+        try:
+            return item.session.request(item.row)
+        except Exception as error:
+            item.session.fail(error)
+            return Request(None)
+
+    def _complete(self, batch: list[_Item], plan: ForwardPlan, outcomes: list[Outcome | None]) -> None:
+        """Commit the rows of the sessions that did not fail, and tell their protocols."""
+        raised: BaseException | None = None
+        with defer_interrupts():
+            plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
+            for _, group in groupby(zip(batch, outcomes, strict=True), key=lambda pair: id(pair[0].session)):
+                pairs = list(group)
+                session = pairs[0][0].session
+                if session.finished:
+                    continue
+                try:
+                    session.complete([outcome for _, outcome in pairs])
+                except BaseException as error:  # after the others have their results
+                    raised = error
+        if raised is not None:
+            raise raised

@@ -1,0 +1,269 @@
+"""Small forwards replayed from CUDA graphs, so that the device never waits for Python."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from transformers import PreTrainedModel
+
+from hogwild.cache import MOST_ROWS, ForwardPlan, Pool, Sizes
+from hogwild.engine.runner import EagerRunner, Runner
+from hogwild.engine.static import StaticForward, padded_sizes
+from hogwild.models import Binding, binding_of, packed_forward
+from hogwild.models.compiled import ModelCall
+from hogwild.models.joined import JoinedProjections
+
+__all__ = ["DEFAULT_COMPILE", "GraphRunner", "make_runner", "why_not_static"]
+
+DEFAULT_COMPILE = "layers"
+
+_LOG = logging.getLogger(__name__)
+_MOST_GRAPHS = 64
+_LONG = 8192  # tokens; prompts on more do better with flash attention than with a graph
+
+
+def why_not_static(model: PreTrainedModel) -> str | None:
+    """Why forwards of the model cannot stay at one place, as the end of a sentence; None if they can."""
+    devices = {parameter.device for parameter in model.parameters()}
+    if any(device.type == "meta" for device in devices):
+        return "parts of the model are offloaded, and are moved by the host in every forward"
+    if len(devices) > 1:
+        return f"the model is spread over {len(devices)} devices"
+    return None
+
+
+def make_runner(model: PreTrainedModel, compile: str | None = None) -> Runner:
+    """The runner of an engine on an enabled model.
+
+    Args:
+        compile: see `GraphRunner`; None: `DEFAULT_COMPILE` on CUDA. On the CPU the model is called as it is unless
+            something is to be compiled.
+    """
+    on_cuda = any(parameter.device.type == "cuda" for parameter in model.parameters())
+    if not on_cuda and compile in (None, "none"):
+        return EagerRunner(model)
+    return GraphRunner(model, compile=DEFAULT_COMPILE if compile is None else compile)
+
+
+class GraphRunner:
+    """Runs forwards of up to 1,152 tokens at fixed sizes, on CUDA as graphs that are captured when first needed.
+
+    A graph belongs to a size (packed tokens 1, 2, 4, ..., and generous numbers of blocks and pages), not to a
+    session: all sessions share them, and blocks grow under them. Larger forwards, and models that cannot be
+    captured, are called as they are; the reason is logged once. On the CPU the same forwards of fixed size are
+    called without a graph.
+
+    Args:
+        model: enabled by `hogwild.enable`.
+        compile: "none", "layers" or "model", see `hogwild.models.compiled.ModelCall`.
+        join: compute sibling projections as one product. The model's parameters become views of the joined
+            weights; `close` gives each its own memory again.
+        backend: of torch.compile.
+
+    Attributes:
+        why_eager: why forwards are not captured, once that is known; else None.
+        last: the static forward that ran last; None after one that was called as it is.
+
+    Raises:
+        ValueError: an unknown `compile`.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        compile: str = "none",
+        join: bool = True,
+        backend: str = "inductor",
+    ) -> None:
+        self.model = model
+        self._device = model.get_input_embeddings().weight.device
+        self._options = {"join": join, "backend": backend}
+        self.why_eager = why_not_static(model)
+        self.last: StaticForward | None = None
+        self._call: ModelCall | None = None
+        if self.why_eager is None:
+            self._call = ModelCall(model, compile, **self._options)  # type: ignore[arg-type]
+        else:
+            _LOG.warning("forwards are not captured into CUDA graphs: %s", self.why_eager)
+        self._captures = self._device.type == "cuda"
+        self._stream = torch.cuda.Stream(self._device) if self._captures else None
+        self._forwards: OrderedDict[Sizes, StaticForward] = OrderedDict()
+        self._chosen: dict[Sizes, StaticForward] = {}
+        self._logits: dict[int, torch.Tensor] = {}
+        self._too_large: set[Sizes] = set()
+        self._pool: Pool | None = None
+        self._generation = 0
+        self._binding: Binding | None = None
+        self._memory = torch.cuda.graph_pool_handle() if self._captures else None
+
+    @property
+    def compile(self) -> str:
+        """What is compiled: "none", "layers" or "model"."""
+        return "none" if self._call is None else self._call.compile
+
+    @property
+    def joined(self) -> JoinedProjections | None:
+        """The projections that are computed together, if any are."""
+        return None if self._call is None else self._call.joined
+
+    @property
+    def forwards(self) -> list[StaticForward]:
+        """One for each size that was needed so far."""
+        return list(self._forwards.values())
+
+    def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
+        """Logits [len(rows), vocab] of some of the plan's tokens; see `hogwild.engine.runner.Runner`."""
+        self.last = None
+        sizes = self._sizes(plan, rows)
+        if sizes is None:
+            return packed_forward(self.model, plan, rows)
+        self._forget_if_moved(plan.pool)
+        forward = self._chosen.get(sizes) or self._prepare(sizes)
+        forward.load(plan, rows)
+        if forward.graph is not None:
+            forward.replay(plan)
+        elif not self._captures:
+            forward.compute(plan)
+        else:
+            try:
+                self._capture(forward, plan)
+                forward.replay(plan)
+            except Exception as error:
+                return self._run_without(forward, error, plan, rows)
+        assert forward.logits is not None
+        self._logits[forward.sizes.tokens] = forward.logits
+        self.last = forward
+        return forward.logits[: len(rows)]
+
+    def close(self) -> None:
+        """Drop all graphs, and give the model's projections weights of their own again."""
+        self._forget()
+        if self.joined is not None:
+            self.joined.undo()
+
+    def _sizes(self, plan: ForwardPlan, rows: Sequence[int]) -> Sizes | None:
+        """Those of the static forward for a plan; None if it is to be called as it is."""
+        if self.why_eager is not None or len(rows) > MOST_ROWS:
+            return None
+        if plan.num_tokens > MOST_ROWS and self._captures and max(plan.view_lengths) > _LONG:
+            return None
+        sizes = padded_sizes(plan.integers.sizes)
+        return None if sizes in self._too_large else sizes
+
+    def _prepare(self, sizes: Sizes) -> StaticForward:
+        """The smallest forward there is with room for `sizes`, else a new one."""
+        same = [f for f in self._forwards.values() if f.sizes[:2] == sizes[:2] and _covers(f.sizes, sizes)]
+        if same:
+            forward = min(same, key=lambda f: f.sizes)
+            self._forwards.move_to_end(forward.sizes)
+        else:
+            assert self._call is not None and self._binding is not None
+            logits = self._logits.get(sizes.tokens)
+            forward = StaticForward(self._call, self._binding, sizes, self._device, logits)
+            self._forwards[sizes] = forward
+            if len(self._forwards) > _MOST_GRAPHS:
+                _, oldest = self._forwards.popitem(last=False)
+                self._chosen = {key: kept for key, kept in self._chosen.items() if kept is not oldest}
+        self._chosen[sizes] = forward
+        return forward
+
+    def _capture(self, forward: StaticForward, plan: ForwardPlan) -> None:
+        """Make a graph of `forward`, which holds `plan`."""
+        assert self._stream is not None
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(self._stream):
+            forward.compute(plan)  # compiles, loads kernels, allocates the layers of a new pool
+            with _no_waiting():
+                forward.compute(plan)  # in a capture, waiting for the device would be an error beyond repair
+            torch.cuda.synchronize(self._device)
+            self._generation = plan.pool.generation
+            with _no_collection():
+                # Other threads may go on with their CUDA calls.
+                graph.capture_begin(self._memory, capture_error_mode="thread_local")
+                try:
+                    forward.compute(plan)
+                except BaseException:
+                    try:
+                        graph.capture_end()
+                    except RuntimeError:  # the capture was invalidated by what failed, which is the cause
+                        pass
+                    raise
+                graph.capture_end()
+        current.wait_stream(self._stream)
+        forward.graph = graph
+        _LOG.debug("captured a forward of %s", forward.sizes)
+
+    def _run_without(
+        self, forward: StaticForward, error: Exception, plan: ForwardPlan, rows: Sequence[int]
+    ) -> torch.Tensor:
+        """Carry the forward out as it is. If that works, `error` was the capture's: the next ones do with less."""
+        logits = packed_forward(self.model, plan, rows)
+        self._forget()
+        assert self._call is not None
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        if isinstance(error, torch.OutOfMemoryError):
+            _LOG.warning("there is no memory for a CUDA graph of a forward of %s", forward.sizes)
+            self._too_large.add(forward.sizes)
+        elif self._call.compile != "none":
+            _LOG.warning("the model is not compiled: %s", reason)
+            joined = self._call.joined
+            self._call = ModelCall(self.model, "none")
+            self._call.joined = joined
+        else:
+            _LOG.warning("forwards are not captured into CUDA graphs: %s", reason)
+            self.why_eager = reason
+        return logits
+
+    def _forget_if_moved(self, pool: Pool) -> None:
+        """Graphs hold addresses of pages: another pool, or one that has grown, needs others.
+
+        So does a model that was enabled anew, perhaps with other frequencies.
+        """
+        binding = binding_of(self.model)
+        noted = (self._pool, self._generation, self._binding)
+        if pool is not noted[0] or pool.generation != noted[1] or binding is not noted[2]:
+            self._forget()
+            self._pool, self._generation, self._binding = pool, pool.generation, binding
+
+    def _forget(self) -> None:
+        if self._captures and any(forward.graph is not None for forward in self._forwards.values()):
+            torch.cuda.synchronize(self._device)  # a graph that runs must not be destroyed
+            self._memory = torch.cuda.graph_pool_handle()
+        self._forwards.clear()
+        self._chosen.clear()
+
+
+def _covers(one: Sizes, other: Sizes) -> bool:
+    return all(a >= b for a, b in zip(one, other, strict=True))
+
+
+@contextmanager
+def _no_waiting() -> Iterator[None]:
+    """What waits for the device raises."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A collector that frees CUDA tensors and graphs in the middle of a capture may end it."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,46 @@
+"""What carries a planned forward out: the seam between the scheduling of forwards and the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from hogwild.cache import ForwardPlan
+from hogwild.models import packed_forward
+
+__all__ = ["EagerRunner", "Runner"]
+
+
+class Runner(Protocol):
+    """Runs the model over the tokens of a plan. The engine commits the plan, or rolls it back."""
+
+    def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
+        """Write keys and values of the plan's tokens, and give the logits of some of them.
+
+        Args:
+            plan: made of token ids, without padding.
+            rows: packed indices of the tokens whose logits are wanted, at least one.
+
+        Returns:
+            [len(rows), vocab] logits, in fp32 or the model's dtype, on the model's device; valid until the next
+            call.
+
+        Raises:
+            Exception: whatever the model raises; nothing outside of the plan's reserved pages was written then.
+        """
+
+
+class EagerRunner:
+    """Calls the model as it is, for every forward anew.
+
+    Args:
+        model: enabled by `hogwild.enable`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
+        return packed_forward(self.model, plan, rows)

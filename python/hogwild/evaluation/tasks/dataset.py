@@ -1,0 +1,45 @@
+"""Tasks whose problems are the rows of a data set."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hogwild.evaluation.grading.answers import same_answer
+from hogwild.evaluation.tasks.source import Row, Source
+from hogwild.evaluation.tasks.task import Problem, Task
+
+
+class DataSetTask(Task):
+    """A problem a row, and one answer that is compared by value.
+
+    Args:
+        data: a local file with the rows, instead of the hub's data set.
+    """
+
+    source: Source
+
+    def __init__(self, data: Path | None = None) -> None:
+        self.data = data
+
+    @cached_property
+    def _problems(self) -> list[Problem]:
+        return [self.problem(row, number) for number, row in enumerate(self.source.rows(self.data))]
+
+    def problems(self) -> Sequence[Problem]:
+        return self._problems
+
+    @abstractmethod
+    def problem(self, row: Row, number: int) -> Problem:
+        """The problem of one row; `number` counts from 0."""
+
+    def score(self, problem: Problem, answer: str) -> float:
+        return float(same_answer(answer, problem.expected))
+
+
+def short_problem(id: Any, question: str, answer: str) -> Problem:
+    """A problem with one answer, a number or a formula."""
+    return Problem(str(id), question.strip(), str(answer), str(answer))

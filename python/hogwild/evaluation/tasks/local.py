@@ -1,0 +1,45 @@
+"""Any file of problems with answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from hogwild.evaluation.grading.answers import same_answer
+from hogwild.evaluation.tasks.dataset import short_problem
+from hogwild.evaluation.tasks.source import check_fields, read_file
+from hogwild.evaluation.tasks.task import Problem, Task
+
+FIELDS = ("problem", "answer")
+
+
+class LocalTask(Task):
+    """The rows {"problem", "answer"} of a JSONL or Parquet file; other fields are overlooked, but for an "id".
+
+    Args:
+        data: the file.
+    """
+
+    answer_tokens = 64
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.name = data.stem
+        self.title = data.name
+        self.about = f"The problems of {data.name}."
+
+    @cached_property
+    def _problems(self) -> list[Problem]:
+        rows = read_file(self.data)
+        check_fields(rows, FIELDS, str(self.data))
+        return [
+            short_problem(row.get("id", f"{self.name}-{number}"), str(row["problem"]), row["answer"])
+            for number, row in enumerate(rows)
+        ]
+
+    def problems(self) -> Sequence[Problem]:
+        return self._problems
+
+    def score(self, problem: Problem, answer: str) -> float:
+        return float(same_answer(answer, problem.expected))

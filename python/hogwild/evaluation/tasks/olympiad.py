@@ -1,0 +1,58 @@
+"""OlympiadBench: mathematics and physics in English, without pictures (paper, section 4.2)."""
+
+from __future__ import annotations
+
+from hogwild.evaluation.grading.answers import same_answers
+from hogwild.evaluation.tasks.dataset import DataSetTask
+from hogwild.evaluation.tasks.source import Row, Source, TaskError
+from hogwild.evaluation.tasks.task import Problem
+
+_FIELDS = ("question", "final_answer")
+
+
+class OlympiadMaths(DataSetTask):
+    name = "olympiadbench-maths"
+    title = "OlympiadBench maths"
+    about = "675 olympiad problems of mathematics, whose answers are formulae or lists of them."
+    answer_tokens = 64
+    source = Source("Hothan/OlympiadBench", "train", _FIELDS, config="OE_TO_maths_en_COMP")
+
+    def problem(self, row: Row, number: int) -> Problem:
+        answers = row["final_answer"]
+        if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+            raise TaskError(
+                f"row {number + 1}: field 'final_answer': expected a list of texts, got {answers!r}"
+            )
+        context = f"{str(row.get('context') or '').strip()}\n\n".lstrip()
+        return Problem(
+            id=f"{self.name}-{row.get('id', number)}",
+            text=f"{context}{str(row['question']).strip()}{_wanted(row)}",
+            expected={"answers": answers, "tolerance": _tolerance(row)},
+            reference=", ".join(answers),
+        )
+
+    def score(self, problem: Problem, answer: str) -> float:
+        return float(same_answers(answer, problem.expected["answers"], problem.expected["tolerance"]))
+
+
+class OlympiadPhysics(OlympiadMaths):
+    name = "olympiadbench-physics"
+    title = "OlympiadBench physics"
+    about = "236 olympiad problems of physics, whose answers are numbers or formulae."
+    source = Source("Hothan/OlympiadBench", "train", _FIELDS, config="OE_TO_physics_en_COMP")
+
+
+def _wanted(row: Row) -> str:
+    """What the question leaves open about the answer's form."""
+    unit = str(row.get("unit") or "").strip()
+    wanted = ["The answer is a list."] if row.get("is_multiple_answer") else []
+    wanted += [f"Give the answer in {unit}, without the unit."] if unit else []
+    return f"\n\n{' '.join(wanted)}" if wanted else ""
+
+
+def _tolerance(row: Row) -> float | None:
+    """The largest difference from the reference that is allowed, if the row gives one number for it."""
+    try:
+        return float(row.get("error") or "")
+    except ValueError:
+        return None

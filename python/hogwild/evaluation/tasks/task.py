@@ -1,0 +1,61 @@
+"""What an evaluation asks, and how an answer is scored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem of a task.
+
+    Attributes:
+        id: its name within the task; the same in every run.
+        text: what the model is asked.
+        expected: what the task compares answers with; the task alone knows its form.
+        reference: the expected answer for readers.
+    """
+
+    id: str
+    text: str
+    expected: Any
+    reference: str = ""
+
+
+class Task(ABC):
+    """A set of problems with known answers.
+
+    Attributes:
+        name: what the command line calls it.
+        title: what reports call it, with a capital and without a full stop.
+        about: one sentence about it for readers of reports.
+        answer_tokens: the most tokens of an early answer (paper, Appendix C: 16, 64 or 1,024).
+        answer_form: "boxed" for an answer in `\\boxed{}`, "code" for a fenced block of code.
+        usual_budgets, usual_samples: what is sensible for it where nothing else is said; None for all problems.
+        runs_code: whether scoring runs code that a model wrote. Such a task can be scored in any thread, others
+            only in the main thread, since they set alarms.
+    """
+
+    name: str
+    title: str
+    about: str
+    answer_tokens: int = 16
+    answer_form: str = "boxed"
+    usual_budgets: tuple[int, ...] = (512, 1024, 2048, 4096)
+    usual_samples: int | None = None
+    runs_code: bool = False
+
+    @abstractmethod
+    def problems(self) -> Sequence[Problem]:
+        """All problems, in an order that never changes; loaded by the first call.
+
+        Raises:
+            TaskError: the data cannot be loaded, or is not what the task needs.
+        """
+
+    @abstractmethod
+    def score(self, problem: Problem, answer: str) -> float:
+        """How right an answer to `problem` is, from 0 to 1."""

@@ -1,0 +1,228 @@
+"""Forwards of fixed size: the same tokens as plain forwards, whatever is compiled or joined. Here without graphs."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny import PROMPT, STOCHASTIC, Writers, contents, drive, make_engine, make_model
+
+from hogwild.cache import Block, ForwardPlan, Pool, Sizes, View
+from hogwild.engine.graphs import GraphRunner, make_runner, why_not_static
+from hogwild.engine.runner import EagerRunner
+from hogwild.engine.sampling import SamplingParams
+from hogwild.engine.static import padded_sizes
+from hogwild.errors import ContextLengthError
+from hogwild.models import binding_of, enable
+from models.tiny_models import random_ids, tiny_model
+
+FAMILIES = ["llama", "qwen2", "qwen3", "gemma3_text", "phi3"]
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def teams():
+    """Sessions of different sizes, some of whose workers begin with several tokens."""
+    return [
+        Writers(PROMPT, [(5, 6), (11,)], count=14, sampling=STOCHASTIC),
+        Writers(PROMPT[::-1] * 3, [(7,), (9, 9, 9), (4, 8)], count=9),
+        Writers(PROMPT[:5], [(3,)], count=20, sampling=SamplingParams(seed=5)),
+    ]
+
+
+def said(runner_of, protocols, **options):
+    model = enable(make_model())
+    engine = make_engine(model, runner=runner_of(model), **options)
+    sessions = drive(engine, *protocols)
+    assert all(session.error is None for session in sessions)
+    return [protocol.said for protocol in protocols], [contents(session) for session in sessions]
+
+
+@pytest.mark.parametrize(
+    ("compile", "max_forward_tokens"),
+    [("none", 1024), ("none", 20), pytest.param("layers", 1024, marks=pytest.mark.slow)],
+)
+def test_engine_says_the_same(compile, max_forward_tokens):
+    def runner(model):
+        return GraphRunner(model, compile=compile, backend="aot_eager")
+
+    expected = said(EagerRunner, teams(), max_forward_tokens=max_forward_tokens)
+    assert said(runner, teams(), max_forward_tokens=max_forward_tokens) == expected
+    if compile == "none":
+        for index in range(3):
+            assert said(runner, [teams()[index]])[0] == [expected[0][index]]
+
+
+def forwards(pool):
+    """Rows of some forwards over three blocks, several tokens of a worker among them."""
+    generator = torch.Generator().manual_seed(3)
+    common, a, b = (Block(pool, name) for name in ("common", "a", "b"))
+    views = {"a": View([common, b, a]), "b": View([common, a, b])}
+    yield [(View([common]), random_ids(50, generator))]
+    for counts in ([3, 1], [1, 1], [1, 6], [1, 1], [2, 2]):
+        yield [(view, random_ids(n, generator)) for view, n in zip(views.values(), counts, strict=True)]
+    yield [(View([common, b, a], common), random_ids(1, generator)), (views["b"], random_ids(1, generator))]
+
+
+def logits_of(run):
+    pool, result = Pool(page_size=16), []
+    for rows in forwards(pool):
+        plan = ForwardPlan(rows)
+        result.append(run(plan, plan.last_rows).clone())
+        plan.commit()
+    return result
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("compile", ["layers", "model"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compiling_breaks_no_graph_and_changes_no_bit(family, compile, backend):
+    model = enable(tiny_model(family))
+    plain = logits_of(EagerRunner(model).run)
+    expected = logits_of(GraphRunner(model, join=False).run)
+    # fullgraph: a break would be an error
+    runner = GraphRunner(model, compile=compile, join=False, backend=backend)
+    for got, want, unpadded in zip(logits_of(runner.run), expected, plain, strict=True):
+        assert torch.equal(got, want)
+        torch.testing.assert_close(got, unpadded, rtol=1e-4, atol=1e-4)
+    assert runner.compile == compile and runner.why_eager is None
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "smollm3", "gpt_oss", "glm4", "deepseek_v3", "qwen3_moe"])
+def test_joined_projections(family):
+    model = tiny_model(family)
+    before = copy.deepcopy(model.state_dict())
+    enable(model)
+    expected = logits_of(EagerRunner(model).run)
+    runner = GraphRunner(model)
+    joined = runner._call.joined
+    assert len(joined) == {"phi3": 0, "glm4": 2}.get(family, len(joined)) and (
+        len(joined) or family == "phi3"
+    )
+    for got, want in zip(logits_of(runner.run), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+    # weights, and what the model gives by itself, are as before; while it is joined and afterwards
+    for _ in range(2):
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+        for got, want in zip(logits_of(EagerRunner(model).run), expected, strict=True):
+            assert torch.equal(got, want)
+        runner.close()
+    storages = [parameter.untyped_storage().data_ptr() for parameter in model.parameters()]
+    assert len(set(storages)) == len(storages)
+
+
+def test_layers_that_are_alike_are_compiled_once():
+    compiled = []
+
+    def backend(graph, example_inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    runner = GraphRunner(enable(tiny_model("qwen3", num_hidden_layers=4)), compile="layers", backend=backend)
+    pool = Pool(page_size=16)
+    common, a = Block(pool), Block(pool)
+    for tokens in (1, 2, 1, 1, 1, 2):
+        plan = ForwardPlan([(View([common, a]), [7] * tokens)])
+        runner.run(plan, plan.last_rows)
+        plan.commit()
+    assert len(compiled) == 2 * 3  # for each number of tokens: rotary embedding, layer, norm
+
+
+def test_sizes():
+    assert padded_sizes(Sizes(3, 1, 5, 5, 9)) == Sizes(4, 1, 8, 8, 512)
+    assert padded_sizes(Sizes(64, 1, 17, 9, 513)) == Sizes(64, 1, 32, 16, 1024)
+    assert padded_sizes(Sizes(5, 2, 6, 3, 9)) == Sizes(8, 8, 8, 8, 128)
+    assert padded_sizes(Sizes(1030, 3, 9, 5, 9)) == Sizes(1152, 64, 16, 8, 128)
+    assert padded_sizes(Sizes(1030, 70, 300, 5, 9)) == Sizes(1152, 128, 512, 8, 128)
+    assert padded_sizes(Sizes(1153, 1, 1, 1, 1)) is None
+
+
+def test_a_forward_serves_smaller_ones_and_blocks_grow_under_it():
+    runner = GraphRunner(enable(tiny_model("llama", max_position_embeddings=4096)))
+    pool = Pool(page_size=16, max_tokens=4096)
+    blocks = [Block(pool) for _ in range(12)]
+
+    def feed(view, tokens):
+        plan = ForwardPlan([(view, [5] * tokens)])
+        runner.run(plan, plan.last_rows)
+        plan.commit()
+
+    feed(View(blocks), 4)
+    assert [forward.sizes for forward in runner.forwards] == [Sizes(4, 1, 16, 16, 512)]
+    feed(View(blocks[:3]), 4)  # room for 16 blocks has room for 3
+    assert len(runner.forwards) == 1
+    for _ in range(40):
+        feed(View(blocks[:3]), 4)  # many more pages
+    assert len(runner.forwards) == 1
+    feed(View(blocks[:3]), 3000)  # too many tokens for any: called as it is
+    assert len(runner.forwards) == 1
+
+
+def test_a_pool_that_grows_is_noticed(monkeypatch):
+    monkeypatch.setattr("hogwild.cache.pool._FIRST_PAGES", 2)
+    model = enable(make_model())
+    runner = GraphRunner(model)
+    eager, fixed = (make_engine(model, page_size=16, runner=r) for r in (EagerRunner(model), runner))
+    results = []
+    for engine in (eager, fixed):
+        protocol = Writers(PROMPT, [(5,), (6,)], count=100)
+        generations = set()
+        with engine.open(protocol) as session:
+            while not session.finished:
+                engine.forward()
+                generations.add(engine.pool.generation)
+        results.append(protocol.said)
+        assert len(generations) > 2  # it grew twice
+    assert results[0] == results[1]
+
+
+def test_why_not():
+    model = make_model()
+    assert why_not_static(model) is None
+    model.lm_head.to("meta")
+    assert "offloaded" in why_not_static(model)
+
+
+def test_runner_by_default():
+    model = enable(make_model())
+    assert isinstance(make_runner(model), EagerRunner)
+    assert make_runner(model, "layers").compile == "layers"
+    with pytest.raises(ValueError, match="compile: expected one of none, layers, model"):
+        make_runner(model, "all")
+
+
+def test_another_pool_and_a_failed_forward_leave_no_trace():
+    model = enable(make_model())
+    runner = GraphRunner(model)
+    for _ in range(2):
+        pool = Pool(page_size=16)
+        block = Block(pool)
+        plan = ForwardPlan([(View([block]), [3, 4])])
+        first = runner.run(plan, plan.last_rows).clone()
+        plan.rollback()
+        plan = ForwardPlan([(View([block]), [3, 4])])
+        assert torch.equal(runner.run(plan, plan.last_rows), first)
+        plan.commit()
+    assert binding_of(model)._running is None
+
+
+def test_a_model_that_is_enabled_anew():
+    model = enable(make_model())
+    runner = GraphRunner(model)
+    pool = Pool(page_size=16)
+    block = Block(pool)
+    for _ in range(2):
+        plan = ForwardPlan([(View([block]), [3, 4])])
+        runner.run(plan, plan.last_rows)
+        plan.commit()
+    enable(model, max_length=5)
+    plan = ForwardPlan([(View([block]), [3, 4])])
+    with pytest.raises(ContextLengthError, match="5"):
+        runner.run(plan, plan.last_rows)
+    plan.rollback()

@@ -1,0 +1,473 @@
+"""Sessions in the background: handles, threads, event loops, and what happens when somebody goes away."""
+
+import asyncio
+import gc
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from tiny import PROMPT, STOCHASTIC, Writers, drive, make_engine, make_model, undisturbed, writers
+
+from hogwild.cache.view import ViewSpec
+from hogwild.engine.events import FinishEvent, ModeEvent, StartEvent, TokenEvent
+from hogwild.engine.feed import Feed
+from hogwild.errors import HogwildError, PoolExhausted
+
+SOON = 60  # seconds; generous, since nothing below needs one
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture
+def engine(model):
+    with make_engine(model) as engine:
+        yield engine
+
+
+def until(condition):
+    deadline = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.002)
+
+
+class Endless(Writers):
+    """Writes until it is told not to."""
+
+    def __init__(self, **options):
+        super().__init__(PROMPT, [(5, 6), (11,)], count=10**9, **options)
+
+    def receive(self, results):
+        events = super().receive(results)
+        if len(self.said["w0"]) % 50 == 0:  # a view has an end
+            for worker in self.workers:
+                self.store.crop(worker, 1)
+        return events
+
+
+class Listener(Writers):
+    """Feeds what it is given from outside, and says one token to it; otherwise it waits."""
+
+    def __init__(self):
+        super().__init__(PROMPT, [(5,)], count=10**9)
+        self.heard = []
+
+    def feeds(self):
+        if self._fresh:
+            return super().feeds()
+        return [Feed("w0", tuple(self.heard), ViewSpec(("prompt", "w0"), "w0"))] if self.heard else []
+
+    def receive(self, results):
+        if not self._fresh:
+            self.heard = []
+        return super().receive(results)
+
+
+# ------------------------------------------------------------------ events
+
+
+def test_all_events_and_the_same_tokens(engine):
+    protocol = writers(10, sampling=STOCHASTIC)
+    handle = engine.submit(protocol, name="mine")
+    events = list(handle)
+    assert isinstance(events[0], StartEvent) and isinstance(events[-1], FinishEvent)
+    assert [e.token for e in events if isinstance(e, TokenEvent) and e.worker == "w0"] == protocol.said["w0"]
+    assert protocol.said == undisturbed(lambda: writers(10, sampling=STOCHASTIC))
+    assert handle.finished and handle.state == "finished" and handle.error is None and handle.name == "mine"
+    assert handle.result() == events[-1] and handle.wait(0) and list(handle) == []
+    assert engine.pool.used_pages == 0
+
+
+def test_readers_in_an_event_loop(engine):
+    protocols = [writers(count, sampling=STOCHASTIC) for count in (5, 12, 20)]
+
+    async def read(protocol):
+        async with engine.submit(protocol, buffer=1) as handle:
+            events = [event async for event in handle]
+            assert (await handle) == events[-1]
+        return [e.token for e in events if isinstance(e, TokenEvent) and e.worker == "w1"]
+
+    async def main():
+        return await asyncio.wait_for(asyncio.gather(*map(read, protocols)), SOON)
+
+    assert asyncio.run(main()) == [protocol.said["w1"] for protocol in protocols]
+    assert engine.pool.used_pages == 0
+
+
+def test_what_fails_is_raised_after_the_last_event(engine):
+    class Broken(Writers):
+        def receive(self, results):
+            raise ZeroDivisionError("oops")
+
+    handle, fine = engine.submit(Broken(PROMPT)), engine.submit(writers())
+    events = []
+    with pytest.raises(ZeroDivisionError, match="oops"):
+        for event in handle:
+            events.append(event)
+    assert events[-1].reason == "error" and isinstance(handle.error, ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):
+        handle.result()
+
+    async def wait():
+        with pytest.raises(ZeroDivisionError):
+            await handle
+
+    asyncio.run(wait())
+    assert fine.result(SOON).reason == "max_forwards"
+    assert fine.protocol.said == undisturbed(writers)
+
+
+def test_a_slow_reader_pauses_its_own_session_only(engine):
+    slow = engine.submit(Endless(), buffer=10)
+    assert engine.submit(writers(60)).result(SOON).forwards >= 60
+    assert 10 <= len(slow._mailbox._items) <= 12
+    forwards = slow._job.session.forwards
+    assert forwards <= 6
+    events = iter(slow)
+    got = [next(events) for _ in range(8)]
+    until(lambda: slow._job.session.forwards > forwards)
+    got += [next(events) for _ in range(100)]
+    tokens = [event.token for event in got if isinstance(event, TokenEvent) and event.worker == "w0"]
+    assert tokens == slow.protocol.said["w0"][: len(tokens)] and slow.dropped == 0
+    slow.cancel()
+
+
+def test_who_only_waits_for_the_end_gets_there(engine):
+    handle = engine.submit(writers(60), buffer=5)
+    finish = handle.result(SOON)
+    assert finish.reason == "max_forwards" and finish.tokens == 120
+    left = list(handle)
+    assert left[-1] == finish and handle.dropped > 100 and len(left) + handle.dropped == 122
+
+
+def test_a_limit_of_time(engine):
+    handle = engine.submit(Endless())
+    assert handle.wait(0.02) is False
+    with pytest.raises(TimeoutError, match=r"session \d+: it has not ended after 0.02 seconds"):
+        handle.result(0.02)
+    assert not handle.finished
+    handle.cancel()
+    assert handle.result(SOON).reason == "cancelled"
+
+
+# ------------------------------------------------------------------ going away
+
+
+def test_cancel_frees_the_pages_and_leaves_the_others(engine):
+    handles = [engine.submit(Endless()) for _ in range(3)]
+    fine = engine.submit(writers(40))
+    until(lambda: all(handle.protocol.said["w0"] for handle in handles))
+    for handle in handles:
+        handle.cancel()
+        handle.cancel()
+    assert [handle.result(SOON).reason for handle in handles] == ["cancelled"] * 3
+    assert fine.result(SOON).reason == "max_forwards"
+    assert fine.protocol.said == undisturbed(lambda: writers(40))
+    assert engine.pool.used_pages == 0
+
+
+def test_a_handle_that_nobody_holds_cancels_its_session(engine):
+    protocol = Endless()
+    handle = engine.submit(protocol)
+    until(lambda: protocol.said["w0"])
+    assert engine.pool.used_pages
+    del handle
+    gc.collect()
+    until(lambda: engine.pool.used_pages == 0)
+
+
+def test_a_client_that_is_cancelled_in_its_event_loop(engine):
+    protocol = Endless()
+
+    async def client():
+        async with engine.submit(protocol) as handle:
+            async for _ in handle:
+                pass
+
+    async def main():
+        task = asyncio.create_task(client())
+        while not protocol.said["w0"]:
+            await asyncio.sleep(0.002)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(main(), SOON))
+    until(lambda: engine.pool.used_pages == 0)
+
+
+def test_closing_ends_everything(model):
+    engine = make_engine(model)
+    handles = [engine.submit(Endless()) for _ in range(2)]
+    opened = engine.open(writers())
+    stream = engine.stream(writers())
+    assert next(stream).type == "start"
+    until(lambda: handles[0].protocol.said["w0"])
+    engine.close()
+    engine.close()
+    assert [handle.result(SOON).reason for handle in handles] == ["cancelled"] * 2
+    assert opened.closed and list(stream)[-1].reason == "cancelled"
+    assert engine.pool.used_pages == 0
+    assert not any(thread.name == "hogwild-engine" and thread.is_alive() for thread in threading.enumerate())
+    for use in (engine.submit, engine.open, lambda protocol: list(engine.stream(protocol))):
+        with pytest.raises(HogwildError, match="the engine is closed"):
+            use(writers())
+
+
+def test_an_engine_that_nobody_holds_ends_its_thread(model):
+    protocol = Endless()
+    handle = make_engine(model).submit(protocol)
+    until(lambda: protocol.said["w0"])  # the handle keeps the engine
+    thread = handle._service._thread
+    del handle
+    gc.collect()
+    thread.join(SOON)
+    assert not thread.is_alive()
+    said = len(protocol.said["w0"])
+    time.sleep(0.02)
+    assert len(protocol.said["w0"]) == said
+
+
+@pytest.mark.parametrize("ending", ["", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"])
+def test_the_interpreter_ends_while_sessions_run(ending):
+    program = f"""
+import sys
+sys.path[:0] = {[os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]!r}
+from test_submit import Endless
+from tiny import make_engine
+engine = make_engine()
+handle = engine.submit(Endless())
+iterator = iter(handle)
+for _ in range(20):
+    next(iterator)
+print("running", flush=True)
+{ending}
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SOON)
+    assert "running" in done.stdout
+    assert "KeyboardInterrupt" in done.stderr if "SIGINT" in ending else done.stderr == ""
+    assert bool(done.returncode) == bool(ending)
+
+
+# ------------------------------------------------------------------ calls from other threads
+
+
+def test_calls_reach_a_running_protocol_between_its_feeds(engine):
+    protocol = Endless()
+    handle = engine.submit(protocol)
+    until(lambda: protocol.said["w0"])
+
+    def look(session):
+        assert threading.current_thread().name == "hogwild-engine"
+        assert session.protocol is protocol and session.between_feeds
+        session.emit([ModeEvent(mode="seen")])
+        return len(protocol.said["w0"]), session.blocks.length("prompt")
+
+    first, length = handle.call(look).result(SOON)
+    assert first >= 1 and length == len(PROMPT)
+    assert any(isinstance(event, ModeEvent) for event, _ in zip(handle, range(10**4), strict=False))
+
+    def stop(session):
+        session.protocol.finish_reason = "answer"
+
+    handle.call(stop)
+    assert handle.result(SOON).reason == "answer"
+    with pytest.raises(HogwildError, match="it has ended"):
+        handle.call(look).result(SOON)
+
+
+def test_an_error_in_a_call_is_its_callers(engine):
+    handle = engine.submit(writers(30))
+    with pytest.raises(ZeroDivisionError):
+        handle.call(lambda session: 1 // 0).result(SOON)
+    assert handle.result(SOON).reason == "max_forwards"
+    assert handle.protocol.said == undisturbed(lambda: writers(30))
+
+
+def test_a_protocol_that_waits_is_woken_by_a_call(engine):
+    protocol = Listener()
+    handle = engine.submit(protocol)
+    until(lambda: len(protocol.said["w0"]) == 1)
+    time.sleep(0.02)
+    assert len(protocol.said["w0"]) == 1 and handle.state == "running"
+    for number in range(5):
+        said = len(protocol.said["w0"])
+        handle.call(lambda session, n=number: session.protocol.heard.extend([n + 1, n + 2])).result(SOON)
+        until(lambda said=said: len(protocol.said["w0"]) == said + 1)
+    assert handle.call(lambda session: session.blocks.tokens("w0")).result(SOON)[1:] == [
+        n + d for n in range(5) for d in (1, 2)
+    ]
+
+
+def test_what_many_threads_push_is_written_once_and_in_order(model):
+    """On a pool that is too small for all, so that pushes also reach sessions that are parked."""
+    with make_engine(model, page_size=16, max_tokens=16 * 30) as engine:
+        handles = [engine.submit(Listener()) for _ in range(20)]
+        pushed, turns = [[] for _ in handles], [threading.Lock() for _ in handles]
+        errors = []
+
+        def push(number):
+            rng = random.Random(number)
+            try:
+                for _ in range(30):
+                    index, tokens = (
+                        rng.randrange(20),
+                        [rng.randrange(3, 130) for _ in range(rng.randrange(1, 4))],
+                    )
+                    with turns[index]:  # so that the order is known
+                        pushed[index] += tokens
+                        future = handles[index].call(lambda s, t=tuple(tokens): s.protocol.heard.extend(t))
+                    if rng.random() < 0.2:
+                        future.result(SOON)
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=push, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON)
+        assert not errors
+        for handle, tokens in zip(handles, pushed, strict=True):
+            until(lambda h=handle: not h.call(lambda s: s.protocol.heard).result(SOON))
+            assert handle.call(lambda s: s.blocks.tokens("w0")).result(SOON)[1:] == tokens
+            handle.cancel()
+            handle.wait(SOON)
+        assert engine.pool.used_pages == 0
+
+
+def test_calls_wait_for_the_end_of_a_long_prompt(model):
+    """In the middle of feeds that take several forwards nobody may touch the blocks."""
+    with make_engine(model, max_forward_tokens=4) as engine:
+        protocol = Writers(PROMPT, [(5, 6), (11,)], count=10**3)
+        handle = engine.submit(protocol)
+        lengths = [handle.call(lambda s: s.blocks.length("prompt")) for _ in range(20)]
+        until(lambda: protocol.said["w0"])
+        lengths += [handle.call(lambda s: s.blocks.length("prompt")) for _ in range(3)]
+        assert {future.result(SOON) for future in lengths} <= {0, len(PROMPT)}
+
+
+# ------------------------------------------------------------------ threads, and the other ways to run
+
+
+def test_submitting_from_many_threads(engine):
+    expected = undisturbed(lambda: writers(15, sampling=STOCHASTIC))
+    said, errors = [], []
+
+    def client():
+        try:
+            for _ in range(3):
+                protocol = writers(15, sampling=STOCHASTIC)
+                engine.submit(protocol).result(SOON)
+                said.append(protocol.said)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=client) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    assert not errors and said == [expected] * 24
+    assert engine.pool.used_pages == 0
+
+
+def test_streams_sessions_by_hand_and_the_background_side_by_side(engine):
+    expected = undisturbed(lambda: writers(30))
+    background = engine.submit(Endless())
+    until(lambda: background.protocol.said["w0"])
+    streamed, opened = writers(30), writers(30)
+    thread = threading.Thread(target=lambda: list(engine.stream(streamed)))
+    thread.start()
+    drive(engine, opened)
+    runs = [writers(30), writers(30)]
+    list(engine.run(runs))
+    thread.join(SOON)
+    assert [protocol.said for protocol in (streamed, opened, *runs)] == [expected] * 4
+    assert not background.finished
+
+
+def test_two_threads_that_stream_without_the_background(model):
+    engine = make_engine(model, page_size=16, max_tokens=16 * 14)
+    protocols = [writers(30) for _ in range(4)]
+    threads = [threading.Thread(target=lambda p=p: list(engine.stream(p))) for p in protocols]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    assert [protocol.said for protocol in protocols] == [undisturbed(lambda: writers(30))] * 4
+    assert engine.pool.used_pages == 0 and not engine._service.running
+
+
+def test_two_engines_on_one_model(model):
+    """Forwards of a model take turns, whichever engine they are of."""
+    with make_engine(model) as first, make_engine(model) as second:
+        handles = [engine.submit(writers(40)) for engine in (first, second, first)]
+        streamed = writers(40)
+        list(make_engine(model).stream(streamed))
+        for handle in handles:
+            handle.result(SOON)
+    assert [p.said for p in (streamed, *(h.protocol for h in handles))] == [
+        undisturbed(lambda: writers(40))
+    ] * 4
+
+
+def test_an_error_of_the_model_ends_the_session_that_it_belongs_to(model, monkeypatch):
+    with make_engine(model) as engine:
+        run = engine.runner.run
+
+        def failing(plan, rows):
+            if any(view.blocks[0].tokens[:2] == [9, 9] for view in plan.views):
+                raise MemoryError("no memory for this one")
+            return run(plan, rows)
+
+        monkeypatch.setattr(engine.runner, "run", failing)
+        fine = [engine.submit(writers(20)) for _ in range(3)]
+        bad = engine.submit(Writers([9, 9, *PROMPT], [(9,)], count=20))
+        with pytest.raises(MemoryError, match="no memory for this one"):
+            bad.result(SOON)
+        for handle in fine:
+            handle.result(SOON)
+            assert handle.protocol.said == undisturbed(lambda: writers(20))
+        assert engine.pool.used_pages == 0
+
+
+def test_a_keyboard_interrupt_raised_by_a_protocol_ends_its_session(engine):
+    class Interrupted(Writers):
+        def receive(self, results):
+            raise KeyboardInterrupt
+
+    bad, fine = engine.submit(Interrupted(PROMPT)), engine.submit(writers())
+    assert fine.result(SOON).reason == "max_forwards"
+    with pytest.raises(KeyboardInterrupt):
+        bad.result(SOON)
+
+
+def test_a_prompt_that_never_fits(model):
+    with make_engine(model, page_size=16, max_tokens=32) as engine:
+        handle = engine.submit(writers())
+        with pytest.raises(PoolExhausted):
+            handle.result(SOON)
+        assert engine.submit(Writers([3], [(5,)], count=5)).result(SOON).reason == "max_forwards"
+
+
+@pytest.mark.parametrize("buffer", [0, -1])
+def test_wrong_buffers(engine, buffer):
+    with pytest.raises(ValueError, match="buffer: expected an integer >= 1"):
+        engine.submit(writers(), buffer=buffer)
+
+
+def test_a_protocol_that_cannot_start(engine):
+    class Broken(Writers):
+        def start(self, store):
+            raise RuntimeError("cannot start")
+
+    with pytest.raises(RuntimeError, match="cannot start"):
+        engine.submit(Broken(PROMPT))

@@ -1,0 +1,274 @@
+"""Whole evaluations: many problems at once, stopped and gone on with, compared and reported."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("math_verify")
+
+import torch
+from made_up import MadeUpEngine
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from fakes import ToyTokenizer
+from hogwild.engine import read_trace
+from hogwild.errors import HogwildError
+from hogwild.evaluation.comparison import compare, gather
+from hogwild.evaluation.driver import run_jobs
+from hogwild.evaluation.plan import Plan
+from hogwild.evaluation.records import RecordsError, read_records
+from hogwild.evaluation.report import write_report
+from hogwild.evaluation.report.words import describe
+from hogwild.evaluation.tasks import make_task
+from hogwild.protocols import Engine
+from hogwild.protocols.methods import KINDS
+
+METHODS = ["sequential", "hogwild:2"]
+
+
+@pytest.fixture
+def task(tmp_path):
+    """Eight problems whose answers are their numbers."""
+    path = tmp_path / "numbers.jsonl"
+    rows = [{"problem": f"What is {n}?", "answer": n, "id": f"n{n}"} for n in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return make_task(str(path))
+
+
+def late(protocol, budget):
+    """Half of the problems are solved within 2 forwards, all within 4; Hogwild! needs half as many."""
+    number = int(protocol.problem.split()[-1].rstrip("?"))
+    enough = 4 if number % 2 else 2
+    if protocol.method.startswith("hogwild"):
+        enough //= 2
+    return str(number) if budget >= enough else None
+
+
+def test_all_methods_run_on_all_problems_and_are_scored(tmp_path, task):
+    engine = MadeUpEngine(late)
+    plan = Plan(budgets=(1, 2, 4), runs=2, seed=5, at_once=3, sampling={"temperature": 0.5})
+    comparison = compare(engine, task, METHODS, plan, tmp_path / "out")
+    assert engine.most == 3 and all(session.closed for session in engine.sessions)
+    assert len(engine.opened) == 2 * 8 * 2
+    settings = engine.opened[0].settings
+    assert (
+        settings["budgets"] == (1, 2, 4) and settings["temperature"] == 0.5 and settings["answer"] == "boxed"
+    )
+    assert {protocol.settings["seed"] for protocol in engine.opened} == {5, 6}
+    sequential, hogwild = comparison.summaries()
+    assert [entry.accuracy.value for entry in sequential.budgets] == [0, 0.5, 1]
+    assert [entry.accuracy.value for entry in hogwild.budgets] == [0.5, 1, 1]
+    assert [entry.gain.value for entry in hogwild.budgets] == [0.5, 0.5, 0]
+    assert [entry.seconds for entry in hogwild.budgets] == [0.5, 1.0, 2.0]
+    (speedup,) = comparison.speedups()
+    assert (speedup.budget, speedup.baseline) == (2, 4)
+    record = comparison.records["hogwild:2"][0]
+    assert record.texts == {"Ada": "Ada1 Ada2 Ada3 Ada4 ", "Kurt": "Kurt1 Kurt2 Kurt3 Kurt4 "}
+    assert record.tokens == 8 and record.finish == "max_forwards"
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path, task):
+    plan, out = Plan(budgets=(2, 4), at_once=2), tmp_path / "out"
+
+    class Stopped(Exception):
+        pass
+
+    told = []
+
+    def stop(method, record):
+        told.append(record.key)
+        if len(told) == 5:
+            raise Stopped
+
+    first = MadeUpEngine(late)
+    with pytest.raises(Stopped):
+        compare(first, task, METHODS, plan, out, tell=stop)
+    assert all(session.closed for session in first.sessions)
+    second, known = MadeUpEngine(late), {}
+    again = compare(
+        second, task, METHODS, plan, out, begin=lambda method, records: known.update({method: len(records)})
+    )
+    assert known == {"sequential": 5, "hogwild:2": 0}
+    assert len(second.opened) == 3 + 8
+    assert again.records == compare(MadeUpEngine(late), task, METHODS, plan, tmp_path / "other").records
+
+
+def test_more_samples_and_runs_are_added_to_what_is_there(tmp_path, task):
+    engine, out = MadeUpEngine(late), tmp_path / "out"
+    compare(engine, task, ["sequential"], Plan(budgets=(4,), samples=3), out)
+    assert len(engine.opened) == 3
+    compare(engine, task, ["sequential"], Plan(budgets=(4,), samples=5, runs=2), out)
+    assert len(engine.opened) == 10
+
+
+def test_other_settings_are_refused_before_anything_runs(tmp_path, task):
+    out = tmp_path / "out"
+    compare(MadeUpEngine(late), task, ["hogwild:2"], Plan(budgets=(4,)), out)
+    engine = MadeUpEngine(late)
+    with pytest.raises(RecordsError, match=r"budgets \[4\] instead of \[2, 4\]"):
+        compare(engine, task, METHODS, Plan(budgets=(2, 4)), out)
+    assert engine.opened == []
+
+
+def test_methods_twice_or_none(tmp_path, task):
+    for methods in (["sequential", "sequential"], []):
+        with pytest.raises(ValueError, match="at least one and none twice"):
+            compare(MadeUpEngine(), task, methods, Plan(budgets=(4,)), tmp_path / "out")
+
+
+def test_a_run_that_fails_is_recorded_and_the_others_go_on(tmp_path, task):
+    def fails(protocol):
+        return HogwildError("too long") if protocol.problem == "What is 3?" else None
+
+    plan, out = Plan(budgets=(4,)), tmp_path / "out"
+    comparison = compare(MadeUpEngine(late, fails), task, ["sequential"], plan, out)
+    (summary,) = comparison.summaries()
+    assert summary.failed == 1 and summary.budgets[0].accuracy.value == 7 / 8
+    engine = MadeUpEngine(late)
+    (summary,) = compare(engine, task, ["sequential"], plan, out).summaries()
+    assert [protocol.problem for protocol in engine.opened] == ["What is 3?"]
+    assert summary.failed == 0 and summary.budgets[0].accuracy.value == 1
+
+
+def test_where_the_pool_has_little_room_fewer_run_at_a_time(tmp_path, task):
+    engine = MadeUpEngine(late, room=2)
+    comparison = compare(engine, task, ["sequential"], Plan(budgets=(4,), at_once=6), tmp_path / "out")
+    assert [record.error for record in comparison.records["sequential"]] == [""] * 8
+    assert len(read_records(tmp_path / "out" / "samples" / "sequential.jsonl")[1]) == 8
+    assert all(session.closed for session in engine.sessions)
+
+
+def test_a_run_that_finds_no_room_alone_fails(tmp_path, task):
+    engine = MadeUpEngine(late, room=0)
+    comparison = compare(engine, task, ["sequential"], Plan(budgets=(4,), samples=2), tmp_path / "out")
+    assert all("pool exhausted" in record.error for record in comparison.records["sequential"])
+
+
+def test_a_protocol_that_waits_for_ever_fails():
+    class Waiting(MadeUpEngine):
+        def forward(self, sessions):
+            for session in sessions:
+                session.next_rows = list
+            return []
+
+    (outcome,) = run_jobs(
+        Waiting(), ["job"], lambda job: MadeUpEngine().method("sequential", "?", budgets=(1,)), 1
+    )
+    assert "nothing to feed" in outcome.events[-1].message
+
+
+def test_traces_can_be_read(tmp_path, task):
+    compare(
+        MadeUpEngine(late), task, ["hogwild:2"], Plan(budgets=(4,), samples=2), tmp_path / "out", traces=True
+    )
+    traces = sorted((tmp_path / "out" / "traces" / "hogwild-2").iterdir())
+    assert len(traces) == 2
+    events = list(read_trace(traces[0]))
+    assert events[0].protocol == "collaboration" and events[-1].type == "finish"
+
+
+def test_one_method_after_the_other_makes_a_comparison(tmp_path, task):
+    plan, out = Plan(budgets=(2, 4)), tmp_path / "out"
+    compare(MadeUpEngine(late), task, ["hogwild:2"], plan, out)
+    alone = compare(MadeUpEngine(late), task, ["sequential"], plan, out)
+    assert gather(alone, out).methods == ["sequential", "hogwild:2"]
+    assert gather(alone, out).summaries()[1].budgets[0].gain.value == 0.5
+    compare(MadeUpEngine(late), task, ["skeleton"], Plan(budgets=(2, 4), samples=2), out)
+    assert gather(alone, out).methods == ["sequential", "hogwild:2"]  # skeleton ran on fewer problems
+
+
+def test_the_report_stands_alone(tmp_path, task):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    comparison = compare(MadeUpEngine(late), task, METHODS, Plan(budgets=(1, 2, 4)), out)
+    paths = write_report(comparison, out)
+    assert [path.name for path in paths[:2]] == ["report.html", "report.md"] and all(
+        p.is_file() for p in paths
+    )
+    html, text = (path.read_text() for path in paths[:2])
+    assert html.count("<svg") == 2 and "<img" not in html and "<script" not in html and "<link" not in html
+    for page in (html, text):
+        assert (
+            "hogwild:2 reaches the best accuracy of sequential (100.0%, within 4 forwards) within 2: " in page
+        )
+        assert "2.0 times fewer." in page
+        assert "Hogwild!: 2 instances think at the same time" in page
+        assert "There were only 8 problems" in page
+    assert "| hogwild:2 | 2 | 100.0% ± 0.0 | +50.0% ± 18.9 | 0% | 2 | 1.0 |" in text
+    assert "One of the problems:" in html and "What is 0?" in html and "Kurt1 Kurt2" in html
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["methods"][1]["budgets"][1]["accuracy"]["value"] == 1
+
+
+def test_text_of_models_is_no_html(tmp_path, task):
+    pytest.importorskip("matplotlib")
+    engine = MadeUpEngine(lambda protocol, budget: "<script>alert(1)</script>")
+    comparison = compare(engine, task, METHODS, Plan(budgets=(4,)), tmp_path / "out")
+    html = write_report(comparison, tmp_path / "out")[0].read_text()
+    assert "<script>" not in html and "&lt;script&gt;" in html
+
+
+def test_the_example_is_where_methods_differ(tmp_path, task):
+    pytest.importorskip("matplotlib")
+    comparison = compare(MadeUpEngine(late), task, METHODS, Plan(budgets=(1, 2)), tmp_path / "out")
+    html = write_report(comparison, tmp_path / "out")[0].read_text()
+    assert "The problem on which the methods differed most" in html and "What is 1?" in html
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("sequential:no-early", "an answer counts only if it comes by itself"),
+        (
+            "self-consistency:4:vote",
+            "4 instances think independently, and the most frequent of their answers wins",
+        ),
+        ("skeleton:2", "its points are written 2 at a time"),
+        ("hogwild:1", "with a single worker"),
+        (
+            "hogwild:3:contiguous:no-question",
+            "all text of a worker stands together; nobody is asked about redundant work",
+        ),
+    ],
+)
+def test_methods_in_words(method, words):
+    assert words in describe(method)
+
+
+def tiny_engine():
+    tokenizer = ToyTokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer.vocab),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=0,
+    )
+    return Engine(LlamaForCausalLM(config).eval(), tokenizer)
+
+
+def test_real_runs_of_all_methods(tmp_path):
+    plan = Plan(budgets=(3, 6), samples=2, at_once=3)
+    methods = ["sequential", "self-consistency:2", "skeleton:2", "hogwild:2"]
+    comparison = compare(tiny_engine(), make_task("arith-x5"), methods, plan, tmp_path / "out")
+    for records in comparison.records.values():
+        for record in records:
+            assert record.error == "" and [point.budget for point in record.points] == [3, 6]
+            first, second = record.points
+            assert 0 < first.seconds <= second.seconds <= record.seconds
+            assert first.forwards <= 3 and second.forwards <= 6
+    assert all(record.tokens == 12 for record in comparison.records["hogwild:2"])
+    assert all(record.tokens == 6 for record in comparison.records["sequential"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_method_has_words(kind):
+    assert describe(kind)

@@ -1,0 +1,96 @@
+"""Programs that a model wrote: what they may do, and whether they are right."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from hogwild.evaluation.grading import sandbox
+from hogwild.evaluation.grading.programs import Test as Case
+from hogwild.evaluation.grading.programs import find_code, passes
+from hogwild.evaluation.grading.sandbox import Limits, SandboxError, check_sandbox, run_confined
+
+if sys.platform != "linux":
+    pytest.skip("needs Linux", allow_module_level=True)
+
+SHORT = Limits(seconds=3.0)
+
+
+def test_a_program_reads_computes_and_writes():
+    run = run_confined(
+        "import threading\nt = threading.Thread(target=lambda: print(int(input()) * 2))\nt.start()", "21\n"
+    )
+    assert run.finished and run.output == "42\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import socket; socket.socket()",
+        "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')",
+        "open('new', 'w')",
+        "open('program.py', 'r+')",
+        "import os; os.remove('program.py')",
+        "import os; os.rename('program.py', 'other')",
+        "import os; os.mkdir('new')",
+        "import os; os.chmod('program.py', 0o777)",
+        "import os; os.fork()",
+        "import subprocess; subprocess.run(['true'])",
+        "import os; os.execv('/bin/true', ['true'])",
+        "import os, signal; os.kill(os.getppid(), 0)",
+        "import multiprocessing; multiprocessing.Process(target=print).start()",
+    ],
+)
+def test_what_is_not_allowed_fails(code):
+    assert not run_confined(code, "", SHORT).finished
+
+
+def test_a_program_cannot_lift_its_limits():
+    code = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)"
+    assert not run_confined(code, "", SHORT).finished  # not even as root
+
+
+def test_too_much_memory_or_output_or_time():
+    assert not run_confined("x = bytearray(10**9)", "", Limits(memory=300 << 20)).finished
+    endless = run_confined("while True: print('x' * 1000)", "", Limits(seconds=3, output=1 << 16))
+    assert not endless.finished and len(endless.output) <= 1 << 16
+    assert not run_confined("while True: pass", "", Limits(seconds=0.5)).finished
+
+
+def test_nothing_of_the_environment_is_seen(monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "abc")
+    assert run_confined("import os; print(os.environ.get('SECRET_TOKEN'))", "").output == "None\n"
+
+
+def test_a_machine_that_cannot_confine_runs_nothing(monkeypatch):
+    check_sandbox.cache_clear()
+    monkeypatch.setattr(sandbox, "_run", lambda code, stdin, limits: sandbox.Run(False, ""))
+    with pytest.raises(SandboxError, match="Linux on x86-64 or arm64"):
+        run_confined("print(1)", "")
+    check_sandbox.cache_clear()
+
+
+def test_output_is_compared_by_lines_and_numbers():
+    code = "print(sum(map(int, input().split())))"
+    assert passes(code, [Case("1 2", "3"), Case("1 2", "3.0\n")])
+    assert not passes(code, [Case("1 2", "3"), Case("1 2", "4")])
+    assert not passes("print('3 4')", [Case("", "3\n4")])
+    assert not passes("", [])
+
+
+def test_results_are_compared_as_json():
+    assert passes("def f(a): return {'a': (a, 1.0)}", [Case("2", '{"a": [2, 1]}', "f")])
+    assert not passes("def f(a): return object()", [Case("2", "2", "f")])
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("a\n```python\nx = 1\n```\nb\n```\ny = 2\n```\n", "y = 2\n"),
+        ("```py\nx = 1", "x = 1"),
+        ("x = 1", "x = 1"),
+    ],
+)
+def test_the_last_block_is_the_program(text, code):
+    assert find_code(text) == code

@@ -1,0 +1,79 @@
+"""Means, differences, and when one method reaches another."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from test_eval_records import make_record
+
+from hogwild.engine.events import StartEvent, TokenEvent
+from hogwild.evaluation.clock import Clock
+from hogwild.evaluation.summary import point_of, speedup, summarize
+from hogwild.evaluation.table import markdown
+
+BUDGETS = (8, 16)
+
+
+def test_runs_of_a_problem_count_as_one():
+    records = [make_record("a", 0, (0, 1)), make_record("a", 1, (0, 0)), make_record("b", 0, (1, 1))]
+    summary = summarize("m", records, BUDGETS)
+    assert (summary.problems, summary.runs, summary.failed) == (2, 3, 0)
+    assert [entry.accuracy.value for entry in summary.budgets] == [0.5, 0.75]
+    assert summary.budgets[1].accuracy.error == pytest.approx(math.sqrt(0.125 / 2))
+    assert summary.budgets[0].seconds == pytest.approx(0.8)
+
+
+def test_differences_are_of_the_same_problems():
+    ours = [make_record("a", 0, (0, 1)), make_record("b", 0, (0, 1)), make_record("only ours", 0, (0, 0))]
+    theirs = [make_record("b", 0, (0, 0)), make_record("a", 0, (0, 1))]
+    gain = summarize("m", ours, BUDGETS, theirs).budgets[1].gain
+    assert gain.value == 0.5 and gain.error == pytest.approx(0.5)
+
+
+def test_a_run_that_failed_is_wrong_where_it_gave_no_answer():
+    failed = make_record("a", 0, (1,), (8,), error="the view is too long")
+    summary = summarize("m", [failed, make_record("b", 0, (1, 1))], BUDGETS)
+    assert [entry.accuracy.value for entry in summary.budgets] == [1.0, 0.5]
+    assert summary.failed == 1 and point_of(failed, 16).answer is None
+
+
+def test_speedup_is_the_smallest_budget_with_the_same_accuracy():
+    slow = summarize("slow", [make_record("a", 0, (0.2, 0.6))], BUDGETS)
+    fast = summarize("fast", [make_record("a", 0, (0.6, 0.9))], BUDGETS)
+    assert speedup(fast, slow).budget == 8 and speedup(fast, slow).baseline == 16
+    assert speedup(slow, fast).budget is None
+
+
+def test_no_records_no_summary():
+    with pytest.raises(ValueError, match="at least one run of 'm'"):
+        summarize("m", [], BUDGETS)
+
+
+def test_the_table_has_a_row_for_each_budget():
+    records = [make_record("a", 0, (0, 1)), make_record("b", 0, (0, 1))]
+    lines = markdown(
+        [summarize("m", records, BUDGETS), summarize("n", records, BUDGETS, records)]
+    ).splitlines()
+    assert len(lines) == 6
+    assert lines[3].startswith("| m | 16 | 100.0% ± 0.0 |  | 100% | 16 | 1.6 |")
+    assert "+0.0% ± 0.0" in lines[5]
+
+
+def test_the_clock_counts_forwards_that_sample():
+    def token(forward, time, source="sampled"):
+        return TokenEvent(worker="Ada", token=1, forward=forward, time=time, source=source)
+
+    events = [
+        StartEvent(protocol="p"),
+        token(0, 0.0, "inserted"),
+        token(3, 1.5),  # two forwards that write the prompt come before
+        token(3, 1.5),
+        token(4, 2.0),
+        token(4, 2.0, "inserted"),
+        token(6, 3.0),
+    ]
+    clock = Clock(events)
+    assert [clock.seconds(n) for n in (0, 1, 2, 3, 9)] == [0.0, 1.5, 2.0, 3.0, 3.0]
+    assert clock.tokens == 4
+    assert Clock([]).seconds(5) == 0.0

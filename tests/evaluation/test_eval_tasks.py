@@ -1,0 +1,238 @@
+"""Tasks: what they ask, from which rows, and what they refuse."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import sys
+import types
+import zlib
+
+import pytest
+
+from hogwild.errors import UnknownNameError
+from hogwild.evaluation.plan import Plan
+from hogwild.evaluation.tasks import TASKS, TaskError, make_task
+from hogwild.evaluation.tasks.source import Source
+
+pytest.importorskip("math_verify")
+
+
+def write_rows(path, rows):
+    if path.suffix == ".parquet":
+        arrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(arrow.Table.from_pylist(rows), path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def gsm8k_rows(count):
+    return [
+        {"question": f"What is {n} + 1?", "answer": f"It is one more.\n#### 1,{n:03}"} for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_gsm8k_takes_the_number_behind_the_mark(tmp_path, suffix):
+    task = make_task("gsm8k", write_rows(tmp_path / f"rows.{suffix}", gsm8k_rows(3)))
+    problems = task.problems()
+    assert [problem.id for problem in problems] == ["gsm8k-0", "gsm8k-1", "gsm8k-2"]
+    assert problems[2].text == "What is 2 + 1?"
+    assert task.score(problems[2], "1002") == task.score(problems[2], "1,002") == 1
+    assert task.score(problems[2], "1003") == 0
+
+
+def test_gsm8k_without_the_mark_is_refused(tmp_path):
+    task = make_task(
+        "gsm8k", write_rows(tmp_path / "rows.jsonl", [{"question": "Why?", "answer": "Because."}])
+    )
+    with pytest.raises(TaskError, match="row 1: field 'answer': expected '#### '"):
+        task.problems()
+
+
+def test_five_questions_of_gsm8k_never_come_twice(tmp_path):
+    task = make_task("gsm8k-x5", write_rows(tmp_path / "rows.jsonl", gsm8k_rows(700)))
+    problems = task.problems()
+    assert len(problems) == 128
+    questions = [line for problem in problems for line in problem.text.splitlines() if "What is" in line]
+    assert len(questions) == 640 and len({line.partition(". ")[2] for line in questions}) == 640
+    answers = problems[0].expected
+    for question, answer in zip(questions[:5], answers, strict=True):
+        assert int(answer) == 1000 + int(question.partition("What is ")[2].split()[0])
+
+
+@pytest.mark.parametrize(("given", "score"), [(5, 1.0), (4, 0.8), (0, 0.0)])
+def test_score_of_five_is_the_part_that_is_right(given, score):
+    task = make_task("arith-x5")
+    problem = task.problems()[0]
+    answers = [*problem.expected[:given], *["-1"] * (5 - given)]
+    assert task.score(problem, ", ".join(answers)) == pytest.approx(score)
+
+
+def test_arithmetic_comes_from_the_seed_and_is_right():
+    one, same, other = (make_task("arith-x5", seed=seed).problems() for seed in (0, 0, 1))
+    assert one == same and [p.text for p in one] != [p.text for p in other]
+    for problem in one:
+        questions = problem.text.removeprefix("Calculate ").rstrip(".").replace(" and ", ", ").split(", ")
+        assert [str(eval(question)) for question in questions] == problem.expected
+
+
+def test_olympiad_allows_any_order_and_the_given_tolerance(tmp_path):
+    rows = [
+        {
+            "id": 7,
+            "question": "Roots?",
+            "final_answer": ["$1$", "$-\\frac{1}{2}$"],
+            "is_multiple_answer": True,
+        },
+        {
+            "id": 8,
+            "question": "How far?",
+            "context": "A car.",
+            "final_answer": ["2.5"],
+            "unit": "m",
+            "error": "1e-1",
+        },
+    ]
+    task = make_task("olympiadbench-physics", write_rows(tmp_path / "rows.jsonl", rows))
+    roots, far = task.problems()
+    assert (
+        task.score(roots, "-0.5, 1") == 1 and task.score(roots, "1") == 0 and task.score(roots, "1, 1") == 0
+    )
+    assert far.text.startswith("A car.\n\nHow far?") and "in m, without the unit" in far.text
+    assert task.score(far, "2.6") == 1 and task.score(far, "2.7") == 0
+
+
+def livecode_row(**changes):
+    private = [{"input": "4", "output": "16", "testtype": "stdin"}]
+    row = {
+        "question_id": "abc",
+        "question_content": "Square a number.",
+        "contest_date": "2024-09-01T00:00:00",
+        "starter_code": "",
+        "public_test_cases": json.dumps([{"input": "3", "output": "9", "testtype": "stdin"}]),
+        "private_test_cases": base64.b64encode(zlib.compress(pickle.dumps(json.dumps(private)))).decode(),
+        "metadata": "{}",
+    }
+    return {**row, **changes}
+
+
+def test_livecodebench_runs_all_tests_of_the_problems_in_time(tmp_path):
+    rows = [livecode_row(), livecode_row(question_id="old", contest_date="2023-01-01T00:00:00")]
+    task = make_task("livecodebench", write_rows(tmp_path / "rows.jsonl", rows), run_code=True)
+    (problem,) = task.problems()
+    assert problem.id == "livecodebench-abc" and len(problem.expected) == 2
+    assert task.score(problem, "```python\nprint(int(input()) ** 2)\n```") == 1
+    assert task.score(problem, "```python\nprint(9)\n```") == 0
+
+
+def test_livecodebench_calls_functions_by_name(tmp_path):
+    cases = json.dumps([{"input": "[1, 2]\n3", "output": "[3, 6]", "testtype": "functional"}])
+    row = livecode_row(
+        starter_code="class Solution:\n    def scale(self, xs, k):",
+        public_test_cases=cases,
+        private_test_cases=cases,
+        metadata=json.dumps({"func_name": "scale"}),
+    )
+    task = make_task("livecodebench", write_rows(tmp_path / "rows.jsonl", [row]), run_code=True)
+    (problem,) = task.problems()
+    code = "class Solution:\n    def scale(self, xs, k):\n        print('noise')\n        return [x * k for x in xs]"
+    assert "class Solution" in problem.text
+    assert task.score(problem, code) == 1
+
+
+def test_livecodebench_needs_to_be_allowed(tmp_path):
+    with pytest.raises(TaskError, match="--run-code"):
+        make_task("livecodebench")
+
+
+def test_pickled_tests_may_hold_text_only(tmp_path):
+    evil = base64.b64encode(zlib.compress(pickle.dumps(print))).decode()
+    rows = [livecode_row(private_test_cases=evil)]
+    task = make_task("livecodebench", write_rows(tmp_path / "rows.jsonl", rows), run_code=True)
+    with pytest.raises(
+        TaskError, match=r"question abc: field 'private_test_cases': it holds builtins\.print"
+    ):
+        task.problems()
+
+
+def test_any_file_of_problems_and_answers(tmp_path):
+    rows = [{"problem": "2 + 2?", "answer": 4}, {"problem": "Half of one?", "answer": "1/2", "id": "half"}]
+    task = make_task(str(write_rows(tmp_path / "mine.jsonl", rows)))
+    first, second = task.problems()
+    assert (first.id, second.id) == ("mine-0", "half")
+    assert task.score(first, "4") == 1 and task.score(second, "\\frac{1}{2}") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"problem": "a", "answer": 1}\n{"problem": "b"}\n', "row 2: no field 'answer'; it has problem"),
+        ("{broken\n", "line 1: not JSON"),
+        ("[1]\n", "line 1: expected a JSON object"),
+        ("\n", "there are no rows"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be(tmp_path, content, message):
+    (tmp_path / "mine.jsonl").write_text(content)
+    with pytest.raises(TaskError, match=message):
+        make_task(str(tmp_path / "mine.jsonl")).problems()
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(TaskError, match="there is no such file"):
+        make_task(str(tmp_path / "none.jsonl")).problems()
+    with pytest.raises(TaskError, match=r"ends in \.jsonl"):
+        (tmp_path / "rows.csv").touch()
+        make_task("limo", tmp_path / "rows.csv").problems()
+
+
+def test_unknown_task():
+    with pytest.raises(UnknownNameError, match=f"unknown task 'gsm9k'; expected one of: {TASKS[0]}"):
+        make_task("gsm9k")
+
+
+def test_data_for_a_task_that_needs_none(tmp_path):
+    with pytest.raises(TaskError, match="reads no other file"):
+        make_task("arith-x5", tmp_path / "rows.jsonl")
+
+
+def test_a_data_set_that_cannot_be_loaded_says_what_to_do(monkeypatch):
+    def load_dataset(path, config, split):
+        raise ConnectionError("no route to the hub\nmore lines")
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    with pytest.raises(
+        TaskError, match=r"'GAIR/LIMO' cannot be loaded: no route to the hub; a local copy .*--data"
+    ):
+        make_task("limo").problems()
+
+
+def test_a_data_set_is_asked_for_by_its_split_and_config(monkeypatch):
+    asked = []
+
+    def load_dataset(path, config, split):
+        asked.append((path, config, split))
+        return gsm8k_rows(1)
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    assert len(make_task("gsm8k").problems()) == 1
+    assert asked == [("openai/gsm8k", "main", "test")]
+
+
+def test_rows_of_a_real_data_set_object(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_list([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}])
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, config, split: table)
+    assert Source("some/set", "test", ("a",)).rows() == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+
+
+def test_a_smaller_draw_is_part_of_a_larger_one():
+    task = make_task("arith-x5")
+    few, many = (Plan(budgets=(8,), samples=count).problems(task) for count in (4, 9))
+    assert len(few) == 4 and len(many) == 9
+    assert {p.id for p in few} < {p.id for p in many}
+    assert Plan(budgets=(8,)).problems(task) == task.problems()
