@@ -21,7 +21,6 @@ class Computation {
                            unsigned char* queries, unsigned char* slabs)
         : p(params),
           launch(launch),
-          plan(plan),
           m(memory),
           ring(ring),
           workspace(workspace),
@@ -129,7 +128,6 @@ class Computation {
 
     const AttentionParams& p;
     const AttentionLaunch& launch;
-    const Plan& plan;
     const PlanMemory& m;
     RingMemory& ring;
     void* const workspace;
