@@ -139,6 +139,8 @@ class ScriptedEngine:
         protocol: what is run.
         next_token: gives the token that a feed samples, from the feed and the tokens in its view; or, as a
             mapping, the token ids that each worker samples one after the other.
+        measure: gives a feed's `probe` and `entropy` results; by default every set is equally likely, and
+            the entropy 0.
         store: where its blocks are; by default a new `ListStore`.
     """
 
@@ -146,6 +148,7 @@ class ScriptedEngine:
         self,
         protocol: Protocol,
         next_token: Callable[[Feed, list[int]], int] | Mapping[str, Sequence[int]],
+        measure: Callable[[Feed, list[int]], tuple[Sequence[float], float]] | None = None,
         store: ListStore | None = None,
     ) -> None:
         self.protocol, self.store = protocol, store or ListStore()
@@ -154,26 +157,43 @@ class ScriptedEngine:
             self._next: Callable[[Feed, list[int]], int] = lambda feed, view: next(scripts[feed.worker])
         else:
             self._next = next_token
+        self._measure = measure or (lambda feed, view: ([0.0] * len(feed.probe), 0.0))
         self.feeds: list[list[Feed]] = []
         self.events: list[Event] = list(protocol.start(self.store))
 
     def forward(self) -> list[Event]:
-        """One forward: everything is written, then every worker samples, then the protocol hears of it."""
+        """One forward: what came from outside is heard, everything is written, every worker samples, and the
+        protocol hears of it."""
+        heard = self.protocol.listen()
+        self.events.extend(heard)
+        if self.protocol.finished:
+            return heard
         before = [self.store.tokens(name) for name in self.store.names()]
         feeds = self.protocol.feeds()
         assert self.protocol.feeds() == feeds, "feeds() gave another answer the second time"
         assert [self.store.tokens(name) for name in self.store.names()] == before, "feeds() changed blocks"
         check_feeds(feeds)
         self.feeds.append(feeds)
+        if not feeds:
+            return heard
         for feed in feeds:
             self.store._get(feed.view.write_to).extend(feed.tokens)
-        results = [
-            Result(feed.worker, self._next(feed, self.store.view(feed.view)) if feed.sample else None)
-            for feed in feeds
-        ]
-        events = self.receive(results)
+        events = self.receive([self._result(feed) for feed in feeds])
         self.events.extend(events)
-        return events
+        return [*heard, *events]
+
+    def _result(self, feed: Feed) -> Result:
+        view = self.store.view(feed.view)
+        token = self._next(feed, view) if feed.sample else None
+        if not feed.probe and not feed.entropy:
+            return Result(feed.worker, token)
+        probe, entropy = self._measure(feed, view)
+        return Result(
+            feed.worker,
+            token,
+            probe=tuple(probe) if feed.probe else (),
+            entropy=entropy if feed.entropy else None,
+        )
 
     def receive(self, results: list[Result]) -> list[Event]:
         """Tell the protocol what came back."""

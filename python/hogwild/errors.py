@@ -14,6 +14,7 @@ __all__ = [
     "HogwildError",
     "NonFiniteLogitsError",
     "PoolExhausted",
+    "SessionFinishedError",
     "UnknownNameError",
     "UnsupportedModelError",
 ]
@@ -77,3 +78,7 @@ class NonFiniteLogitsError(HogwildError, ArithmeticError):
 
 class UnsupportedModelError(HogwildError):
     """The model cannot share a cache between workers; the message says why."""
+
+
+class SessionFinishedError(HogwildError):
+    """A session that has ended, or that ends and takes no more input, was told something."""

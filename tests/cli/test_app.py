@@ -41,7 +41,7 @@ def test_replay_imports_no_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.parametrize("command", ["solve", "replay", "info"])
+@pytest.mark.parametrize("command", ["solve", "think", "chat", "replay", "info"])
 def test_every_command_has_help_with_a_working_example(command):
     result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "120", "TERM": "dumb"})
     assert result.exit_code == 0

@@ -22,7 +22,8 @@ class Asking(Writers):
 
     def feeds(self):
         return [
-            Feed(f.worker, f.tokens, f.view, f.sample, (YES, NO), f.worker == "w1") for f in super().feeds()
+            Feed(f.worker, f.tokens, f.view, f.sample, (YES * 2, NO), f.worker == "w1")
+            for f in super().feeds()
         ]
 
     def receive(self, results):

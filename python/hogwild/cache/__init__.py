@@ -18,7 +18,7 @@ from hogwild.cache.plan import ForwardPlan
 from hogwild.cache.pool import PAGE_SIZE, Pool
 from hogwild.cache.reservation import UNKNOWN_TOKEN
 from hogwild.cache.rotary import Rotary
-from hogwild.cache.snapshot import load_blocks, save_blocks
+from hogwild.cache.snapshot import load_blocks, read_note, save_blocks
 from hogwild.cache.store import BlockSet, BlockStore
 from hogwild.cache.view import View, ViewSpec
 
@@ -47,5 +47,6 @@ __all__ = [
     "ViewSpec",
     "load_blocks",
     "make_layout",
+    "read_note",
     "save_blocks",
 ]

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,17 +17,18 @@ from hogwild.cache.pool import Pool
 from hogwild.cache.rotary import Rotary
 from hogwild.errors import BlockError
 
-__all__ = ["load_blocks", "save_blocks"]
+__all__ = ["load_blocks", "read_note", "save_blocks"]
 
 _FORMAT = "hogwild-blocks-1"
 
 
-def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block]) -> None:
+def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block], note: str = "") -> None:
     """Write blocks of one pool to a safetensors file, atomically.
 
     Args:
         path: the file; replaced if it exists.
         blocks: name in the file -> block.
+        note: any text to be kept with them, for `read_note`.
 
     Raises:
         BlockError: no blocks, blocks of two pools, or parked ones.
@@ -66,7 +68,7 @@ def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block]) -> No
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        save_file(tensors, partial, metadata={"format": _FORMAT, "header": json.dumps(header)})
+        save_file(tensors, partial, metadata={"format": _FORMAT, "header": json.dumps(header), "note": note})
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
@@ -89,17 +91,8 @@ def load_blocks(
         BlockError: not such a file, another page size, or layers that differ from the pool's.
         PoolExhausted: the pool has too few free pages. In every case the pool is as it was.
     """
-    try:
-        file = safe_open(path, framework="pt", device="cpu")
-    except SafetensorError as error:
-        raise BlockError(f"path: {path} is not a file of saved blocks ({error})") from error
-    with file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != _FORMAT:
-            raise BlockError(
-                f"path: {path} is not a file of saved blocks (format {metadata.get('format')!r})"
-            )
-        header = json.loads(metadata["header"])
+    with _open(path) as file:
+        header = json.loads(file.metadata()["header"])
         if header["page_size"] != pool.page_size:
             raise BlockError(
                 f"pool: the file has pages of {header['page_size']} tokens, the pool of {pool.page_size}"
@@ -124,6 +117,27 @@ def load_blocks(
         raise
     finally:
         pool.release(pages)  # the blocks hold references of their own
+
+
+def read_note(path: str | os.PathLike[str]) -> str:
+    """The text that was saved with the blocks of a file.
+
+    Raises:
+        BlockError: not such a file.
+    """
+    with _open(path) as file:
+        return file.metadata().get("note", "")
+
+
+def _open(path: str | os.PathLike[str]) -> Any:
+    try:
+        file = safe_open(path, framework="pt", device="cpu")
+    except SafetensorError as error:
+        raise BlockError(f"path: {path} is not a file of saved blocks ({error})") from error
+    found = (file.metadata() or {}).get("format")
+    if found != _FORMAT:
+        raise BlockError(f"path: {path} is not a file of saved blocks (format {found!r})")
+    return file
 
 
 def _layer_rotary(header: dict, tensors: dict[str, torch.Tensor], index: str) -> Rotary | None:

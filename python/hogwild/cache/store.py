@@ -103,6 +103,19 @@ class BlockSet:
         self[name].free()
         del self._blocks[name]
 
+    def copy(self) -> BlockSet:
+        """Forks of all blocks under their names: they share pages until one side writes to them."""
+        twin = BlockSet(self.pool)
+        for name, block in self._blocks.items():
+            twin.put(name, block.fork(name))
+        return twin
+
+    def put(self, name: str, block: Block) -> None:
+        """Take in a block of this pool. BlockError if the name is taken or the block is of another pool."""
+        if block.pool is not self.pool:
+            raise BlockError(f"block: {block!r} belongs to another pool")
+        self._put(name, block)
+
     def free(self) -> None:
         """Drop all blocks."""
         for name in list(self._blocks):

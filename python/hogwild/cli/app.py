@@ -160,6 +160,184 @@ def solve(
     return INTERRUPTED if reason == "cancelled" else 0
 
 
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", help='"demo", a Hugging Face id, or a local folder.', rich_help_panel="Model"),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="Such as cpu, cuda:0, auto. Default: CUDA if any.", rich_help_panel="Model"
+    ),
+]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype", help="float32, bfloat16, float16. Default: the checkpoint's own.", rich_help_panel="Model"
+    ),
+]
+Method = Annotated[
+    str,
+    typer.Option("--method", help="async; or the baselines: think (then answer), no-think (answer at once)."),
+]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        help="When the writer speaks: probe, in-stream, entropy, fixed-ratio or always-on, with settings as in "
+        "probe:every=10,margin=0.5. Default: probe.",
+    ),
+]
+ArrangementOption = Annotated[
+    str | None,
+    typer.Option("--arrangement", help="roles (a prompt for each voice) or shared (one). Default: roles."),
+]
+TurnForwards = Annotated[int, typer.Option("--max-forwards", help="Tokens of each voice per turn, at most.")]
+MaxThoughts = Annotated[
+    int | None, typer.Option("--max-thoughts", help="Tokens of thoughts per turn, at most.")
+]
+SafetyOption = Annotated[
+    bool, typer.Option("--safety", help="Check the request before the writer may speak, and its answer.")
+]
+ShowThoughts = Annotated[
+    bool | None,
+    typer.Option(
+        "--show-thoughts/--hide-thoughts",
+        help="Show the private thoughts. Default: on a terminal; elsewhere they go to stderr if wanted.",
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature", help="0 is greedy. Default: the model's own settings.", rich_help_panel="Sampling"
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", help="Keep the likeliest tokens up to this mass.", rich_help_panel="Sampling"),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option("--top-k", help="Keep this many tokens; 0 keeps all.", rich_help_panel="Sampling"),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", help="The same seed gives the same draws. Default: 0.", rich_help_panel="Sampling"
+    ),
+]
+TraceOption = Annotated[Path | None, typer.Option("--trace", help="Record the run in this file.")]
+
+
+@app.command(
+    epilog='Example: hogwild think "Why is the sky blue?" --policy probe:every=10 --max-forwards 200'
+)
+def think(
+    problem: Annotated[str, typer.Argument(metavar="PROBLEM", help='The problem; "-" reads it from stdin.')],
+    model: ModelOption = "demo",
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    method: Method = "async",
+    policy: PolicyOption = None,
+    arrangement: ArrangementOption = None,
+    max_forwards: TurnForwards = 512,
+    max_thoughts: MaxThoughts = None,
+    safety: SafetyOption = False,
+    thoughts: ShowThoughts = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    seed: Seed = None,
+    trace: TraceOption = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Think about a problem and answer it at the same time.
+
+    On a terminal, type to add to the problem meanwhile, and press Esc to break the answer off. Elsewhere the
+    answer is written, and nothing else.
+    """
+    from hogwild.cli import think as command
+    from hogwild.cli.solve import read_problem
+
+    reason = command.think(
+        command.ThinkRequest(
+            problem=read_problem(problem),
+            model=model,
+            method=method,
+            policy=policy,
+            arrangement=arrangement,
+            max_forwards=max_forwards,
+            max_thoughts=max_thoughts,
+            safety=safety,
+            sampling={"temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed},
+            device=device,
+            dtype=dtype,
+            thoughts=thoughts,
+            trace=trace,
+            as_json=as_json,
+        )
+    )
+    return INTERRUPTED if reason == "cancelled" else 0
+
+
+@app.command(epilog='Example: hogwild chat "Plan a walk in Bern." --earlier-thoughts folded')
+def chat(
+    message: Annotated[
+        str | None,
+        typer.Argument(metavar="[MESSAGE]", help="The first message. Default: it is typed, or read."),
+    ] = None,
+    model: ModelOption = "demo",
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    method: Method = "async",
+    policy: PolicyOption = None,
+    arrangement: ArrangementOption = None,
+    earlier_thoughts: Annotated[
+        str, typer.Option(help="What becomes of the thoughts of earlier turns: kept, folded or dropped.")
+    ] = "kept",
+    max_forwards: TurnForwards = 512,
+    max_thoughts: MaxThoughts = None,
+    safety: SafetyOption = False,
+    thoughts: ShowThoughts = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    seed: Seed = None,
+    trace: TraceOption = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Talk for several turns with a model that thinks while it answers.
+
+    On a terminal, what you type is heard at once, also in the middle of an answer; Esc breaks the answer off,
+    Ctrl-D ends the conversation. Elsewhere each line of stdin is a turn.
+    """
+    from hogwild.cli import think as command
+
+    reason = command.think(
+        command.ThinkRequest(
+            problem=message,
+            turns=True,
+            model=model,
+            method=method,
+            policy=policy,
+            arrangement=arrangement,
+            earlier_thoughts=earlier_thoughts,
+            max_forwards=max_forwards,
+            max_thoughts=max_thoughts,
+            safety=safety,
+            sampling={"temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed},
+            device=device,
+            dtype=dtype,
+            thoughts=thoughts,
+            trace=trace,
+            as_json=as_json,
+        )
+    )
+    return INTERRUPTED if reason == "cancelled" else 0
+
+
 @app.command(epilog="Example: hogwild replay run.jsonl --speed 4")
 def replay(
     trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A file written by hogwild solve --trace.")],

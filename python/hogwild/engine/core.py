@@ -23,7 +23,7 @@ from hogwild.engine.scheduler import Scheduler
 from hogwild.engine.service import Service
 from hogwild.engine.session import Session
 from hogwild.engine.turns import turns_of
-from hogwild.errors import HogwildError, UnsupportedModelError
+from hogwild.errors import BlockError, HogwildError, UnsupportedModelError
 from hogwild.models import binding_of, enable
 from hogwild_cuda.version import __version__
 
@@ -114,16 +114,25 @@ class EngineCore:
 
     # ------------------------------------------------------------------ sessions, one forward at a time
 
-    def open(self, protocol: Protocol, name: str | None = None) -> Session:
+    def open(self, protocol: Protocol, name: str | None = None, blocks: BlockSet | None = None) -> Session:
         """A session that runs `protocol` as far as `forward` is called; close it to free its pages.
 
         It belongs to the thread that drives it, and its pages are never parked.
 
+        Args:
+            protocol: what is run.
+            name: what errors call the session.
+            blocks: blocks that are there already, for a protocol that goes on with them. The session owns
+                them from now on.
+
         Raises:
             HogwildError: the engine is closed, or the protocol object has run before.
+            BlockError: `blocks` are of another pool than this engine's.
             Exception: what the protocol raises when it starts.
         """
-        session = self._make_session(protocol, name)
+        if blocks is not None and blocks.pool is not self.pool:
+            raise BlockError("blocks: expected blocks of this engine's pool")
+        session = self._make_session(protocol, name, blocks)
         self._sessions.append(session)
         return session
 
@@ -144,6 +153,8 @@ class EngineCore:
         with self._turns:
             self._sessions = [session for session in self._sessions if not session.closed]
             asked = self._sessions if sessions is None else list(sessions)
+            for session in asked:
+                session.hear()
             self._batcher.forward(asked)
             told = [(session, session.take_events()) for session in asked]
         return [(session, events) for session, events in told if events]
@@ -241,20 +252,24 @@ class EngineCore:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _make_session(self, protocol: Protocol, name: str | None = None) -> Session:
+    def _make_session(
+        self, protocol: Protocol, name: str | None = None, blocks: BlockSet | None = None
+    ) -> Session:
         if self._service.closed:
             raise HogwildError("the engine is closed")
         number = next(self._numbers)
-        return Session(
+        session = Session(
             name or f"session {number}",
             protocol,
-            BlockSet(self.pool),
+            BlockSet(self.pool) if blocks is None else blocks,
             max_forward_tokens=self.max_forward_tokens,
             vocab_size=self.model.get_input_embeddings().weight.shape[0],
             model=getattr(self.model.config, "name_or_path", ""),
             version=__version__,
             prefixes=self._prefixes,
         )
+        protocol.notify(self._service.wake)
+        return session
 
 
 def _is_enabled(model: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from hogwild.errors import UnknownNameError
 
-SOURCES = ("sampled", "inserted")
+SOURCES = ("sampled", "inserted", "pushed")
 FINISH_REASONS = ("answer", "eos", "max_forwards", "cancelled", "error")
 
 
@@ -121,10 +121,11 @@ class StartEvent(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenEvent(Event):
-    """A token of a worker's text: sampled by the worker, or inserted by the protocol (a header, a question).
+    """A token of a worker's text: sampled by the worker, inserted by the protocol (a header, a question), or
+    pushed by the user.
 
     `text` is what this token adds to the worker's text; empty while a character is still incomplete. The
-    texts of a worker's token events, joined, are the worker's text.
+    texts of a worker's token events, joined, are the worker's text, as far as no `RollbackEvent` takes some back.
     """
 
     type: ClassVar[str] = "token"
@@ -163,6 +164,47 @@ class ModeEvent(Event):
 
     type: ClassVar[str] = "mode"
     mode: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputEvent(Event):
+    """Text that came from outside took effect; `to` says where: "input", or the name of a worker."""
+
+    type: ClassVar[str] = "input"
+    text: str
+    to: str = "input"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackEvent(Event):
+    """The end of a worker's text was taken back: its last `tokens` token events, with `text` as their text."""
+
+    type: ClassVar[str] = "rollback"
+    worker: str
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeEvent(Event):
+    """The protocol asked something behind a worker's text.
+
+    Attributes:
+        worker: whose text the question followed.
+        question: what was asked: "begin" and "go on" (writing), "unsure", "request" and "answer" (safety).
+        yes, no: probabilities of the two answers, 0 for a question without.
+        entropy: of the worker's next token in nats, 0 where that was not the question.
+        verdict: "yes" or "no": the likelier answer; for "unsure" and the safety questions, what the protocol
+            made of it.
+    """
+
+    type: ClassVar[str] = "probe"
+    worker: str
+    question: str
+    yes: float = 0.0
+    no: float = 0.0
+    entropy: float = 0.0
+    verdict: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +256,7 @@ class FinishEvent(Event):
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.type: cls
     for cls in (
-        *(StartEvent, TokenEvent, StepEvent, InterventionEvent, ModeEvent),
-        *(AnswerEvent, BudgetEvent, FinishEvent),
+        *(StartEvent, TokenEvent, StepEvent, InterventionEvent, ModeEvent, InputEvent, RollbackEvent),
+        *(ProbeEvent, AnswerEvent, BudgetEvent, FinishEvent),
     )
 }

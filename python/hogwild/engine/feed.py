@@ -19,7 +19,8 @@ class Feed:
         view: names of the blocks that the tokens attend to, and of the block they are written to.
         sample: whether the worker samples a token from the logits of the last of `tokens`.
         probe: sets of token ids, at least one id each; the result says how likely the model holds it that one of
-            the set comes next. Yes/no questions are asked in this way, also by feeds that do not sample.
+            the set comes next. Yes/no questions are asked in this way, also by feeds that do not sample. An id
+            that stands in a set twice counts once.
         entropy: whether the result has the entropy of the next token's distribution.
 
     Raises:
@@ -36,7 +37,7 @@ class Feed:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         if self.probe:
-            object.__setattr__(self, "probe", tuple(tuple(ids) for ids in self.probe))
+            object.__setattr__(self, "probe", tuple(tuple(dict.fromkeys(ids)) for ids in self.probe))
             if not all(self.probe):
                 raise ValueError(
                     f"feed of worker {self.worker!r}: probe: expected at least one token id in each set"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hogwild.engine.events import Event
@@ -22,6 +22,7 @@ class Protocol(ABC):
 
         events = protocol.begin(store)         # calls start
         while not protocol.finished:
+            events = protocol.listen()
             feeds = protocol.feeds()
             ...                                # one forward, or several if the feeds are long
             events = protocol.receive(results)
@@ -70,6 +71,25 @@ class Protocol(ABC):
         events the protocol leaves `forward` and `time` alone: the session fills them in.
         """
 
+    def listen(self) -> list[Event]:
+        """Take what came from outside; called between forwards, before `feeds`, which answers to it.
+
+        As in `receive`, blocks may be changed and `finish_reason` set here, and after a `PoolExhausted` the
+        call is repeated. By default nothing comes from outside.
+        """
+        return []
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether something came from outside that `listen` has not taken yet. Asked from the engine's thread."""
+        return False
+
+    def notify(self, callback: Callable[[], None]) -> None:  # noqa: B027  (most have nobody to hear)
+        """Have `callback` called after each message, in any thread: a protocol that waits is asked again then."""
+
+    def stop(self) -> None:  # noqa: B027
+        """The session has ended, for whatever reason: nothing that comes from outside is taken any more."""
+
     @abstractmethod
     def feeds(self) -> list[Feed]:
         """What is to be written next, in order.
@@ -85,17 +105,17 @@ class Protocol(ABC):
         and how uncertain the model is (`Feed.entropy`); the answers stand in its result.
 
         At most one feed writes to a block, and each worker samples in at most one feed. An empty list
-        says that the protocol waits for something from outside: for a `Handle.call`, which may come between
-        `receive` and the next `feeds`, and may change the protocol and its blocks.
+        says that the protocol waits for something from outside: for what `listen` takes, or for a `Handle.call`,
+        which may come between `receive` and the next `feeds`, and may change the protocol and its blocks.
         """
 
     @abstractmethod
     def receive(self, results: Sequence[Result]) -> list[Event]:
         """Take the results of the last `feeds`, one for each feed in the same order.
 
-        Everything that was fed stands in its block by now. Here, and in calls from outside, blocks may be moved,
-        cleared, cropped or forked, and `finish_reason` set; the session then adds the `FinishEvent` itself. An
-        exception ends this session with the reason "error" and leaves the others alone, with one exception:
-        after a `PoolExhausted` from a block operation the call is repeated with the same results once there
-        may be room, so it must go on from where it was.
+        Everything that was fed stands in its block by now. Here, in `listen` and in calls from outside, blocks may
+        be moved, cleared, cropped or forked, and `finish_reason` set; the session then adds the `FinishEvent`
+        itself. An exception ends this session with the reason "error" and leaves the others alone, with one
+        exception: after a `PoolExhausted` from a block operation the call is repeated with the same results
+        once there may be room, so it must go on from where it was.
         """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -58,6 +59,8 @@ class Sampler:
         self.unseen: list[int] = []
         # One draw per token, made on the CPU whatever the device: the same draws everywhere.
         self._generator = torch.Generator().manual_seed(_mix(params.seed, index))
+        self._draws = 0
+        self._text: dict[int, None] = {}  # the different tokens of its text; only with a repetition penalty
         self._uniforms: list[float] = []  # the next ones, last first: drawn some at a time, which is the same
 
     @property
@@ -72,8 +75,22 @@ class Sampler:
         """Go on to the next token; `fed` is what the worker's text has grown by."""
         if self._uniforms:
             self._uniforms.pop()
+            self._draws += 1
         if self.params.repetition_penalty != 1:
             self.unseen.extend(fed)
+            self._text.update(dict.fromkeys(fed))
+
+    def state(self) -> dict[str, Any]:
+        """Where the draws and the text stand, as JSON values; `load_state` of another sampler goes on there."""
+        return {"draws": self._draws, "text": list(self._text)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; for a sampler that has not sampled yet."""
+        for _ in range(state["draws"]):
+            _ = self.uniform  # drawn when it is read
+            self.accept(())
+        self.unseen = list(state["text"])
+        self._text = dict.fromkeys(state["text"])
 
 
 def _kind(params: SamplingParams) -> Kind:

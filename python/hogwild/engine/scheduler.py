@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from hogwild.cache import Parking, Pool
@@ -125,7 +126,9 @@ class Scheduler:
             self._call(job)
 
     def _call(self, job: Job) -> None:
-        """Make the job's calls, if its blocks are here and it is between two feeds."""
+        """Make the job's calls, and let it listen, if its blocks are here and it is between two feeds."""
+        if job.parked is None:
+            job.session.hear()
         while job.orders and job.parked is None and job.session.between_feeds and not job.session.finished:
             function, future = job.orders.popleft()
             self._acted = True
@@ -175,7 +178,8 @@ class Scheduler:
         if session.finished:
             return None
         if job.parked is not None:
-            if job.orders or (session.undelivered and not job.mailbox.full):
+            waiting = session.undelivered or session.protocol.has_messages
+            if job.orders or (waiting and not job.mailbox.full):
                 return job.parked.pages_needed
             rows = [] if job.mailbox.full else self._rows(job)
             return job.parked.pages_needed + self._pages(job, rows, spare) if rows else None
@@ -184,7 +188,7 @@ class Scheduler:
             return None
         try:
             rows = self._rows(job)
-        except PoolExhausted as error:  # the protocol needs room to take its results
+        except PoolExhausted as error:  # the protocol needs room to take its results or a message
             return error.needed
         if not rows:
             return None
@@ -193,7 +197,7 @@ class Scheduler:
     def _rows(self, job: Job) -> list[Row]:
         """The job's next rows; none where its protocol fails to say what they are."""
         try:
-            return job.session.next_rows()
+            return job.session.next_rows(listening=job.parked is None)
         except PoolExhausted:
             raise
         except BaseException as error:
@@ -256,11 +260,19 @@ class Scheduler:
         """Whether it has nothing to do before somebody reads or calls."""
         if job.session.finished or job.session.undelivered:
             return False
-        return job.mailbox.full or not (job.orders or self._rows(job))
+        if job.mailbox.full:
+            return True
+        try:
+            return not (job.orders or self._rows(job))
+        except PoolExhausted:  # for a message
+            return False
 
     def _park(self, job: Job) -> bool:
         """Move the job's blocks to host memory; whether there was room for them."""
         blocks = job.session.blocks
+        if not job.session.undelivered:
+            with suppress(PoolExhausted):  # a message that needs room is taken when there is some
+                self._rows(job)  # to listen, which it cannot when it is parked
         job.session.forget_prefixes()
         try:
             job.parked = self._parking.park([blocks[name] for name in blocks])
@@ -357,6 +369,8 @@ class Scheduler:
             job.session.fail(error)
             return
         for job in self._jobs:
+            if job.session.protocol.has_messages:  # it came just now
+                continue
             if not job.reachable and not job.session.finished and not job.mailbox.full:
                 name = job.session.name
                 job.session.fail(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from hogwild.cache import BlockSet
 from hogwild.engine.batch_sampler import Outcome, Request
@@ -57,13 +57,14 @@ class Session:
         self._rows: deque[list[Row]] = deque()  # of the forwards that the current feeds still need
         self._half_written = False  # whether a forward has written a part of them
         self._prefixes = prefixes
-        self._alone: dict[
-            int, str
-        ] = {}  # feeds that see nothing but the block they write, empty before, and it
+        # feeds that see nothing but the block they write, empty before, and it
+        self._alone: dict[int, str] = {}
         self._skipped: dict[int, int] = {}  # tokens of such feeds that were taken over from others
         self._kept: dict[str, Prefix] = {}  # what of the blocks others may take over
         self._events: list[Event] = []
-        self._ended = self._closed = self._undelivered = False
+        self._ended = self._closed = False
+        self._begun = False
+        self._undelivered = self._unheard = False  # whether `receive` or `listen` is to be called again
         self._opened = time.perf_counter()
         try:
             self._emit(
@@ -72,6 +73,7 @@ class Session:
                 else event
                 for event in protocol.begin(blocks)
             )
+            self._begun = True
             self._end_if_finished()
         except BaseException:
             self.close()
@@ -104,13 +106,13 @@ class Session:
 
     @property
     def undelivered(self) -> bool:
-        """Whether results wait for room in the pool that the protocol needs to take them."""
-        return self._undelivered
+        """Whether results or messages wait for room in the pool that the protocol needs to take them."""
+        return self._undelivered or self._unheard
 
     @property
     def between_feeds(self) -> bool:
         """Whether the protocol has all results of what was written: `call` may be used."""
-        return not (self._half_written or self._undelivered)
+        return not (self._half_written or self._undelivered or self._unheard)
 
     @property
     def unwritten(self) -> list[Row]:
@@ -121,6 +123,15 @@ class Session:
         """Events since the last call."""
         events, self._events = self._events, []
         return events
+
+    def sampler_states(self) -> dict[str, dict[str, Any]]:
+        """Where each worker's random draws and text stand, as JSON values."""
+        return {worker: sampler.state() for worker, sampler in self._samplers.items()}
+
+    def load_sampler_states(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on where `sampler_states` were taken; for a session that has not sampled yet."""
+        for worker, state in states.items():
+            self.sampler(worker).load_state(state)
 
     def cancel(self) -> None:
         """End it now; nothing happens if it has ended already. Its blocks stay until `close`."""
@@ -134,11 +145,19 @@ class Session:
             self.forget_prefixes()
             self.blocks.free()
 
-    def next_rows(self) -> list[Row]:
-        """Rows of the next forward; empty while the protocol waits. The same until `complete` or `fail`."""
+    def next_rows(self, listening: bool = True) -> list[Row]:
+        """Rows of the next forward; empty while the protocol waits. The same until `complete`, `fail` or `hear`.
+
+        Args:
+            listening: whether the protocol hears what came from outside, before it is asked for new feeds. It may
+                change its blocks then, so not while they are parked.
+        """
         if self._undelivered:
             with defer_interrupts():
                 self._deliver()
+        if listening and not self._rows and not self._ended:
+            with defer_interrupts():
+                self._listen()
         if not self._rows and not self._ended:
             feeds = list(self.protocol.feeds())
             check_feeds(feeds, self.protocol.workers, self._vocab_size)
@@ -265,8 +284,7 @@ class Session:
             raise HogwildError(f"{self.name}: it has ended")
         if not self.between_feeds:
             raise HogwildError(f"{self.name}: it is in the middle of its feeds")
-        self.put_back()
-        self._alone = {}
+        self._forget_rows()
         try:
             return function(self)
         finally:
@@ -277,6 +295,31 @@ class Session:
     def emit(self, events: Iterable[Event]) -> None:
         """Tell events outside of the protocol's own, from within `call`."""
         self._emit(events)
+
+    def hear(self) -> None:
+        """Where there is something to listen to, ask the protocol anew before the next forward."""
+        if self._rows and self.between_feeds and self.protocol.has_messages:
+            self._forget_rows()
+
+    def _forget_rows(self) -> None:
+        """Ask the protocol again for feeds of which nothing is written."""
+        self.put_back()
+        self._alone = {}
+        self._rows.clear()
+
+    def _listen(self) -> None:
+        """Let the protocol take what came from outside; tried again if a full pool prevents that."""
+        self._unheard = True
+        try:
+            events = self.protocol.listen()
+        except PoolExhausted:
+            raise
+        except BaseException:
+            self._unheard = False
+            raise
+        self._unheard = False
+        self._emit(events)
+        self._end_if_finished()
 
     def _deliver(self) -> None:
         """Hand the results over; where a full pool prevents that, it is tried again before the next forward."""
@@ -318,5 +361,7 @@ class Session:
         )
         self._emit([finish])
         self._ended = True
-        self._undelivered = self._half_written = False
+        self._undelivered = self._unheard = self._half_written = False
         self._rows.clear()
+        if self._begun:  # or it is a run of somebody else
+            self.protocol.stop()

@@ -1,6 +1,7 @@
 """The methods that run on the engine, each a pure-Python state machine over tokens, blocks and text."""
 
 from hogwild.protocols.answers import BudgetAnswer
+from hogwild.protocols.async_reasoning import AsyncReasoningProtocol, ThinkResult, ThinkSession
 from hogwild.protocols.budgeted import BudgetedProtocol
 from hogwild.protocols.collaboration import CollaborationProtocol
 from hogwild.protocols.engine import Engine
@@ -10,6 +11,7 @@ from hogwild.protocols.skeleton import SkeletonProtocol
 from hogwild.protocols.threads import SelfConsistencyProtocol, SequentialProtocol
 
 __all__ = [
+    "AsyncReasoningProtocol",
     "BudgetAnswer",
     "BudgetedProtocol",
     "CollaborationProtocol",
@@ -19,6 +21,8 @@ __all__ = [
     "SelfConsistencyProtocol",
     "SequentialProtocol",
     "SkeletonProtocol",
+    "ThinkResult",
+    "ThinkSession",
     "make",
     "parse",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from hogwild.engine.checks import check_integer
 from hogwild.engine.core import EngineCore
 from hogwild.engine.sampling import SamplingParams
 from hogwild.prompting import family_for
+from hogwild.protocols.async_reasoning import AsyncReasoningProtocol, Policy, ThinkSession, make_thinking
 from hogwild.protocols.budgeted import BudgetedProtocol
 from hogwild.protocols.collaboration import CollaborationProtocol
 from hogwild.protocols.methods import Method, make
@@ -52,7 +54,7 @@ class Engine(EngineCore):
             seed: of the workers' random draws.
             options: further arguments of `CollaborationProtocol`.
         """
-        settings = self._published(
+        settings = self._settings(
             seed,
             temperature=temperature,
             top_p=top_p,
@@ -80,18 +82,21 @@ class Engine(EngineCore):
                 settings of `hogwild.protocols.make`, such as `budgets` and `answer_tokens`.
         """
         sampling = {name: options.pop(name, None) for name in _SAMPLING}
-        return make(method, problem, self.tokenizer, **{**self._published(seed, **sampling), **options})
+        return make(method, problem, self.tokenizer, **{**self._settings(seed, **sampling), **options})
+
+    def _settings(self, seed: int, **sampling: Any) -> dict[str, Any]:
+        """What protocols that take their texts from a family need to know of the model."""
+        name = getattr(self.model.config, "name_or_path", "") or ""
+        return {**self._published(seed, **sampling), "family": family_for(self.tokenizer, name)}
 
     def _published(self, seed: int, **sampling: Any) -> dict[str, Any]:
-        """What protocols need to know of the model."""
+        """Sampling settings and end of a text, as the model was published with or as replaced."""
         check_integer("seed", seed)
         published = getattr(self.model, "generation_config", None)
         ends = getattr(published, "eos_token_id", None)
-        name = getattr(self.model.config, "name_or_path", "") or ""
         return {
             "sampling": SamplingParams.from_generation_config(published, seed=seed, **sampling),
             "end_tokens": [ends] if isinstance(ends, int) else list(ends or ()),
-            "family": family_for(self.tokenizer, name),
         }
 
     def collaborate(
@@ -107,3 +112,64 @@ class Engine(EngineCore):
         return CollaborationResult.from_events(
             self.stream(self.collaboration(problem, workers, layout, **options))
         )
+
+    def thinking(
+        self,
+        problem: str,
+        method: str = "async",
+        policy: str | Policy | None = None,
+        *,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        forbidden_tokens: Sequence[int] | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> AsyncReasoningProtocol:
+        """The protocol that `think` runs, for `submit`, `stream`, `run` and `open`.
+
+        Args:
+            problem: what the user asks.
+            method: "async": a thinker and a writer at the same time. The baselines "think": all thoughts, then
+                the answer; "no-think": the answer at once.
+            policy: when the writer speaks, for "async": a name of `POLICIES`, or a policy; by default "probe".
+            temperature, top_p, top_k, min_p, repetition_penalty, forbidden_tokens: of both streams, see
+                `SamplingParams`; None takes the setting that the model was published with.
+            seed: of the random draws.
+            options: further arguments of `AsyncReasoningProtocol`.
+        """
+        settings = self._published(
+            seed,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            forbidden_tokens=forbidden_tokens,
+        )
+        return make_thinking(problem, self.tokenizer, method, policy, **{**settings, **options})
+
+    def think(self, problem: str, method: str = "async", **options: Any) -> ThinkSession:
+        """Think about `problem` and answer it at the same time, while the user may speak.
+
+        Takes the arguments of `thinking`.
+
+        Returns:
+            A session. `for event in session` (or `async for`) runs it; `session.result()` runs it to its end.
+        """
+        return ThinkSession.open(self, self._turns, self.thinking(problem, method, **options))
+
+    def restore(self, path: str | os.PathLike[str], seed: int | None = None) -> ThinkSession:
+        """A session that goes on where `ThinkSession.snapshot` wrote it to a file.
+
+        Args:
+            path: the file.
+            seed: for other random draws from there on; None: the same.
+
+        Raises:
+            BlockError: not such a file, or one of another model or page size.
+            PoolExhausted: the pool has no room for it.
+        """
+        return ThinkSession.restore(self, self._turns, path, seed)

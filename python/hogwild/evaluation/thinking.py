@@ -1,0 +1,185 @@
+"""Asynchronous reasoning beside its baselines: how right the public answer is, and how long a listener waits."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from hogwild.engine.events import Event, FinishEvent
+from hogwild.evaluation.delays import CHUNK_TOKENS, measure_delays
+from hogwild.evaluation.speech import SpeechModel
+from hogwild.protocols import Engine, ThinkResult
+
+
+class Question(Protocol):
+    """A problem of a task."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def text(self) -> str: ...
+
+
+Score = Callable[[Any, str], float]
+"""Called as ``score(question, answer)`` with the public answer; 1 is right, 0 wrong."""
+
+
+@dataclass(frozen=True)
+class ThinkRecord:
+    """One run, scored.
+
+    Attributes:
+        problem, method, seed: what was run.
+        answer: what stands in the last box of the public text; without a box, the text itself.
+        score: of the public answer; thoughts do not count.
+        first_seconds, first_forward, delay, beyond_tolerance, longest, delay_forwards: see `Delays`.
+        forwards, tokens, seconds: of the whole run.
+        finish: why it ended.
+        text: all that the user was told.
+        error: what went wrong, if something did; the score is 0 then.
+    """
+
+    problem: str
+    method: str
+    seed: int
+    answer: str
+    score: float
+    first_seconds: float | None
+    first_forward: int | None
+    delay: float
+    beyond_tolerance: float
+    longest: float
+    delay_forwards: int
+    forwards: int
+    tokens: int
+    seconds: float
+    finish: str
+    text: str
+    error: str = ""
+
+
+def evaluate_thinking(
+    engine: Engine,
+    questions: Iterable[Question],
+    score: Score,
+    method: str = "async",
+    *,
+    seed: int = 0,
+    speech: SpeechModel | None = None,
+    chunk_tokens: int = CHUNK_TOKENS,
+    **options: Any,
+) -> Iterator[ThinkRecord]:
+    """Run a method on questions, one after the other, so that the delays are those of a user who is alone.
+
+    Args:
+        engine: where it runs.
+        questions: the problems of a task.
+        score: how right an answer is; see `Score`.
+        method: "async", "think" or "no-think".
+        seed: of the random draws.
+        speech, chunk_tokens: see `measure_delays`.
+        options: further arguments of `Engine.thinking`, the same for all methods that are compared.
+
+    A run that fails is recorded with its error and scores 0; the others go on.
+    """
+    for question in questions:
+        protocol = engine.thinking(question.text, method, seed=seed, **options)
+        events = [event for _, event in engine.run([protocol])]
+        yield record_run(question, method, seed, events, score, speech, chunk_tokens)
+
+
+def record_run(
+    question: Question,
+    method: str,
+    seed: int,
+    events: Sequence[Event],
+    score: Score,
+    speech: SpeechModel | None = None,
+    chunk_tokens: int = CHUNK_TOKENS,
+) -> ThinkRecord:
+    """The record of one run, from its events."""
+    result, delays = ThinkResult.from_events(events), measure_delays(events, speech, chunk_tokens)
+    answer = result.answer or result.text.strip()
+    last = events[-1]
+    failed = isinstance(last, FinishEvent) and last.reason == "error"
+    return ThinkRecord(
+        problem=question.id,
+        method=method,
+        seed=seed,
+        answer=answer,
+        score=score(question, answer) if answer and not failed else 0.0,
+        first_seconds=delays.first_seconds,
+        first_forward=delays.first_forward,
+        delay=delays.total,
+        beyond_tolerance=delays.beyond_tolerance,
+        longest=delays.longest,
+        delay_forwards=delays.forwards,
+        forwards=result.forwards,
+        tokens=result.tokens,
+        seconds=result.seconds,
+        finish=result.finish_reason,
+        text=result.text,
+        error=last.message if failed and isinstance(last, FinishEvent) else "",
+    )
+
+
+def write_records(path: str | os.PathLike[str], records: Iterable[ThinkRecord]) -> list[ThinkRecord]:
+    """Write records to a file as they come, a line of JSON each, flushed; all of them."""
+    written = []
+    with Path(path).open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+            file.flush()
+            written.append(record)
+    return written
+
+
+@dataclass(frozen=True)
+class ThinkSummary:
+    """A method on a task: means over its runs, times in seconds; None where no run has a value."""
+
+    method: str
+    runs: int
+    failed: int
+    accuracy: float
+    first_seconds: float | None
+    first_forward: float | None
+    delay: float
+    beyond_tolerance: float
+    longest: float
+    delay_forwards: float
+    forwards: float
+
+
+def summarize(records: Iterable[ThinkRecord]) -> list[ThinkSummary]:
+    """A summary of each method, in the order in which they come: the points of a plot of delay against accuracy."""
+    methods: dict[str, list[ThinkRecord]] = {}
+    for record in records:
+        methods.setdefault(record.method, []).append(record)
+    return [_summary(method, runs) for method, runs in methods.items()]
+
+
+def _summary(method: str, runs: list[ThinkRecord]) -> ThinkSummary:
+    def mean(name: str) -> float:
+        return statistics.fmean(getattr(run, name) for run in runs)
+
+    spoke = [run for run in runs if run.first_forward is not None]
+    return ThinkSummary(
+        method=method,
+        runs=len(runs),
+        failed=sum(bool(run.error) for run in runs),
+        accuracy=mean("score"),
+        first_seconds=statistics.fmean(run.first_seconds or 0.0 for run in spoke) if spoke else None,
+        first_forward=statistics.fmean(run.first_forward or 0 for run in spoke) if spoke else None,
+        delay=mean("delay"),
+        beyond_tolerance=mean("beyond_tolerance"),
+        longest=mean("longest"),
+        delay_forwards=mean("delay_forwards"),
+        forwards=mean("forwards"),
+    )

@@ -1,0 +1,119 @@
+"""A run of asynchronous reasoning as JSON values, and back: for forks and snapshots in the middle of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from hogwild.engine.sampling import SamplingParams
+from hogwild.prompting import AsyncPrompts, StepRule
+from hogwild.protocols.async_reasoning.inbox import Cancel, Finish, Interrupt, Message, Push
+from hogwild.protocols.async_reasoning.modes import THINKER, WRITER
+from hogwild.protocols.async_reasoning.policies import Ask, make_policy
+from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
+from hogwild.protocols.async_reasoning.safety import Safety
+
+_OPTIONS = (
+    "max_forwards",
+    "max_thoughts",
+    "turns",
+    "earlier_thoughts",
+    "summary_tokens",
+    "hold_after_interrupt",
+)
+_STATE = (
+    "mode",
+    "_forwards",
+    "_thoughts",
+    "_in_mode",
+    "_hold",
+    "_forced",
+    "_finishing",
+    "_prefilled",
+    "_broken_off",
+    "_split_written",
+)
+_OTHER_MESSAGES: dict[str, Callable[..., Message]] = {
+    "Interrupt": Interrupt,
+    "Finish": Finish,
+    "Cancel": Cancel,
+}
+_STREAMS = ("_thinker", "_writer", "_input", "_summary")
+
+
+def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
+    """Everything that `restore_protocol` needs beside the blocks and the tokenizer.
+
+    Take it between forwards, when all that was fed is written. What came from outside and was not heard yet
+    is part of it.
+    """
+    return {
+        "problem": protocol.problem,
+        "arrangement": protocol.arrangement.name,
+        "prompts": asdict(protocol.prompts),
+        "policy": [protocol.policy.name, protocol.policy.settings(), protocol.policy.state()],
+        "safety": None if protocol.safety is None else protocol.safety.to_dict(),
+        "rule": asdict(protocol._rule),
+        "end_tokens": sorted(protocol._end_tokens),
+        "samplings": [protocol._samplings[worker].to_dict() for worker in (THINKER, WRITER)],
+        "options": {name: getattr(protocol, name) for name in _OPTIONS},
+        "state": {name: getattr(protocol, name) for name in _STATE},
+        "ask": None if protocol._ask is None else asdict(protocol._ask),
+        "streams": {name: getattr(protocol, name).to_dict() for name in _STREAMS},
+        "operations": [list(operation) for operation in protocol._operations],
+        "deferred": [asdict(push) for push in protocol._deferred],
+        "inbox": [[type(message).__name__, asdict(message)] for message in protocol.inbox.peek()],
+    }
+
+
+def restore_protocol(
+    state: dict[str, Any], tokenizer: Any, seed: int | None = None
+) -> AsyncReasoningProtocol:
+    """A protocol that goes on where `state` was taken, with blocks that hold what they held then.
+
+    Args:
+        state: from `protocol_state`.
+        tokenizer: that of the same model.
+        seed: for other random draws from here on; None: the same.
+    """
+    samplings = [SamplingParams(**settings) for settings in state["samplings"]]
+    if seed is not None:
+        samplings = [replace(sampling, seed=seed) for sampling in samplings]
+    name, settings, policy_state = state["policy"]
+    protocol = AsyncReasoningProtocol(
+        state["problem"],
+        tokenizer,
+        make_policy(name, **settings),
+        arrangement=state["arrangement"],
+        prompts=_prompts(state["prompts"]),
+        sampling=samplings[0],
+        writer_sampling=samplings[1],
+        end_tokens=state["end_tokens"],
+        rule=StepRule(**state["rule"]),
+        safety=None if state["safety"] is None else Safety(**state["safety"]),
+        **state["options"],
+    )
+    protocol.policy.load_state(policy_state)
+    for attribute, value in state["state"].items():
+        setattr(protocol, attribute, value)
+    protocol._ask = None if state["ask"] is None else Ask(**state["ask"])
+    for attribute, values in state["streams"].items():
+        getattr(protocol, attribute).load_dict(values)
+    protocol._deferred = [_push(values) for values in state["deferred"]]
+    for kind, values in state["inbox"]:
+        protocol.inbox.put(_push(values) if kind == "Push" else _OTHER_MESSAGES[kind](**values))
+    protocol._operations.extend(tuple(operation) for operation in state["operations"])
+    protocol._restored = True
+    return protocol
+
+
+def _push(values: dict[str, Any]) -> Push:
+    return Push(**{**values, "tokens": tuple(values["tokens"])})
+
+
+def _prompts(values: dict[str, Any]) -> AsyncPrompts:
+    texts: dict[str, Any] = {
+        name: value if isinstance(value, str) else tuple(value) for name, value in values.items()
+    }
+    return AsyncPrompts(**texts)

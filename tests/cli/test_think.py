@@ -1,0 +1,252 @@
+"""`hogwild think` and `hogwild chat`: what is shown, what is typed, and what reaches the session."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import time
+
+import pytest
+from rich.console import Console
+
+import hogwild
+from engine.tiny import make_model
+from fakes import ToyTokenizer
+from hogwild.cli import think as command
+from hogwild.cli.app import run
+from hogwild.cli.conversation import ConversationState
+from hogwild.cli.conversation_readers import PlainConversation
+from hogwild.cli.keyboard import Keyboard, Line
+from hogwild.cli.panes import draw
+from hogwild.engine.events import (
+    AnswerEvent,
+    FinishEvent,
+    InputEvent,
+    ModeEvent,
+    ProbeEvent,
+    RollbackEvent,
+    StartEvent,
+    TokenEvent,
+)
+from hogwild.engine.trace import read_trace
+
+
+def said(text, forward, worker="writer", source="sampled"):
+    return TokenEvent(worker=worker, token=1, text=text, source=source, forward=forward, time=forward / 10)
+
+
+EVENTS = [
+    StartEvent(protocol="async_reasoning", problem="How much?", workers=["thinker", "writer"]),
+    ModeEvent(mode="thinker_only"),
+    said("[head]", 0, "thinker", "inserted"),
+    said("Let me see. ", 1, "thinker"),
+    ProbeEvent(worker="thinker", question="begin", yes=0.7, no=0.1, verdict="yes", forward=2),
+    ModeEvent(mode="thinker_and_writer", forward=2),
+    said("It is ", 3),
+    said("five. ", 4),
+    RollbackEvent(worker="writer", tokens=1, text="five. ", forward=5, time=0.5),
+    said("[ask]", 5, source="inserted"),
+    said("\x1b[31mfour.", 6),
+    InputEvent(text="And then?", forward=6, time=0.6),
+    AnswerEvent(worker="writer", text="4", forward=7, time=0.7),
+    FinishEvent(reason="eos", forwards=7, tokens=4, forward=7, time=0.7, seconds=0.7),
+]
+
+
+def state_of(events):
+    state = ConversationState()
+    for event in events:
+        state.apply(event)
+    return state
+
+
+def screen(state, width=100, height=14, **options):
+    console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False)
+    console.print(draw(state, width, height, **options), end="")
+    return console.file.getvalue()
+
+
+def test_a_conversation_so_far():
+    state = state_of(EVENTS[:-2])
+    assert state.text == "It is \x1b[31mfour." and state.mode == "thinker_and_writer"
+    assert state.said == [("user", "How much?"), ("user", "And then?")]
+    assert state.tokens == 4 and state.probes == 1 and state.delays.first_forward == 3
+    done = state_of(EVENTS)
+    assert done.said[-1] == ("answer", "It is \x1b[31mfour.") and done.text == ""
+
+
+@pytest.mark.parametrize(("width", "height"), [(120, 20), (60, 24), (20, 6), (3, 3)])
+def test_panes_fill_the_screen_and_obey_no_control_characters(width, height):
+    shown = screen(state_of(EVENTS[:-2]), width, height, typed="hello")
+    lines = shown.splitlines()
+    assert len(lines) == height and all(len(line) <= width for line in lines)
+    assert "\x1b" not in shown
+
+
+def test_what_the_panes_show():
+    state = state_of(EVENTS[:-2])
+    shown = screen(state, 160, 16, typed="what about")
+    for text in (
+        "thoughts (private)",
+        "Let me see.",
+        "> How much?",
+        "It is ␛[31mfour.",
+        "thinking and writing",
+    ):
+        assert text in shown
+    assert (
+        "first word after 0.3 s, 3 forwards" in shown and "1 questions" in shown and "> what about" in shown
+    )
+    assert "Esc breaks the answer off" in screen(state, 160, 16, typed="")
+    hidden = screen(state, 160, 16, thoughts=False)
+    assert "Let me see" not in hidden and "[ask]" not in hidden
+
+
+def test_plain_text_is_the_answer_only():
+    for thoughts in (False, True):
+        out, log = io.StringIO(), io.StringIO()
+        with PlainConversation(out, log, thoughts) as reader:
+            for event in EVENTS:
+                reader.read(event)
+        assert out.getvalue() == "It is ␛[31mfour.\n"
+        assert ("Let me see." in log.getvalue()) is thoughts
+        assert "first word after 0.3 s" in log.getvalue()
+
+
+def test_a_line_that_is_typed():
+    heard = []
+    line = Line(lambda text: heard.append(text), lambda: heard.append("ESC"), lambda: heard.append("END"))
+    for keys in (
+        "ab",
+        "\x7f",
+        "c",
+        "\x1b[A",
+        "\x04",
+        "\r",
+        "\r",
+        "\x1b",
+        "xy",
+        "\x15",
+        "z\n",
+        "\x04",
+        "\x00",
+    ):
+        line.type(keys)
+    assert heard == ["ac", "ESC", "z", "END"]
+    assert line.text == ""
+
+
+def test_keys_of_a_real_terminal(monkeypatch):
+    leader, follower = pty.openpty()
+    heard = []
+    line = Line(heard.append, lambda: heard.append("ESC"), lambda: heard.append("END"))
+    with os.fdopen(follower) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with Keyboard(line):
+            for keys in (b"gr\xc3", b"\xbcezi\r", b"\x1b", b"\x1b[D", b"\x04"):
+                os.write(leader, keys)
+                time.sleep(0.2)
+        assert heard == ["grüezi", "ESC", "END"]
+    os.close(leader)
+
+
+# ------------------------------------------------------------------ the commands
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    model = make_model()
+    model.generation_config.eos_token_id = None
+    made = hogwild.Engine(model, ToyTokenizer([" yes", " no"]))
+    monkeypatch.setattr(command, "_make_engine", lambda request, preparation: made)
+    return made
+
+
+def test_think_writes_the_answer_and_records_the_run(engine, capsys, tmp_path):
+    trace = tmp_path / "run.jsonl"
+    arguments = [
+        "think",
+        "Add 2 and 3.",
+        "--max-forwards",
+        "12",
+        "--policy",
+        "always-on",
+        "--trace",
+        str(trace),
+    ]
+    assert run(arguments) == 0
+    shown = capsys.readouterr()
+    events = list(read_trace(trace))
+    state = state_of(events)
+    assert isinstance(events[-1], FinishEvent) and events[-1].reason == "max_forwards"
+    from hogwild.cli.text import printable
+
+    assert shown.out == printable(state.said[-1][1].strip()) + "\n"
+    assert "12 forwards" in shown.err or "13 forwards" in shown.err
+    assert engine.pool.used_pages == 0
+
+
+def test_think_in_json_is_one_event_a_line(engine, capsys):
+    assert (
+        run(["think", "Add.", "--max-forwards", "5", "--policy", "fixed-ratio:think=2,write=9", "--json"])
+        == 0
+    )
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[0]["type"] == "start" and events[-1]["type"] == "finish"
+    assert events[0]["settings"]["policy_settings"]["think"] == 2
+    assert [e["mode"] for e in events if e["type"] == "mode"] == ["thinker_only", "thinker_and_writer"]
+
+
+def test_chat_reads_a_turn_a_line(engine, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("One.\n\nTwo.\nThree.\n"))
+    assert run(["chat", "--max-forwards", "3", "--policy", "always-on", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[0]["problem"] == "One."
+    assert [e["text"] for e in events if e["type"] == "input"] == ["Two.", "Three."]
+    assert sum(e["type"] == "answer" for e in events) == 3 and events[-1]["reason"] == "eos"
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert run(["chat"]) == 2
+    assert "MESSAGE: expected some text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--policy", "loud"], "unknown policy 'loud'"),
+        (["--policy", "probe:every"], "--policy: expected NAME:setting=value"),
+        (["--policy", "probe:loudness=3"], "it has no settings ['loudness']"),
+        (["--policy", "probe:every=0"], "every: expected an integer >= 1"),
+        (["--method", "dream"], "--method: expected one of async, think, no-think"),
+        (["--method", "think", "--policy", "probe"], "are for the method async"),
+        (["--max-forwards", "0"], "--max-forwards: expected at least 1"),
+        (["--max-thoughts", "0"], "--max-thoughts: expected at least 1"),
+        (["--arrangement", "heap"], "unknown arrangement 'heap'"),
+    ],
+)
+def test_bad_requests_are_refused_before_a_model_is_loaded(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr(command, "_make_engine", lambda *_: pytest.fail("a model was loaded"))
+    assert run(["think", "Add.", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("hogwild: error") == 1
+
+
+def test_a_run_that_fails_says_why(engine, capsys, monkeypatch):
+    monkeypatch.setattr(engine, "forward", lambda sessions: 1 / 0)
+    assert run(["think", "Add."]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert engine.pool.used_pages == 0
+
+
+def test_what_is_typed_reaches_the_session(engine):
+    session = engine.think("Add.", policy="always-on", turns=True, max_forwards=4)
+    speaker = command.Speaker(session, iter(()), typing=True)
+    list(session.turn())
+    speaker.line.type("more\r")
+    speaker.next_turn(interrupted=False)
+    assert "more" in [event.text for event in session.turn() if event.type == "input"]
+    speaker.line.type("\x1b")
+    speaker.line.type("\x04")
+    assert list(session)[-1].reason == "eos"
+    speaker.line.type("too late\r")  # no error

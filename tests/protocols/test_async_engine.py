@@ -1,0 +1,380 @@
+"""Asynchronous reasoning on a real engine with a tiny model: keys and values, copies, files, threads."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+import string
+import threading
+import time
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import hogwild
+from engine.tiny import TOKENIZER, make_model
+from hogwild.engine.events import AnswerEvent, FinishEvent, TokenEvent
+from hogwild.errors import BlockError, SessionFinishedError
+from hogwild.prompting import AsyncPrompts, StepRule
+from hogwild.protocols.async_reasoning import Safety, make_policy
+from hogwild.protocols.async_reasoning.policies import Ask, FixedRatioPolicy
+from hogwild.protocols.async_reasoning.result import ThinkResult
+
+PROMPTS = AsyncPrompts(
+    thinker_prompt="You think about this: {problem}",
+    writer_prompt="You write about this: {problem}",
+    thinker_split=" (more)",
+    writer_split=" (so far)",
+    thoughts_opening=(" Thoughts:", "\n\n"),
+    answer_opening=(" Answer:", "\n\n"),
+    yes_words=("y",),
+    no_words=("n",),
+)
+# paragraphs that a random model writes: they end at certain letters
+RULE = StepRule(separator="a", sentence_ends=string.printable)
+STOCHASTIC = {"temperature": 1.1, "top_k": 30, "repetition_penalty": 1.1, "seed": 4}
+
+
+def make_engine(positions=2048, seed=1, **options):
+    model = make_model(positions, seed)
+    model.generation_config.eos_token_id = None
+    return hogwild.Engine(model, TOKENIZER, **options)
+
+
+def think(engine, policy="always-on", **options):
+    options.setdefault("prompts", PROMPTS)
+    options.setdefault("max_forwards", 40)
+    return engine.think("add 2 and 3", policy=policy, **options)
+
+
+def sampled(events):
+    return [(e.worker, e.token) for e in events if isinstance(e, TokenEvent) and e.source == "sampled"]
+
+
+def entries(session):
+    """Keys and values of every block in every layer, token by token."""
+    blocks = session._session.blocks
+    pool = blocks.pool
+    result = {}
+    for name in blocks:
+        slots = blocks[name].slots(0, len(blocks[name]))
+        pages, offsets = slots // pool.page_size, slots % pool.page_size
+        for index, layer in pool.layers.items():
+            for what, cache in (("k", layer.k), ("v", layer.v)):
+                result[name, index, what] = cache[pages, :, offsets].clone()
+    return result
+
+
+def advance(session, forwards):
+    return [event for _ in range(forwards) for event in session._next_events(0.0) or []]
+
+
+# ------------------------------------------------------------------ probes
+
+
+@dataclass
+class Asking(FixedRatioPolicy):
+    """A fixed ratio, with questions whose answers it does not heed."""
+
+    name = "asking"
+
+    question: str = "begin"
+    worker: str = "thinker"
+    alone: bool = False
+    _count: int = 0
+
+    def decide(self, moment):
+        self._count += 1
+        if self._count % 5 == 0:
+            return Ask(self.question, self.worker, alone=self.alone)
+        return super().decide(moment)
+
+
+@pytest.mark.parametrize(
+    ("question", "worker"), [("begin", "thinker"), ("begin", "writer"), ("unsure", "writer")]
+)
+@pytest.mark.parametrize("arrangement", ["roles", "shared"])
+def test_a_probe_leaves_every_block_byte_identical(question, worker, arrangement):
+    """A question in a forward of its own, which changes no other forward's rounding."""
+    prompts = PROMPTS if arrangement == "roles" else dataclasses.replace(
+        PROMPTS, writer_prompt="", input="{problem}", thinker_split=""
+    )  # fmt: skip
+    plain = think(make_engine(), FixedRatioPolicy(think=99), prompts=prompts, arrangement=arrangement)
+    asking = think(
+        make_engine(),
+        Asking(think=99, question=question, worker=worker, alone=True),
+        prompts=prompts,
+        arrangement=arrangement,
+    )
+    advance(plain, 1 + 24)
+    advance(asking, 1 + 24 + 5)  # after four forwards each a question
+    a, b = entries(plain), entries(asking)
+    assert a.keys() == b.keys()
+    for key in a:
+        assert a[key].shape == b[key].shape and torch.equal(a[key], b[key]), key
+    for session in (plain, asking):
+        session.close()
+        assert session._engine.pool.used_pages == 0
+
+
+@pytest.mark.parametrize(("question", "worker"), [("begin", "thinker"), ("unsure", "writer")])
+def test_a_riding_probe_changes_nothing_that_stands_and_no_token(question, worker):
+    asking = think(make_engine(), Asking(think=99, question=question, worker=worker))
+    plain = think(make_engine(), FixedRatioPolicy(think=99))
+    advance(asking, 6)
+    before = entries(asking)
+    events = advance(asking, 1)  # in this forward the question rides
+    after = entries(asking)
+    for key, values in before.items():
+        assert torch.equal(after[key][: len(values)], values), key
+    assert len(after["side", 0, "k"]) == 0 and [e.type for e in events] == ["token", "probe"]
+    said = advance(plain, 7 + 20)
+    rest = advance(asking, 20)
+    assert sampled(said)[-20:] == sampled(rest)[-20:]
+    a, b = entries(plain), entries(asking)
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], rtol=1e-4, atol=1e-4)
+
+
+# ------------------------------------------------------------------ copies and files
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0.0}, STOCHASTIC])
+@pytest.mark.parametrize("forwards", [0, 1, 13])
+def test_a_fork_and_a_file_go_on_alike(settings, forwards, tmp_path):
+    engine = make_engine()
+    policy = make_policy("fixed-ratio", think=4, write=5)
+    session = think(engine, policy, **settings)
+    advance(session, forwards)
+    session.push("{hint}", to="thinker", at="paragraph")
+    session.push("more")
+    fork = session.fork()
+    session.snapshot(tmp_path / "run.safetensors")
+    before = {name: session._session.blocks.tokens(name) for name in session._session.blocks}
+    forked = list(fork)
+    assert {name: session._session.blocks.tokens(name) for name in session._session.blocks} == before
+    told = list(session)
+    restored = list(make_engine().restore(tmp_path / "run.safetensors"))
+    assert sampled(told)
+    tail = len(sampled(told))
+    assert sampled(forked)[-tail:] == sampled(told) == sampled(restored)[-tail:]
+    assert ThinkResult.from_events(forked).text == ThinkResult.from_events(restored).text
+    assert engine.pool.used_pages == 0
+
+
+def test_a_fork_with_another_seed_says_something_else():
+    engine = make_engine()
+    session = think(engine, **STOCHASTIC)
+    advance(session, 9)
+    one, other = session.fork(), session.fork(seed=99)
+    assert sampled(one._take_events()) == sampled(other._take_events()) != []
+    assert sampled(list(one)) != sampled(list(other))
+
+
+def test_forks_and_files_of_what_has_ended_or_is_something_else(tmp_path):
+    engine = make_engine()
+    session = think(engine, max_forwards=2)
+    path = tmp_path / "run.safetensors"
+    session.snapshot(path)
+    list(session)
+    for call in (session.fork, lambda: session.snapshot(path), session.interrupt, lambda: session.push("x")):
+        with pytest.raises(SessionFinishedError):
+            call()
+    hogwild.cache.save_blocks(tmp_path / "b.safetensors", {"a": hogwild.cache.Block(engine.pool)})
+    with pytest.raises(BlockError, match="no session of asynchronous reasoning"):
+        engine.restore(tmp_path / "b.safetensors")
+    with pytest.raises(BlockError, match="pages of 32 tokens"):
+        make_engine(page_size=16).restore(path)
+    assert engine.pool.used_pages == 0
+
+
+def test_a_long_prompt_is_forked_when_it_is_written():
+    engine = make_engine(max_forward_tokens=20)
+    session = think(engine)
+    fork = session.fork()
+    assert sampled(list(fork)) == sampled(list(session))
+
+
+# ------------------------------------------------------------------ reading it
+
+
+def test_for_and_async_for_give_the_same_events():
+    def plain(events):
+        return [
+            dataclasses.replace(e, time=0.0, **({"seconds": 0.0} if e.type == "finish" else {}))
+            for e in events
+        ]
+
+    async def collect():
+        engine = make_engine()
+
+        async def one(session):
+            return [event async for event in session]
+
+        return await asyncio.gather(*(one(think(engine, "probe")) for _ in range(2)))
+
+    told = list(think(make_engine(), "probe"))
+    assert isinstance(told[-1], FinishEvent)
+    for other in asyncio.run(collect()):
+        assert plain(other) == plain(told)
+
+
+def test_turns_and_what_came_of_them():
+    engine = make_engine()
+    with think(engine, turns=True, max_forwards=6, earlier_thoughts="folded", summary_tokens=3) as session:
+        first = list(session.turn())
+        assert session.mode == "waiting" and isinstance(first[-1], type(first[-1]))
+        assert list(session.turn()) == []
+        session.push("and now?")
+        second = list(session.turn())
+        assert sum(isinstance(event, AnswerEvent) for event in [*first, *second]) == 2
+        result = session.result()
+    assert result.finish_reason == "eos" and len(result.answers) == 2
+    assert result.text == "".join(result.answers) and result.first_forward == 2
+    assert engine.pool.used_pages == 0
+
+
+def test_a_session_waits_for_a_thread_that_speaks():
+    session = think(make_engine(), turns=True, max_forwards=4)
+
+    def speak():
+        time.sleep(0.2)
+        session.push("again")
+        time.sleep(0.2)
+        session.finish()
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    events = list(session)
+    thread.join()
+    assert events[-1].reason == "eos" and "again" in [e.text for e in events if e.type == "input"]
+
+
+def test_baselines_are_plain_decoding():
+    """Thoughts, then the answer: the same tokens as one text of the model itself."""
+    engine = make_engine()
+    prompts = dataclasses.replace(
+        PROMPTS, thinker_prompt="P:", writer_prompt="", input="{problem}", thinker_split=""
+    )
+    options = {"prompts": prompts, "max_forwards": 30}
+    events = list(engine.think("add", "think", max_thoughts=12, **options))
+    protocol = engine.thinking("add", "think", **options)
+    ids = [*protocol._encoded.thinker_prompt, *protocol._encoded.input, *protocol._encoded.thoughts_opening]
+    got, want = sampled(events), []
+    for count in range(30):
+        if count == 12:
+            ids += [*protocol._encoded.writer_split, *protocol._encoded.answer_opening]
+        with torch.inference_mode():
+            logits = engine.model(torch.tensor([ids])).logits[0, -1].clone()
+            logits[list(protocol.sampling("writer").forbidden_tokens)] = -torch.inf
+        ids.append(int(logits.argmax()))
+        want.append(("thinker" if count < 12 else "writer", ids[-1]))
+    assert got == want
+    events = list(engine.think("add", "no-think", **options))
+    assert {worker for worker, _ in sampled(events)} == {"writer"}
+    with pytest.raises(ValueError, match="policy: the method 'think' has one of its own"):
+        engine.think("add", "think", policy="probe")
+
+
+def test_a_session_that_fails_says_why_and_leaves_no_pages():
+    engine = make_engine(max_tokens=32 * 12)
+    session = think(engine, max_forwards=4000)
+    with pytest.raises(hogwild.errors.PoolExhausted):
+        for _ in session:
+            pass
+    session.close()
+    assert engine.pool.used_pages == 0
+
+
+# ------------------------------------------------------------------ stress
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [12.0])
+def test_many_sessions_and_many_threads(seconds):
+    """Sessions that are spoken to by eight threads: no deadlock, no lost text, no leaked page."""
+    engine = make_engine(positions=1 << 17)
+    policies = [
+        make_policy("probe", every=3),
+        make_policy("fixed-ratio", think=3, write=4),
+        "always-on",
+        "entropy",
+    ]
+    running, ended = [], []
+    accepted: dict[int, list[str]] = {}
+    lock, stop = threading.Lock(), threading.Event()
+
+    def start(count):
+        rng = random.Random(count)
+        protocol = engine.thinking(
+            "add",
+            policy=policies[count % 4],
+            prompts=PROMPTS,
+            max_forwards=rng.randint(5, 60),
+            turns=count % 3 == 0,
+            safety=Safety(hold=3) if count % 5 == 0 else None,
+            hold_after_interrupt=3,
+        )
+        accepted[id(protocol)] = []
+        running.append((engine.open(protocol), protocol, []))
+
+    def speak(number):
+        rng = random.Random(number)
+        count = 0
+        while not stop.is_set():
+            with lock:
+                _, protocol, _ = rng.choice(running)
+            try:
+                if rng.random() < 0.7:
+                    text = f"<{number}:{count}>"
+                    count += 1
+                    protocol.push(
+                        text, rng.choice(["input", "thinker", "writer"]), rng.choice(["now", "sentence"])
+                    )
+                    with lock:
+                        accepted[id(protocol)].append(text)
+                elif rng.random() < 0.9:
+                    protocol.interrupt(rng.choice([None, 0, 4]))
+                else:
+                    rng.choice([protocol.finish, protocol.cancel])()
+            except SessionFinishedError:
+                pass
+            time.sleep(0.002)
+
+    for count in range(200):
+        start(count)
+    threads = [threading.Thread(target=speak, args=(number,), daemon=True) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    deadline, started = time.monotonic() + seconds, 200
+    while time.monotonic() < deadline:
+        for index in range(0, len(running), 20):  # a forward takes some of them, as a scheduler would
+            part = running[index : index + 20]
+            told = {id(session): events for session, events in engine.forward([s for s, _, _ in part])}
+            for place, (session, protocol, events) in enumerate(part, start=index):
+                events.extend(told.get(id(session), []))
+                if session.finished:
+                    session.close()
+                    ended.append((protocol, events))
+                    with lock:
+                        start(started)
+                        running[place] = running.pop()
+                    started += 1
+    stop.set()
+    for thread in threads:
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+    for session, protocol, events in running:
+        protocol.cancel()
+        while not session.finished:  # it may have rows that a full forward had no room for
+            events.extend(event for _, told_now in engine.forward([session]) for event in told_now)
+        ended.append((protocol, events))
+        session.close()
+    assert engine.pool.used_pages == 0
+    assert len(ended) >= 200
+    for protocol, events in ended:
+        assert protocol.finish_reason is not None, [e for e in events if e.type == "finish"]
+        heard = [event.text for event in events if event.type == "input"]
+        assert sorted(heard + list(protocol.undelivered)) == sorted(accepted[id(protocol)])
