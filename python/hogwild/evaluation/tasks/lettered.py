@@ -44,7 +44,7 @@ _RIGHT, _WRONG = "Correct Answer", ("Incorrect Answer 1", "Incorrect Answer 2", 
 class Gpqa(LetteredTask):
     name = "gpqa"
     title = "GPQA diamond"
-    about = "198 questions of biology, chemistry and physics, hard even for experts of other fields with the web at hand."
+    about = "198 questions of biology, chemistry and physics, hard even for experts of other fields."
     source = Source("Idavidrein/gpqa", "train", ("Question", _RIGHT, *_WRONG), config="gpqa_diamond")
 
     def problem(self, row: Row, number: int) -> Problem:
