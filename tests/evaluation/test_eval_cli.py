@@ -18,7 +18,7 @@ from hogwild.cli.app import run
 @pytest.fixture
 def engine(monkeypatch):
     made_up = MadeUpEngine()
-    monkeypatch.setattr(compare, "_make_engine", lambda request, preparation: made_up)
+    monkeypatch.setattr(compare, "make_engine", lambda request, preparation: made_up)
     return made_up
 
 
@@ -85,7 +85,11 @@ def test_ctrl_c_says_how_to_go_on(engine, data, tmp_path, capsys):
         (["--task", "arith-x5", "--budgets", "8,4"], "budgets: expected whole numbers above 0, each larger"),
         (["--task", "arith-x5", "--budgets", "8;4"], "budgets: expected whole numbers with commas"),
         (["--task", "arith-x5", "--method", "hogwild:x"], "method 'hogwild:x'"),
-        (["--task", "arith-x5", "--method", "think"], "unknown method 'think'"),
+        (["--task", "arith-x5", "--method", "thinking"], "unknown method 'thinking'"),
+        (["--task", "arith-x5", "--method", "think:probe"], "method: 'think' has no settings"),
+        (["--task", "arith-x5", "--method", "async:often"], "unknown policy 'often'"),
+        (["--task", "arith-x5", "--method", "async", "--budgets", "8,16"], "budgets: the method 'async'"),
+        (["--task", "arith-x5", "--method", "no-think", "--family", "generic"], "family: the method"),
         (["--task", "arith-x5", "--family", "none"], "unknown family 'none'"),
         (["--task", "arith-x5", "--samples", "0"], "samples: expected an integer >= 1"),
         (["--task", "arith-x5", "--at-once", "0"], "at_once: expected an integer >= 1"),

@@ -159,6 +159,44 @@ def test_pickled_tests_may_hold_text_only(tmp_path):
         task.problems()
 
 
+def test_options_have_letters(tmp_path):
+    row = {"question_id": 7, "question": "Which is even?", "options": ["One", "Two", "Three"], "answer": "B"}
+    task = make_task("mmlu-pro", write_rows(tmp_path / "rows.jsonl", [row]))
+    (problem,) = task.problems()
+    assert problem.id == "mmlu-pro-7" and problem.reference == "B. Two"
+    assert problem.text.startswith("Which is even?\n\nA. One\nB. Two\nC. Three\n")
+    for right in ("B", "(B)", "B.", " B. Two", r"\text{B}", r"$\mathrm{(B)}$", "B: Two"):
+        assert task.score(problem, right) == 1, right
+    for wrong in ("A", "C. Three", "Two", "Both", "B or C", "A B", "b", ""):
+        assert task.score(problem, wrong) == 0, wrong
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"answer": "D"}, "field 'answer'"),
+        ({"answer": "AB"}, "field 'answer'"),
+        ({"options": "A, B"}, "field 'options'"),
+    ],
+)
+def test_a_letter_without_an_option_is_refused(tmp_path, changes, message):
+    row = {"question": "?", "options": ["One", "Two", "Three"], "answer": "B", **changes}
+    with pytest.raises(TaskError, match=f"row 1: {message}"):
+        make_task("mmlu-pro", write_rows(tmp_path / "rows.jsonl", [row])).problems()
+
+
+def test_options_of_gpqa_are_mixed_in_the_same_way_every_time(tmp_path):
+    wrong = {f"Incorrect Answer {n}": f"wrong {n}" for n in (1, 2, 3)}
+    rows = [{"Question": f"q{n}", "Correct Answer": "right", **wrong} for n in range(40)]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    problems = make_task("gpqa", path).problems()
+    assert problems == make_task("gpqa", path).problems()
+    assert {problem.expected for problem in problems} == set("ABCD")
+    for problem in problems:
+        assert f"\n{problem.expected}. right\n" in problem.text
+        assert all(f". wrong {n}\n" in problem.text for n in (1, 2, 3))
+
+
 def test_any_file_of_problems_and_answers(tmp_path):
     rows = [{"problem": "2 + 2?", "answer": 4}, {"problem": "Half of one?", "answer": "1/2", "id": "half"}]
     task = make_task(str(write_rows(tmp_path / "mine.jsonl", rows)))

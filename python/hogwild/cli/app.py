@@ -359,7 +359,13 @@ def replay(
 )
 def evaluate(
     task: options.Task,
-    method: Annotated[str, typer.Option(help="Such as sequential, self-consistency:4, skeleton, hogwild:2.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            help="Such as sequential, self-consistency:4, skeleton, hogwild:2; or think, no-think, async, "
+            "async:POLICY, which are judged by how long a listener waits as well."
+        ),
+    ],
     budgets: options.Budgets = None,
     data: options.Data = None,
     samples: options.Samples = None,
@@ -384,6 +390,7 @@ def evaluate(
     """Measure a method's accuracy on a task within budgets of sequential forwards.
 
     A run that was stopped goes on with the same command. Several methods into one folder make a comparison.
+    async, think and no-think run one problem after the other, and take one budget.
     """
     from hogwild.cli import eval as command
     from hogwild.cli.compare import CompareRequest

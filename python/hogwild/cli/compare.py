@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,17 @@ from hogwild.cli.samples import SampleProgress
 if TYPE_CHECKING:
     from hogwild.evaluation.comparison import Comparison
     from hogwild.evaluation.plan import Plan
+    from hogwild.evaluation.records import Record
     from hogwild.evaluation.tasks import Task
     from hogwild.protocols import Engine
 
 
 @dataclass(frozen=True)
 class CompareRequest:
-    """What the command line asks for. What is None is the task's, or the engine's, to choose."""
+    """What the command line asks for. What is None is the task's, or the engine's, to choose.
+
+    `listens`: the methods are not those of `hogwild.protocols.parse`, but those of `hogwild.cli.listening`.
+    """
 
     task: str
     methods: Sequence[str]
@@ -46,6 +51,7 @@ class CompareRequest:
     run_code: bool = False
     traces: bool = False
     as_json: bool = False
+    listens: bool = False
 
     @property
     def folder(self) -> Path:
@@ -70,9 +76,9 @@ def run_all(request: CompareRequest) -> Comparison:
     console = Console(stderr=True)
     with Preparation(console) as preparation:
         task, plan = check(request)
-        engine = _make_engine(request, preparation)
+        engine = make_engine(request, preparation)
     planned = len(plan.problems(task)) * plan.runs
-    with SampleProgress(console, request.methods, planned, plan.budgets[-1]) as progress:
+    with SampleProgress(console, request.methods, planned, partial(_score, plan.budgets[-1])) as progress:
         try:
             return compare_methods(
                 engine,
@@ -104,7 +110,8 @@ def check(request: CompareRequest) -> tuple[Task, Plan]:
     from hogwild.protocols import parse
 
     for method in request.methods:
-        parse(method)
+        if not request.listens:
+            parse(method)
     if request.family is not None:
         load_family(request.family)
     sampling: dict[str, Any] = {name: value for name, value in request.sampling.items() if value is not None}
@@ -140,6 +147,12 @@ def show(request: CompareRequest, comparison: Comparison) -> None:
     console.print(f"{len(comparison.problems)} problems; report: {paths[0]}", markup=False, highlight=False)
 
 
+def _score(budget: int, record: Record) -> float:
+    from hogwild.evaluation.summary import point_of
+
+    return point_of(record, budget).score
+
+
 def _table(comparison: Comparison) -> Table:
     from hogwild.evaluation import table
 
@@ -155,7 +168,8 @@ def _table(comparison: Comparison) -> Table:
     return shown
 
 
-def _make_engine(request: CompareRequest, preparation: Preparation) -> Engine:
+def make_engine(request: CompareRequest, preparation: Preparation) -> Engine:
+    """The engine on the model that the request names, with its stages told."""
     from hogwild.models.loading import load
     from hogwild.protocols import Engine
 

@@ -11,7 +11,12 @@ def evaluate(request: CompareRequest) -> None:
     Raises:
         HogwildError, ValueError: a bad request, before the model is loaded.
     """
+    from hogwild.cli import listening
     from hogwild.evaluation.comparison import gather
+    from hogwild.evaluation.listening import is_listened_to
 
+    if all(is_listened_to(method) for method in request.methods):
+        listening.evaluate(request)
+        return
     comparison = run_all(request)
     show(request, gather(comparison, request.folder))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +20,7 @@ from rich.progress import (
 
 if TYPE_CHECKING:
     from hogwild.evaluation.records import Record
+    from hogwild.evaluation.thinking import ThinkRecord
 
 _LINES = 5  # for each method, where no terminal is
 
@@ -31,11 +32,13 @@ class SampleProgress:
         console: where it is shown.
         methods: all that will run.
         planned: runs of each.
-        budget: the budget whose accuracy is shown.
+        score: how right the answer of a record is; their mean is shown.
     """
 
-    def __init__(self, console: Console, methods: Sequence[str], planned: int, budget: int) -> None:
-        self.console, self.planned, self.budget = console, planned, budget
+    def __init__(
+        self, console: Console, methods: Sequence[str], planned: int, score: Callable[[Any], float]
+    ) -> None:
+        self.console, self.planned, self._score = console, planned, score
         self._scores: dict[str, list[float]] = {method: [] for method in methods}
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -51,7 +54,7 @@ class SampleProgress:
         }
         self._shown = contextlib.ExitStack()
 
-    def begin(self, method: str, known: Sequence[Record]) -> None:
+    def begin(self, method: str, known: Sequence[Record | ThinkRecord]) -> None:
         """A method begins; `known` are records of earlier."""
         self._bars.start_task(self._tasks[method])
         for record in known:
@@ -60,7 +63,7 @@ class SampleProgress:
         if known and not self.console.is_terminal:
             self.say(f"{method}: {len(known)} of {self.planned} are there already")
 
-    def add(self, method: str, record: Record) -> None:
+    def add(self, method: str, record: Record | ThinkRecord) -> None:
         """A run has ended."""
         self._scores[method].append(self._score(record))
         if record.error:
@@ -75,11 +78,6 @@ class SampleProgress:
     def say(self, line: str) -> None:
         """A line of its own."""
         self.console.print(line, markup=False, highlight=False)
-
-    def _score(self, record: Record) -> float:
-        from hogwild.evaluation.summary import point_of
-
-        return point_of(record, self.budget).score
 
     def _accuracy(self, method: str) -> str:
         scores = self._scores[method]

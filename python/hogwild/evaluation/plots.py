@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,26 @@ def _accuracy(
     axes.set_ylim(0, min(102, max(5.0, highest * 1.15)))
     axes.legend(frameon=False, fontsize=9)
     return figure, axes
+
+
+def accuracy_against_delay(points: Mapping[str, tuple[float, float]], title: str) -> Any:
+    """A matplotlib figure: of each method the mean silence of a run, in seconds, and the accuracy, from 0 to 1.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+    """
+    figure, axes = _empty(title)
+    axes.margins(x=0.25)  # room for the names
+    for number, (method, (delay, accuracy)) in enumerate(points.items()):
+        colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+        place = (delay, 100 * accuracy)
+        axes.plot(*place, color=colour, marker=marker, clip_on=False, zorder=3)
+        axes.annotate(method, place, (7, 5), textcoords="offset points", fontsize=9)
+    axes.set_xlabel("silence that a listener waits through (mean seconds of a run)")
+    axes.set_xlim(left=0)
+    axes.set_ylabel("accuracy (%)")
+    axes.set_ylim(0, min(102, max(5.0, 115 * max(accuracy for _, accuracy in points.values()))))
+    return figure
 
 
 def _empty(title: str) -> tuple[Any, Any]:

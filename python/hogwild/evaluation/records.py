@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from hogwild.errors import HogwildError
 
@@ -81,8 +82,24 @@ class Record:
         return Record(**{**values, "points": points})
 
 
-class RecordFile:
-    """Records on disk: a first line with the settings, then one line a record.
+class Line(Protocol):
+    """A record of whatever kind; a dataclass."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from the other records of a file."""
+
+    @property
+    def error(self) -> str:
+        """What ended the run, if an error did."""
+
+
+_L = TypeVar("_L", bound=Line)
+_F = TypeVar("_F", bound="LineFile[Any]")
+
+
+class LineFile(ABC, Generic[_L]):
+    """Records of one kind on disk: a first line with the settings, then one line a record.
 
     Every record is on the disk before the next one begins, so a program that is killed loses only runs that
     were not finished. A line that was cut off then is removed when the file is opened again. Runs that failed
@@ -96,10 +113,12 @@ class RecordFile:
         RecordsError: the file is something else, or has other settings.
     """
 
+    format: ClassVar[str]  # what the first line calls such files
+
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
         self.settings = json.loads(json.dumps(settings))
-        self.records: dict[tuple[str, int], Record] = {}
+        self.records: dict[tuple[str, int], _L] = {}
         if path.exists() and path.stat().st_size:
             self._resume()
         self._file = open(path, "a", encoding="utf-8")
@@ -111,10 +130,15 @@ class RecordFile:
         record = self.records.get((problem, seed))
         return record is not None and not record.error
 
-    def add(self, record: Record) -> None:
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> _L:
+        """A record from what `dataclasses.asdict` made of it."""
+
+    def add(self, record: _L) -> None:
         """Write one record."""
         self.records[record.key] = record
-        self._line(json.dumps(asdict(record), ensure_ascii=False))
+        self._line(json.dumps(asdict(record), ensure_ascii=False))  # type: ignore[call-overload]
 
     def close(self) -> None:
         """Close the file."""
@@ -126,7 +150,7 @@ class RecordFile:
         if whole == 0 and self._header().encode().startswith(content):
             os.truncate(self.path, 0)
             return
-        made_with, records = read_records(self.path)
+        made_with, records = self.read(self.path)
         if made_with != self.settings:
             difference = _difference(made_with, self.settings)
             raise RecordsError(f"{self.path} was made with {difference}; choose another folder")
@@ -135,7 +159,7 @@ class RecordFile:
 
     def _header(self) -> str:
         return json.dumps(
-            {"format": FORMAT, "version": VERSION, "settings": self.settings}, ensure_ascii=False
+            {"format": self.format, "version": VERSION, "settings": self.settings}, ensure_ascii=False
         )
 
     def _line(self, text: str) -> None:
@@ -143,7 +167,7 @@ class RecordFile:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def __enter__(self) -> RecordFile:
+    def __enter__(self: _F) -> _F:
         return self
 
     def __exit__(
@@ -151,30 +175,45 @@ class RecordFile:
     ) -> None:
         self.close()
 
+    @classmethod
+    def read(cls, path: Path) -> tuple[dict[str, Any], list[_L]]:
+        """Settings and records of a file, of each run the last record. An unfinished last line is overlooked.
+
+        Raises:
+            RecordsError: the file is something else, of another version, or broken in the middle.
+            OSError: it cannot be read.
+        """
+        *lines, _unfinished = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        header = _json(lines[0]) if lines else None
+        if not isinstance(header, dict) or header.get("format") != cls.format:
+            raise RecordsError(f"{path}: not a file of records (expected a first line with {cls.format!r})")
+        if header.get("version") != VERSION:
+            raise RecordsError(
+                f"{path}: written in version {header.get('version')!r} of the format; this program reads {VERSION}"
+            )
+        records: dict[tuple[str, int], _L] = {}
+        for number, line in enumerate(lines[1:], start=2):
+            try:
+                record = cls.from_dict(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise RecordsError(f"{path}, line {number}: not a record: {error}") from error
+            records[record.key] = record
+        return header["settings"], list(records.values())
+
+
+class RecordFile(LineFile[Record]):
+    """Answers within budgets on disk."""
+
+    format = FORMAT
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Record:
+        return Record.from_dict(values)
+
 
 def read_records(path: Path) -> tuple[dict[str, Any], list[Record]]:
-    """Settings and records of a file, of each run the last record. An unfinished last line is overlooked.
-
-    Raises:
-        RecordsError: the file is something else, of another version, or broken in the middle.
-        OSError: it cannot be read.
-    """
-    *lines, _unfinished = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    header = _json(lines[0]) if lines else None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise RecordsError(f"{path}: not a file of records (expected a first line with {FORMAT!r})")
-    if header.get("version") != VERSION:
-        raise RecordsError(
-            f"{path}: written in version {header.get('version')!r} of the format; this program reads {VERSION}"
-        )
-    records: dict[tuple[str, int], Record] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        try:
-            record = Record.from_dict(json.loads(line))
-        except (ValueError, TypeError, KeyError) as error:
-            raise RecordsError(f"{path}, line {number}: not a record: {error}") from error
-        records[record.key] = record
-    return header["settings"], list(records.values())
+    """`RecordFile.read`."""
+    return RecordFile.read(path)
 
 
 def _json(line: str) -> Any:

@@ -63,6 +63,11 @@ class ThinkRecord:
     text: str
     error: str = ""
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from the other records of a method."""
+        return self.problem, self.seed
+
 
 def evaluate_thinking(
     engine: Engine,
@@ -73,6 +78,7 @@ def evaluate_thinking(
     seed: int = 0,
     speech: SpeechModel | None = None,
     chunk_tokens: int = CHUNK_TOKENS,
+    watch: Callable[[Question, Sequence[Event]], None] = lambda question, events: None,
     **options: Any,
 ) -> Iterator[ThinkRecord]:
     """Run a method on questions, one after the other, so that the delays are those of a user who is alone.
@@ -84,6 +90,7 @@ def evaluate_thinking(
         method: "async", "think" or "no-think".
         seed: of the random draws.
         speech, chunk_tokens: see `measure_delays`.
+        watch: called with the events of each run.
         options: further arguments of `Engine.thinking`, the same for all methods that are compared.
 
     A run that fails is recorded with its error and scores 0; the others go on.
@@ -91,6 +98,7 @@ def evaluate_thinking(
     for question in questions:
         protocol = engine.thinking(question.text, method, seed=seed, **options)
         events = [event for _, event in engine.run([protocol])]
+        watch(question, events)
         yield record_run(question, method, seed, events, score, speech, chunk_tokens)
 
 

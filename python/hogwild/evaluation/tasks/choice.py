@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hogwild.errors import UnknownNameError
 from hogwild.evaluation.tasks.five import ArithmeticFive, Gsm8kFive
+from hogwild.evaluation.tasks.lettered import Gpqa, MmluPro
 from hogwild.evaluation.tasks.livecode import LiveCodeBench
 from hogwild.evaluation.tasks.local import LocalTask
 from hogwild.evaluation.tasks.math import Aime25, Gsm8k, Limo, Math500
@@ -14,7 +15,8 @@ from hogwild.evaluation.tasks.source import SUFFIXES, TaskError
 from hogwild.evaluation.tasks.task import Task
 
 _OF_DATA = {
-    cls.name: cls for cls in (Gsm8kFive, Gsm8k, Math500, Limo, Aime25, OlympiadMaths, OlympiadPhysics)
+    cls.name: cls
+    for cls in (Gsm8kFive, Gsm8k, Math500, Limo, Aime25, OlympiadMaths, OlympiadPhysics, MmluPro, Gpqa)
 }
 TASKS = (ArithmeticFive.name, *_OF_DATA, LiveCodeBench.name)
 

@@ -1,0 +1,87 @@
+"""`hogwild eval` for methods that think and speak: accuracy of the public answer, and a listener's delays."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hogwild.cli import compare
+from hogwild.cli.compare import CompareRequest
+from hogwild.cli.progress import Preparation
+from hogwild.cli.samples import SampleProgress
+from hogwild.cli.think import parse_policy
+
+if TYPE_CHECKING:
+    from hogwild.evaluation.listening import Listening
+    from hogwild.evaluation.plan import Plan
+    from hogwild.evaluation.tasks import Task
+    from hogwild.evaluation.thinking import ThinkSummary
+    from hogwild.protocols.async_reasoning import Policy
+
+
+def evaluate(request: CompareRequest) -> None:
+    """Runs the request's one method; the table and the plot also have the methods that the folder has already.
+
+    Raises:
+        HogwildError, ValueError: a bad request, before the model is loaded.
+    """
+    from hogwild.evaluation.listening import Listening, gather
+
+    (method,) = request.methods
+    console = Console(stderr=True)
+    with Preparation(console) as preparation:
+        task, plan, policy = _check(request, method)
+        engine = compare.make_engine(request, preparation)
+    listening = Listening(engine, task, method, plan, request.folder, policy, request.traces)
+    planned = len(plan.problems(task)) * plan.runs
+    with SampleProgress(console, [method], planned, attrgetter("score")) as progress:
+        try:
+            records = listening.run(progress.begin, progress.add)
+        except KeyboardInterrupt:
+            progress.say(f"stopped; the same command goes on with what {request.folder} has")
+            raise
+    _show(request, listening, gather(listening, records))
+
+
+def _check(request: CompareRequest, method: str) -> tuple[Task, Plan, Policy | None]:
+    """Refuses what such methods cannot do, and all that `compare.check` refuses."""
+    kind, colon, rest = method.partition(":")
+    if colon and kind != "async":
+        raise ValueError(f"method: {kind!r} has no settings, got {method!r}")
+    if request.family is not None:
+        raise ValueError(f"family: the method {kind!r} has prompts of its own, expected none")
+    policy = parse_policy(rest) if colon else None
+    task, plan = compare.check(replace(request, at_once=1, listens=True))
+    if request.budgets is not None and len(plan.budgets) > 1:
+        raise ValueError(
+            f"budgets: the method {kind!r} takes one number, the most forwards of a run, got {request.budgets}"
+        )
+    if task.answer_form != "boxed":
+        raise ValueError(f"task: {task.name!r} asks for programs; the method {kind!r} answers in boxes")
+    return task, plan, policy
+
+
+def _show(request: CompareRequest, listening: Listening, summaries: list[ThinkSummary]) -> None:
+    from hogwild.evaluation.listening import HEADER, rows, to_dict, write_summaries
+
+    *_, plot = write_summaries(listening, summaries)
+    if request.as_json:
+        json.dump(to_dict(listening, summaries), sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+        return
+    table = Table(title=listening.task.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, name in enumerate(HEADER):
+        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows(summaries):
+        table.add_row(*map(Text, row))
+    console = Console()
+    console.print(table)
+    console.print(f"plot: {plot}", markup=False, highlight=False)

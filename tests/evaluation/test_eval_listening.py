@@ -1,0 +1,68 @@
+"""`hogwild eval` for methods that think and speak: records that go on, a table, a plot."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("math_verify")
+pytest.importorskip("matplotlib")
+
+import hogwild
+from engine.tiny import make_model
+from fakes import ToyTokenizer
+from hogwild.cli import compare
+from hogwild.cli.app import run
+from hogwild.evaluation.listening import ThinkRecordFile
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    model = make_model()
+    model.generation_config.eos_token_id = None
+    engine = hogwild.Engine(model, ToyTokenizer([" yes", " no"]))
+    monkeypatch.setattr(compare, "make_engine", lambda request, preparation: engine)
+    return engine
+
+
+@pytest.fixture
+def command(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps({"problem": f"{n} + 1?", "answer": n + 1}) + "\n" for n in (1, 2)))
+    return ["eval", "--task", str(path), "--budgets", "12", "--output", str(tmp_path / "out")]
+
+
+def test_methods_into_one_folder_are_points_of_one_plot(engine, command, tmp_path, capsys):
+    for method in ("no-think", "async:always-on", "think"):
+        assert run([*command, "--method", method, "--traces", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [m["method"] for m in facts["methods"]] == ["async:always-on", "no-think", "think"]
+    assert {m["runs"] for m in facts["methods"]} == {2} and {m["failed"] for m in facts["methods"]} == {0}
+    first = {m["method"]: m["first_forward"] for m in facts["methods"]}
+    assert first["no-think"] == first["async:always-on"] == 2  # the prompt, then a word
+    assert first["think"] is None  # all of the budget went into thoughts
+    assert facts["max_forwards"] == 12 and facts["problems"] == 2
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == {"delays", "traces", "delays.json", "accuracy-delay.png"}
+    assert json.loads((out / "delays.json").read_text()) == facts
+    assert len(list((out / "traces" / "think").iterdir())) == 2
+    assert engine.pool.used_pages == 0
+
+
+def test_what_is_there_is_not_run_again(engine, command, tmp_path, monkeypatch, capsys):
+    assert run([*command, "--method", "no-think"]) == 0
+    told = capsys.readouterr()
+    assert "no-think: 2 of 2, accuracy" in told.err and "accuracy-delay.png" in told.out.replace("\n", "")
+    path = tmp_path / "out" / "delays" / "no-think.jsonl"
+    settings, records = ThinkRecordFile.read(path)
+    assert settings["method"] == "no-think" and [record.seed for record in records] == [0, 0]
+    ran = []
+    thinking = engine.thinking
+    monkeypatch.setattr(
+        engine, "thinking", lambda text, method, **o: ran.append(o["seed"]) or thinking(text, method, **o)
+    )
+    assert run([*command, "--method", "no-think", "--runs", "2"]) == 0
+    assert ran == [1, 1]
+    assert run([*command, "--method", "no-think", "--temperature", "0.5"]) == 2
+    assert "was made with sampling" in capsys.readouterr().err
