@@ -293,3 +293,26 @@ def test_bad_requests(tmp_path, monkeypatch, capsys, arguments, message):
 
 def test_errors_are_ours():
     assert issubclass(JudgeError, HogwildError)
+
+
+def test_a_line_that_was_cut_off_in_the_middle_of_a_letter_takes_no_other_with_it(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    with VerdictFile(path, "j", 1) as file:
+        file.add(Verdict("a", "token-wise", (3,), ("because",)))
+    whole = path.read_bytes()
+    path.write_bytes(whole + '{"judge": "é'.encode()[:-1])
+    with VerdictFile(path, "j", 1) as file:
+        assert path.read_bytes() == whole
+        file.add(Verdict("b", "token-wise", (4,), ("because",)))
+    with VerdictFile(path, "j", 1) as file:
+        assert file.find("a").score == 3 and file.find("b").score == 4
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>Welcome</html>", b'"yes"', b"{broken", b'{"choices": [{}]}', b"null"]
+)
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+def test_an_endpoint_that_speaks_something_else_leaves_the_conversation_marked(body, kind):
+    with FakeEndpoint(lambda asked, number: (200, ""), body, kind) as endpoint:
+        verdict = judge_one(EndpointJudge(endpoint.url, "j", retries=0), TALK)
+    assert verdict.score is None and endpoint.url in verdict.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +73,5 @@ def _read(path: Path, judge: str) -> list[Verdict]:
     if unfinished and not verdicts and not lines:
         raise RecordsError(f"{path}: not a file of verdicts")
     if unfinished:
-        with open(path, "r+b") as file:
-            file.truncate(len(path.read_bytes()) - len(unfinished.encode("utf-8", errors="replace")))
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
     return verdicts
