@@ -8,6 +8,7 @@ from typing import Any
 from hogwild.engine.checks import check_integer
 from hogwild.engine.core import EngineCore
 from hogwild.engine.sampling import SamplingParams
+from hogwild.models import binding_of
 from hogwild.prompting import family_for
 from hogwild.protocols.budgeted import BudgetedProtocol
 from hogwild.protocols.collaboration import CollaborationProtocol
@@ -92,6 +93,7 @@ class Engine(EngineCore):
             "sampling": SamplingParams.from_generation_config(published, seed=seed, **sampling),
             "end_tokens": [ends] if isinstance(ends, int) else list(ends or ()),
             "family": family_for(self.tokenizer, name),
+            "max_length": binding_of(self.model).max_length,
         }
 
     def collaborate(
