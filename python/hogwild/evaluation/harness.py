@@ -94,7 +94,7 @@ class HogwildLM(LM):
         outcomes = run_jobs(
             self.engine,
             range(len(requests)),
-            lambda i: self._protocol(*requests[i].args, seeds[i]),
+            lambda i: self._protocol(requests[i].args[0], requests[i].args[1], seeds[i]),
             self.at_once,
         )
         for outcome in tqdm(
