@@ -176,4 +176,5 @@ class SelfConsistencyProtocol(ThreadsProtocol):
 
 def _essence(answer: str) -> str:
     """What must be the same for two votes to be for the same answer."""
-    return re.sub(r"\s+|\$|\\[,;! ]", "", answer).rstrip(".").lower()
+    answer = re.sub(r"\\[dt]frac(?![a-z])", r"\\frac", answer)
+    return re.sub(r"\s+|\$|\\[,;! ]|\{,\}|\\(?:left|right)(?![a-z])", "", answer).rstrip(".").lower()
