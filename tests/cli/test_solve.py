@@ -74,6 +74,8 @@ def test_other_methods_budgets_and_families(engine, capsys):
     }
     assert run(["solve", "x", "--method", "sequential", "--max-forwards", "9"]) == 0
     assert engine.asked == {"method": "sequential", "problem": "x", "max_forwards": 9, "early_finish": False}
+    assert run(["solve", "x", "--method", "self-consistency:3"]) == 0
+    assert engine.asked["early_finish"] is True  # otherwise its threads would write for nothing
     assert run(["solve", "x", "--early-finish"]) == 0
     assert engine.asked["early_finish"] is True and engine.asked["max_forwards"] == 256
 

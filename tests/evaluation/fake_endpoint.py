@@ -13,13 +13,17 @@ class FakeEndpoint:
 
     Args:
         reply: gives the status and the text of an answer, from the request's body and the number of the call.
+        raw: the body of every answer, instead of what the API says.
+        kind: content type of the answers.
 
     Attributes:
         asked: bodies of all requests.
         keys: their authorization headers.
     """
 
-    def __init__(self, reply: Callable[[dict, int], tuple[int, str]]) -> None:
+    def __init__(
+        self, reply: Callable[[dict, int], tuple[int, str]], raw: bytes = b"", kind: str = "application/json"
+    ) -> None:
         self.asked: list[dict] = []
         self.keys: list[str | None] = []
         endpoint, lock = self, threading.Lock()
@@ -42,8 +46,9 @@ class FakeEndpoint:
                     "choices": [choice],
                 }
                 answer = json.dumps(good if status == 200 else {"error": {"message": text}}).encode()
+                answer = raw or answer
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)

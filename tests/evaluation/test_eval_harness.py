@@ -88,7 +88,7 @@ def test_settings_go_to_the_runs(make):
 def test_without_an_answer_the_reply_is_what_was_written_up_to_the_stop(make):
     lm = make(MadeUpEngine(lambda protocol, budget: None))
     (reply,) = lm.generate_until([request("Q", until=["Ada3", "never"])], disable_tqdm=True)
-    assert reply == "Ada1 Kurt1 Ada2 Kurt2 "
+    assert reply == "Ada1 Ada2 "
 
 
 def test_a_run_that_fails_stops_the_evaluation(make):
@@ -168,3 +168,23 @@ def test_the_command_runs_a_task_on_the_demo_model(tmp_path, monkeypatch):
     (samples,) = (tmp_path / "out").rglob("samples_sums_*.jsonl")
     replies = [json.loads(line)["resps"][0][0] for line in samples.read_text().splitlines()]
     assert len(replies) == 2 and all(reply.startswith("The answer is \\boxed{") for reply in replies)
+
+
+def test_text_of_several_workers_stands_together(make):
+    lm = make(MadeUpEngine(lambda protocol, budget: None), answer_format="{text}")
+    (reply,) = lm.generate_until([request("Q", until=[])], disable_tqdm=True)
+    assert reply == "Ada1 Ada2 Ada3 Ada4\n\nKurt1 Kurt2 Kurt3 Kurt4"
+
+
+def test_the_same_request_again_is_another_draw(make):
+    """The harness repeats requests, for votes over samples."""
+    engine = MadeUpEngine()
+    lm = make(engine, seed=5)
+    again = request("Q", do_sample=True, temperature=1.0)
+    lm.generate_until([again, request("R", do_sample=True), again, again], disable_tqdm=True)
+    assert [(p.problem, p.settings["seed"]) for p in engine.opened] == [
+        ("Q", 5),
+        ("R", 5),
+        ("Q", 6),
+        ("Q", 7),
+    ]

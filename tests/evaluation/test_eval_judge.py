@@ -293,3 +293,45 @@ def test_bad_requests(tmp_path, monkeypatch, capsys, arguments, message):
 
 def test_errors_are_ours():
     assert issubclass(JudgeError, HogwildError)
+
+
+def test_a_line_that_was_cut_off_in_the_middle_of_a_letter_takes_no_other_with_it(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    with VerdictFile(path, "j", 1) as file:
+        file.add(Verdict("a", "token-wise", (3,), ("because",)))
+    whole = path.read_bytes()
+    path.write_bytes(whole + '{"judge": "é'.encode()[:-1])
+    with VerdictFile(path, "j", 1) as file:
+        assert path.read_bytes() == whole
+        file.add(Verdict("b", "token-wise", (4,), ("because",)))
+    with VerdictFile(path, "j", 1) as file:
+        assert file.find("a").score == 3 and file.find("b").score == 4
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>Welcome</html>", b'"yes"', b"{broken", b'{"choices": [{}]}', b"null"]
+)
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+def test_an_endpoint_that_speaks_something_else_leaves_the_conversation_marked(body, kind):
+    with FakeEndpoint(lambda asked, number: (200, ""), body, kind) as endpoint:
+        verdict = judge_one(EndpointJudge(endpoint.url, "j", retries=0), TALK)
+    assert verdict.score is None and endpoint.url in verdict.error
+
+
+def test_a_trace_that_was_written_anew_is_judged_anew(tmp_path):
+    path = write_run(tmp_path / "traces" / "a.jsonl")
+    command = ["judge", str(path), str(path.parent), "--judge", "j", "--votes", "1"]
+    with FakeEndpoint(lambda body, number: (200, f"\\boxed{{{number}}}")) as endpoint:
+        command += ["--endpoint", endpoint.url, "--output", str(tmp_path / "out"), "--json"]
+        assert run(command) == 0 and run(command) == 0
+        assert len(endpoint.asked) == 1  # named twice, and by two commands, but the same
+        write_run(path, workers=("Ada", "Emmy"))
+        assert run(command) == 0
+        assert len(endpoint.asked) == 2
+
+
+@pytest.mark.parametrize("option", ["--retries=-1", "--timeout=0", "--timeout=nan", "--votes=0"])
+def test_settings_of_calls_that_cannot_be(tmp_path, capsys, option):
+    path = write_run(tmp_path / "a.jsonl")
+    assert run(["judge", str(path), "--judge", "j", "--endpoint", "http://localhost:1/v1", option]) == 2
+    assert f"{option.partition('=')[0]}: expected" in capsys.readouterr().err

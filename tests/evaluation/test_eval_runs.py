@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -130,6 +131,25 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(tmp_path, task):
     (summary,) = compare(engine, task, ["sequential"], plan, out).summaries()
     assert [protocol.problem for protocol in engine.opened] == ["What is 3?"]
     assert summary.failed == 0 and summary.budgets[0].accuracy.value == 1
+
+
+def test_runs_wait_for_programs_that_are_being_scored(tmp_path, task, monkeypatch):
+    """What is run but not scored is lost to who kills the evaluation."""
+    engine, told, ahead = MadeUpEngine(late), [], []
+
+    def score(problem, answer):
+        time.sleep(0.05)
+        return 1.0
+
+    def tell(method, record):
+        told.append(record)
+        ahead.append(len(engine.opened) - len(told))
+
+    monkeypatch.setattr(task, "runs_code", True, raising=False)
+    monkeypatch.setattr(task, "score", score)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    compare(engine, task, ["sequential"], Plan(budgets=(4,), at_once=1), tmp_path / "out", tell=tell)
+    assert len(told) == 8 and max(ahead) <= 2
 
 
 def test_where_the_pool_has_little_room_fewer_run_at_a_time(tmp_path, task):

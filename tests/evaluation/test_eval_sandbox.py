@@ -39,6 +39,11 @@ def test_a_program_reads_computes_and_writes():
         "import subprocess; subprocess.run(['true'])",
         "import os; os.execv('/bin/true', ['true'])",
         "import os, signal; os.kill(os.getppid(), 0)",
+        # memory that no limit counts, and that stays when the program has ended
+        "import ctypes, sys; c = ctypes.CDLL(None); i = c.shmget(0, 9, 0o1600); c.shmctl(i, 0, 0); sys.exit(i < 0)",
+        "import ctypes, sys; c = ctypes.CDLL(None); i = c.msgget(0, 0o1600); c.msgctl(i, 0, 0); sys.exit(i < 0)",
+        "import ctypes, sys; c = ctypes.CDLL(None); i = c.semget(0, 1, 0o1600); c.semctl(i, 0, 0); sys.exit(i < 0)",
+        "import os; os.memfd_create('x')",
         "import multiprocessing; multiprocessing.Process(target=print).start()",
     ],
 )
@@ -94,3 +99,8 @@ def test_results_are_compared_as_json():
 )
 def test_the_last_block_is_the_program(text, code):
     assert find_code(text) == code
+
+
+def test_imports_from_the_future_may_stand_first():
+    code = '"""A solution."""\nfrom __future__ import annotations\n\ndef f(x: Nothing) -> None: print(x)\nf(input())'
+    assert passes(code, [Case("3", "3")])

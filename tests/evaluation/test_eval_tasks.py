@@ -274,3 +274,39 @@ def test_a_smaller_draw_is_part_of_a_larger_one():
     assert len(few) == 4 and len(many) == 9
     assert {p.id for p in few} < {p.id for p in many}
     assert Plan(budgets=(8,)).problems(task) == task.problems()
+
+
+@pytest.mark.parametrize("id, expected", [(None, ["rows-0", "rows-1"]), (7, "'7' of problem 1 again")])
+def test_every_problem_has_an_id_of_its_own(tmp_path, id, expected):
+    """Records are kept by it: of two problems with the same one would be lost."""
+    path = tmp_path / "rows.jsonl"
+    rows = [{"problem": f"What is {n}?", "answer": n, "id": id} for n in range(2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = make_task(str(path))
+    if id is None:
+        assert [problem.id for problem in task.problems()] == expected
+    else:
+        with pytest.raises(TaskError, match=expected):
+            task.problems()
+
+
+def test_data_sets_of_rows_with_the_same_id_are_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"problem": f"What is {n}?", "answer": str(n), "id": "x"} for n in range(2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(TaskError, match="id 'aime25-x' of problem 1 again"):
+        make_task("aime25", path).problems()
+
+
+def test_a_problem_without_text_is_refused_before_anything_runs(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"problem": "What is 1?", "answer": 1}\n{"problem": " ", "answer": 2}\n')
+    with pytest.raises(TaskError, match="row 2: nothing in field 'problem'"):
+        make_task(str(path)).problems()
+
+
+def test_fewer_than_five_rows_make_no_problem_of_five(tmp_path):
+    path = tmp_path / "gsm8k.jsonl"
+    path.write_text('{"question": "1 + 1?", "answer": "#### 2"}\n' * 4)
+    with pytest.raises(TaskError, match="expected at least 5 rows, got 4"):
+        make_task("gsm8k-x5", path).problems()

@@ -167,6 +167,31 @@ def test_snapshots_change_no_draw(engine, name):
     assert told[0] == told[1]
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_ends_with_the_context_and_keeps_its_answers(engine, name):
+    """Budgets that were passed before have their answers, those beyond that of the whole run."""
+    budgets, most = [5, 17, 900, 1000], 1800 if name.startswith("hogwild") else 1450
+    options = {"max_forwards": 1000, "budgets": budgets}
+    for question in range(2) if name.startswith("hogwild") else range(1):
+        words = {"question_every": 7} if question else {}
+        protocol = method(name, max_length=most, **options, **words)
+        small = Engine(make_model(most), TOKENIZER)
+        *_, finish = small.stream(protocol)
+        assert finish.reason == "max_length" and small.pool.used_pages == 0
+        free = method(name, **{**options, "max_forwards": 17, "budgets": budgets[:2]}, **words)
+        list(engine.stream(free))
+        assert protocol.answers[:2] == free.answers
+        beyond, last = protocol.answers[2:]
+        assert beyond.text and 17 < beyond.forwards == last.forwards < 900
+
+
+def test_an_engines_protocols_know_its_context():
+    small = Engine(make_model(900), TOKENIZER)
+    protocol = small.method("sequential", "Go.", budgets=[4, 600], sampling=GREEDY)
+    *_, finish = small.stream(protocol)
+    assert finish.reason == "max_length" and all(answer.text for answer in protocol.answers)
+
+
 def _told(events):
     """What the run said, without times and what was asked of it afterwards."""
     told = [e for e in of_the_run(events) if isinstance(e, (TokenEvent, StepEvent))]

@@ -110,6 +110,17 @@ def test_majority_vote(given, asked, winner):
     assert protocol.answers[0].answer == winner
 
 
+@pytest.mark.parametrize(
+    "one, same", [("1{,}000", "1000"), (r"\dfrac{1}{2}", r"\frac{1}{2}"), (r"\left(1\right)", "(1)")]
+)
+def test_votes_for_one_answer_in_several_spellings_count_together(one, same):
+    protocol = self_consistency(4, vote=True, budgets=[30])
+    names = ["Alice", "Bob", "Carol", "Dave"]
+    answers = ["7", one, same, "8"]
+    run(protocol, {n: f"\\boxed{{{a}}}" for n, a in zip(names, answers, strict=True)})
+    assert protocol.answers[0].answer == one
+
+
 def test_every_thread_without_an_answer_votes_from_its_own_view():
     protocol = self_consistency(2, vote=True, budgets=[12])
     _, script = run(protocol, {"Alice": "\\boxed{3}", "Bob": "Bob thinks and thinks", "answer": "3}"})

@@ -28,6 +28,7 @@ _FINISHED = {
     "answer": "answered",
     "eos": "a worker ended",
     "max_forwards": "out of forwards",
+    "max_length": "out of context",
     "cancelled": "cancelled",
     "error": "error",
 }

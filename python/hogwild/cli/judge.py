@@ -58,7 +58,7 @@ def judge(request: JudgeRequest) -> None:
         model = _make_model(request, preparation)
     request.output.mkdir(parents=True, exist_ok=True)
     with VerdictFile(request.output / "verdicts.jsonl", model.name, request.votes) as file:
-        verdicts = [verdict for c in conversations if (verdict := file.find(c.name)) is not None]
+        verdicts = [verdict for c in conversations if (verdict := file.find(c.name, c.digest)) is not None]
         known = {verdict.name for verdict in verdicts}
         waiting = [conversation for conversation in conversations if conversation.name not in known]
         with _bar(console, len(conversations), len(known)) as bar:
@@ -86,9 +86,13 @@ def read_all(traces: Sequence[Path], console: Console) -> list[Conversation]:
 
     if absent := [str(path) for path in traces if not path.exists()]:
         raise HogwildError(f"TRACES: there is no {', '.join(absent)}")
-    found = [read_conversation(path) for path in traces if path.is_file()]
+    files = {path.resolve(): path for path in traces if path.is_file()}
+    found = [read_conversation(path) for path in files.values()]
     left_out = 0
     for path in (file for folder in traces if folder.is_dir() for file in sorted(folder.rglob("*.jsonl"))):
+        if path.resolve() in files:  # it was named twice, and counts once
+            continue
+        files[path.resolve()] = path
         try:
             found.append(read_conversation(path))
         except NoConversationError:
@@ -107,6 +111,10 @@ def _make_model(request: JudgeRequest, preparation: Preparation) -> JudgeModel:
     for name in ("votes", "at_once", "max_tokens"):
         if getattr(request, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(request, name)}")
+    if request.retries < 0:
+        raise ValueError(f"--retries: expected at least 0, got {request.retries}")
+    if not request.timeout > 0:
+        raise ValueError(f"--timeout: expected more than 0 seconds, got {request.timeout}")
     if request.endpoint is not None:
         return EndpointJudge(
             request.endpoint,

@@ -166,6 +166,8 @@ def _make_engine(request: SolveRequest, preparation: Preparation) -> Engine:
 
 
 def _make_protocol(request: SolveRequest, engine: Engine) -> BudgetedProtocol:
+    from hogwild.protocols import parse
+
     settings: dict[str, Any] = {**_given(request.sampling)}
     if request.family is not None:
         settings["family"] = request.family
@@ -175,7 +177,8 @@ def _make_protocol(request: SolveRequest, engine: Engine) -> BudgetedProtocol:
         settings["early_finish"] = True
     limit = request.max_forwards or (request.budgets[-1] if request.budgets else DEFAULT_FORWARDS)
     if request.method is not None:
-        settings.setdefault("early_finish", False)
+        # what self-consistency answers is always asked for, after its threads have written
+        settings.setdefault("early_finish", parse(request.method).kind == "self-consistency")
         return engine.method(request.method, request.problem, max_forwards=limit, **settings)
     return engine.collaboration(
         request.problem,

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from hogwild.errors import UnknownNameError
 
 SOURCES = ("sampled", "inserted", "pushed")
-FINISH_REASONS = ("answer", "eos", "max_forwards", "cancelled", "error")
+FINISH_REASONS = ("answer", "eos", "max_forwards", "max_length", "cancelled", "error")
 
 
 def _is_number(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,15 +95,22 @@ class Evaluation:
         )
 
     def _score_all(self, outcomes: Iterator[Outcome[Job]]) -> Iterator[Record]:
-        """Score at once what is a matter of milliseconds, and programs beside the runs."""
+        """Score at once what is a matter of milliseconds, and programs beside the runs.
+
+        Runs wait for programs when more of them are being scored than can be at a time: a program of ours that is
+        killed would lose all that are not.
+        """
         if not self.task.runs_code:
             for outcome in outcomes:
                 yield self._record(outcome)
             return
         scoring: list[Future[Record]] = []
-        with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as threads:
+        at_once = max(1, (os.cpu_count() or 1) // 2)
+        with ThreadPoolExecutor(at_once) as threads:
             for outcome in outcomes:
                 scoring.append(threads.submit(self._record, outcome))
+                if len(scoring) > at_once:
+                    wait(scoring, return_when=FIRST_COMPLETED)
                 yield from [future.result() for future in scoring if future.done()]
                 scoring = [future for future in scoring if not future.done()]
             yield from (future.result() for future in scoring)

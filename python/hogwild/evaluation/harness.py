@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +13,11 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
-from hogwild.engine import AnswerEvent, Event, FinishEvent, TokenEvent
+from hogwild.engine import AnswerEvent, Event, FinishEvent
 from hogwild.engine.events import BudgetEvent
 from hogwild.errors import HogwildError
 from hogwild.evaluation.driver import run_jobs
-from hogwild.protocols import BudgetedProtocol, Engine
+from hogwild.protocols import BudgetedProtocol, CollaborationResult, Engine
 
 ANSWER = "The answer is \\boxed{{{answer}}}."
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
@@ -39,7 +40,7 @@ class HogwildLM(LM):
         batch_size: requests that run side by side.
         device, dtype: see `hogwild.models.loading.load`. The harness asks for "cuda:0" where nothing is said, so a
             CUDA device counts only where there is CUDA.
-        seed: of the random draws, for tasks that sample.
+        seed: of the random draws, for tasks that sample; requests that come again have the seeds after it.
         family: prompts and conventions, by default the tokenizer's own.
         max_batch_size: for the harness, which always gives it; overlooked.
 
@@ -84,8 +85,17 @@ class HogwildLM(LM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Let workers solve each request's context; the replies, in the order of the requests."""
         replies = [""] * len(requests)
+        asked: Counter[str] = Counter()
+        seeds = []
+        for request in requests:  # the same request again is wanted for another sample
+            context = request.args[0]
+            seeds.append(self._seed + asked[context])
+            asked[context] += 1
         outcomes = run_jobs(
-            self.engine, range(len(requests)), lambda i: self._protocol(*requests[i].args), self.at_once
+            self.engine,
+            range(len(requests)),
+            lambda i: self._protocol(requests[i].args[0], requests[i].args[1], seeds[i]),
+            self.at_once,
         )
         for outcome in tqdm(
             outcomes, total=len(requests), disable=disable_tqdm, desc=f"Running {self.method}"
@@ -114,7 +124,7 @@ class HogwildLM(LM):
         """The turns as plain text: the workers' prompt puts the problem into the model's own template."""
         return "\n\n".join(turn["content"] for turn in chat_history)
 
-    def _protocol(self, context: str, settings: dict[str, Any]) -> BudgetedProtocol:
+    def _protocol(self, context: str, settings: dict[str, Any], seed: int) -> BudgetedProtocol:
         sampling = {name: settings[name] for name in _SAMPLING if settings.get(name) is not None}
         if not settings.get("do_sample", sampling.get("temperature", 0) > 0):
             sampling = {"temperature": 0.0}
@@ -123,7 +133,7 @@ class HogwildLM(LM):
         return self.engine.method(
             self.method,
             context,
-            seed=self._seed,
+            seed=seed,
             budgets=(forwards,),
             answer_tokens=self._answer_tokens,
             **sampling,
@@ -132,7 +142,7 @@ class HogwildLM(LM):
 
     def _reply(self, events: Sequence[Event], stops: Sequence[str]) -> str:
         """The answer in its format; without an answer, all that was written."""
-        text = "".join(event.text for event in events if isinstance(event, TokenEvent)).strip()
+        text = CollaborationResult.from_events(events).text.strip()
         answer = None
         for event in events:
             if isinstance(event, FinishEvent) and event.reason == "error":

@@ -49,11 +49,11 @@ class Record:
     Attributes:
         problem: the problem's id.
         seed: of the run's random draws.
-        points: one for each budget, ascending.
+        points: one for each budget, ascending; none of a run that failed.
         finish: why the run ended, one of `hogwild.engine.events.FINISH_REASONS`.
         forwards, tokens, seconds: of the whole run: all its forwards, the tokens that all workers sampled.
         texts: per worker what it wrote.
-        error: what ended the run, if an error did; answers within budgets that it had not reached are missing.
+        error: what ended the run, if an error did; then all its answers are missing.
     """
 
     problem: str

@@ -51,7 +51,7 @@ class MethodSummary:
     Attributes:
         method: its name.
         budgets: ascending.
-        problems, runs, failed: how many; runs that failed count as wrong where they gave no answer.
+        problems, runs, failed: how many; runs that failed have no answers, and count as wrong.
         tokens: mean number of tokens that all workers of a run sampled together.
     """
 
@@ -114,7 +114,7 @@ def _within(budget: int, records: Sequence[Record], baseline: Sequence[Record] |
 
 
 def point_of(record: Record, budget: int) -> Point:
-    """The run's answer within `budget`; a run that failed before has none."""
+    """The run's answer within `budget`; a run that failed has none."""
     for point in record.points:
         if point.budget == budget:
             return point

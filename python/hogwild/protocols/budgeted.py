@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -64,7 +65,8 @@ class BudgetedProtocol(Protocol):
     One run gives the whole curve. When it has taken as many sequential forwards as a budget allows, its blocks
     are forked, which copies nothing and does not disturb the run. After the run every fork is made to answer at
     once: the early-stop line, then a short answer, greedily, in forwards that no budget counts. A budget within
-    which the run gave its answer needs none of that.
+    which the run gave its answer needs none of that. A run that comes to the end of the model's context ends
+    while there is still room for such an answer, which then counts for all budgets that are left.
 
     Args:
         problem: what is to be solved.
@@ -76,6 +78,7 @@ class BudgetedProtocol(Protocol):
         early_finish: answers are asked for where the run gave none. Otherwise such a budget has no answer.
         answer: format of the answers, "boxed" or "code".
         answer_tokens: length of an answer that is asked for.
+        max_length: most tokens that a view may hold; None: any number.
         sampling: settings of all workers.
         end_tokens: ids that end a worker's text; the tokenizer's own is one of them anyway.
         family: prompts and conventions: a family, its name, or the path of a file; by default the one that
@@ -106,6 +109,7 @@ class BudgetedProtocol(Protocol):
         early_finish: bool = False,
         answer: str | AnswerFormat = "boxed",
         answer_tokens: int = 16,
+        max_length: int | None = None,
         sampling: SamplingParams | None = None,
         end_tokens: Collection[int] = (),
         family: Family | str | None = None,
@@ -117,6 +121,8 @@ class BudgetedProtocol(Protocol):
             raise ValueError("problem: expected some text, got none")
         self.budgets, self.max_forwards = _check_budgets(budgets, max_forwards)
         check_integer("answer_tokens", answer_tokens, minimum=1)
+        if max_length is not None:
+            check_integer("max_length", max_length, minimum=1)
         self.problem, self.workers = problem, tuple(workers)
         self._branch_names: tuple[str, ...] = ()
         if not isinstance(family, Family):
@@ -128,7 +134,7 @@ class BudgetedProtocol(Protocol):
         self._end_tokens = {*end_tokens, *(() if own_end is None else (own_end,))}
         self._tokenizer, self._sampling = tokenizer, sampling or SamplingParams()
         self._find_answer = self.form.find if find_answer == "format" else find_answer
-        self._early_finish = early_finish
+        self._early_finish, self._max_length = early_finish, max_length
         self._limits = AnswerLimits(tokenizer, self.form, answer_tokens, self._end_tokens)
         self._snapshots: list[Snapshot] = []
         self._state = _State()
@@ -158,7 +164,15 @@ class BudgetedProtocol(Protocol):
 
     def _conclude(self, snapshot: Snapshot) -> str | None:
         """The answer of a snapshot whose branches are done."""
-        return snapshot.finishers[0].answer
+        return snapshot.finishers[0].answer if snapshot.finishers else None
+
+    def _view_length(self) -> int:
+        """Tokens of the longest view that an answer would be written in, after the next forward."""
+        return self._longest(self._run_feeds())
+
+    def _growth(self) -> int:
+        """The most tokens that a forward adds to a view, as long as nothing is encoded anew."""
+        return len(self.workers) - len(self._branch_names)
 
     # ------------------------------------------------------------------ what a method uses
 
@@ -185,6 +199,13 @@ class BudgetedProtocol(Protocol):
         """More workers. They stand before all branches: a worker's place decides its draws."""
         writing = self.workers[: len(self.workers) - len(self._branch_names)]
         self.workers = (*writing, *names, *self._branch_names)
+
+    def _longest(self, feeds: Sequence[Feed]) -> int:
+        """Tokens of the longest view of `feeds` when they are written."""
+        new = Counter[str]()
+        for feed in feeds:
+            new[feed.view.write_to] += len(feed.tokens)
+        return max(sum(self._store.length(name) + new[name] for name in feed.view.blocks) for feed in feeds)
 
     def _search(self, text: str) -> str | None:
         """The answer that `text` gives, if answers end the run."""
@@ -245,12 +266,33 @@ class BudgetedProtocol(Protocol):
             self._state.operations[0]()
             self._state.operations.popleft()
         events, self._state.received = self._state.received, None
+        if not self._ended and self._is_full():
+            self._end("max_length")
         self._take_snapshot()
         return [*events, *self._finish_if_answered()]
 
     @property
     def _running(self) -> list[Finisher]:
         return [f for snapshot in self._snapshots for f in snapshot.finishers if not f.done]
+
+    def _is_full(self) -> bool:
+        """Whether the next forward does not fit into the context, or leaves no room for an answer."""
+        if self._max_length is None:
+            return False
+        if self._longest(self._run_feeds()) > self._max_length:
+            return True
+        return self._early_finish and self._view_length() + self._growth() + self._room > self._max_length
+
+    @cached_property
+    def _room(self) -> int:
+        """Tokens of the early-stop line and an answer."""
+        return len(self._early_tokens("")) + self._limits.max_tokens
+
+    def _fits(self, finisher: Finisher) -> bool:
+        length = (
+            self._longest(finisher.feeds()) + self._limits.max_tokens - 1
+        )  # the last one is never written
+        return self._max_length is None or length <= self._max_length
 
     def _take_snapshot(self) -> None:
         """Note the state of the run for the budget that is spent now; when it is over, for all that are left."""
@@ -259,6 +301,7 @@ class BudgetedProtocol(Protocol):
             return
         copies = Copies(self._store, f"at {self.forwards}", self._fixed_blocks)
         finishers, known = self._branches(copies, f"answer at {self.forwards}")
+        finishers = [finisher for finisher in finishers if self._fits(finisher)]
         if not finishers:
             copies.drop()
         self._snapshots.append(Snapshot(due, self.forwards, finishers, copies, known))

@@ -136,6 +136,8 @@ class CollaborationProtocol(BudgetedProtocol):
             for view in self.layout.sections
         ]
         self._separator = tuple(encode_after(tokenizer, "", self.headers.separator))
+        opening = f"{self.headers.separator}{self.headers.step(names[0], 1000)} {self.family.question}"
+        self._opening = 1 + len(encode_after(tokenizer, "", opening))  # the most that a step begins with
         rule = rule or StepRule(separator=self.headers.separator)
         self._writers = [Writer(name, tokenizer, StepDetector(rule)) for name in names]
         self._closings: list[_Closing] = []  # in the order in which the steps were finished
@@ -197,6 +199,9 @@ class CollaborationProtocol(BudgetedProtocol):
         view = self.layout.view(worker)
         closing = tuple(closing.block for closing in self._closings if closing.block is not None)
         return ViewSpec((view.blocks[0], *closing, *view.blocks[1:]), view.write_to)
+
+    def _growth(self) -> int:
+        return self._opening * len(self._writers)
 
     # ------------------------------------------------------------------ what comes back
 

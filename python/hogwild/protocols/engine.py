@@ -9,6 +9,7 @@ from typing import Any
 from hogwild.engine.checks import check_integer
 from hogwild.engine.core import EngineCore
 from hogwild.engine.sampling import SamplingParams
+from hogwild.models import binding_of
 from hogwild.prompting import family_for
 from hogwild.protocols.async_reasoning import AsyncReasoningProtocol, Policy, ThinkSession, make_thinking
 from hogwild.protocols.budgeted import BudgetedProtocol
@@ -87,7 +88,11 @@ class Engine(EngineCore):
     def _settings(self, seed: int, **sampling: Any) -> dict[str, Any]:
         """What protocols that take their texts from a family need to know of the model."""
         name = getattr(self.model.config, "name_or_path", "") or ""
-        return {**self._published(seed, **sampling), "family": family_for(self.tokenizer, name)}
+        return {
+            **self._published(seed, **sampling),
+            "family": family_for(self.tokenizer, name),
+            "max_length": binding_of(self.model).max_length,
+        }
 
     def _published(self, seed: int, **sampling: Any) -> dict[str, Any]:
         """Sampling settings and end of a text, as the model was published with or as replaced."""

@@ -160,6 +160,12 @@ class SkeletonProtocol(BudgetedProtocol):
         titles = (point_title(i, point, self.family).strip() for i, point in enumerate(self.points, start=1))
         return [f"{t} {thread.text.strip()}".strip() for t, thread in zip(titles, self._threads, strict=True)]
 
+    def _view_length(self) -> int:
+        if self._mode == "answer":
+            return super()._view_length()
+        own = sum(self._store.length(thread.block) + len(thread.pending) for thread in self._threads)
+        return len(self._solo) + own  # they become the text of a sequential run
+
     def _branches(self, copies: Copies, name: str) -> tuple[list[Finisher], tuple[str, ...]]:
         if self._mode == "answer":
             (thread,) = self._threads

@@ -143,6 +143,12 @@ class SelfConsistencyProtocol(ThreadsProtocol):
         super().__init__(problem, tokenizer, threads, prompt=prompt, **settings)
         self._vote = vote
 
+    def _view_length(self) -> int:
+        if self._vote:
+            return super()._view_length()
+        own = sum(self._store.length(thread.block) + len(thread.pending) for thread in self._threads)
+        return self._store.length(PROMPT) + own  # of the look
+
     def _branches(self, copies: Copies, name: str) -> tuple[list[Finisher], tuple[str, ...]]:
         if self._vote:
             asked = [thread for thread in self._threads if thread.answer is None]
@@ -170,4 +176,5 @@ class SelfConsistencyProtocol(ThreadsProtocol):
 
 def _essence(answer: str) -> str:
     """What must be the same for two votes to be for the same answer."""
-    return re.sub(r"\s+|\$|\\[,;! ]", "", answer).rstrip(".").lower()
+    answer = re.sub(r"\\[dt]frac(?![a-z])", r"\\frac", answer)
+    return re.sub(r"\s+|\$|\\[,;! ]|\{,\}|\\(?:left|right)(?![a-z])", "", answer).rstrip(".").lower()

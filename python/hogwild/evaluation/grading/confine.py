@@ -3,8 +3,8 @@
 Usage: python -I confine.py MEMORY_BYTES CPU_SECONDS FILE_BYTES PROGRAM
 
 Before the program begins, this process gives up for good: the network, other processes (starting, signalling or
-reading them), and every change of the file system. What is left is computing, reading files, threads, and writing
-to the standard streams. Nothing but the standard library is imported here.
+reading them), every change of the file system, and memory that is shared or outlives it. What is left is computing,
+reading files, threads, and writing to the standard streams. Nothing but the standard library is imported here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _MACHINES = {
         76, 82, 83, 84, 85, 86, 87, 88, 133,            # truncate, rename, *dir, creat, *link, mknod
         90, 91, 92, 93, 94, 132, 235, 188, 189, 197, 198,  # chmod.., chown.., utime.., *setxattr, *removexattr
         258, 259, 260, 261, 263, 264, 265, 266, 268, 280, 316,  # the same with "at", utimensat, renameat2
-        165, 166, 155, 161,                             # mount, umount2, pivot_root, chroot
+        165, 166, 155, 161, 272, 308,                   # mount, umount2, pivot_root, chroot, unshare, setns
+        29, 68, 64, 240, 319, 248, 249, 250,            # shmget, msgget, semget, mq_open, memfd_create, keys
     ), {"open": 2, "openat": 257, "clone": 56}),
     "aarch64": (0xC00000B7, (
         198, 164, 261,                                  # socket, setrlimit, prlimit64
@@ -43,7 +44,8 @@ _MACHINES = {
         129, 130, 131, 138, 240, 117, 270, 271,         # kill, tkill, tgkill, rt_(tg)sigqueueinfo, ptrace, process_vm_*
         45, 33, 34, 35, 36, 37, 38, 52, 53, 54, 55, 88, 276,  # truncate, *at, fchmod.., fchown.., utimensat, renameat2
         5, 6, 14, 15,                                   # setxattr, lsetxattr, removexattr, lremovexattr
-        39, 40, 41, 51,                                 # umount2, mount, pivot_root, chroot
+        39, 40, 41, 51, 97, 268,                        # umount2, mount, pivot_root, chroot, unshare, setns
+        194, 186, 190, 180, 279, 217, 218, 219,         # shmget, msgget, semget, mq_open, memfd_create, keys
     ), {"openat": 56, "clone": 220}),
 }
 # fmt: on

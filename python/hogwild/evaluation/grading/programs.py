@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from hogwild.evaluation.grading.sandbox import Limits, run_confined
 
 _FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+_FUTURE = re.compile(r"^from __future__ import [^(\n]+$", re.MULTILINE)
 
 # What solutions of programming contests take for granted.
 _PREAMBLE = """\
@@ -67,7 +68,8 @@ def passes(code: str, tests: Sequence[Test], limits: Limits | None = None) -> bo
 
 
 def _passes_one(code: str, test: Test, limits: Limits | None) -> bool:
-    program = f"{_PREAMBLE}\n{code}\n"
+    future = "".join(f"{line}\n" for line in _FUTURE.findall(code))  # nothing may stand before these
+    program = f"{future}{_PREAMBLE}\n{_FUTURE.sub('', code)}\n"
     if test.function is not None:
         program += _CALL.format(name=test.function)
     run = run_confined(program, test.given, limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,11 @@ class Conversation:
         """
         parts = [f"=== {worker} ===\n\n{text.strip()}" for worker, text in self.texts.items()]
         return "\n\n".join(parts)
+
+    @property
+    def digest(self) -> str:
+        """What tells it from another run that was recorded under the same name."""
+        return hashlib.sha256(f"{self.problem}\n{self.text}".encode()).hexdigest()[:16]
 
 
 def read_conversation(path: Path) -> Conversation:

@@ -80,10 +80,13 @@ class EndpointJudge:
             reply = self._client.chat.completions.create(
                 model=self.name, messages=list(messages), seed=seed, **self._settings
             )
-        except self._failure as error:
+        except (self._failure, ValueError) as error:  # ValueError: the reply is not JSON
             raise JudgeError(f"{self.url}: {str(error).strip() or type(error).__name__}") from error
-        text = reply.choices[0].message.content if reply.choices else None
-        if not text:
+        try:
+            text = reply.choices[0].message.content
+        except (AttributeError, IndexError, TypeError):  # the client does not check what it is sent
+            text = None
+        if not isinstance(text, str) or not text:
             raise JudgeError(f"{self.url}: the reply has no text")
         return text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -28,11 +29,17 @@ class VerdictFile:
         self._known = {verdict.name: verdict for verdict in _read(path, judge)} if path.exists() else {}
         self._file = open(path, "a", encoding="utf-8")
 
-    def find(self, name: str) -> Verdict | None:
-        """This judge's complete verdict on a conversation, if there is one."""
+    def find(self, name: str, digest: str = "") -> Verdict | None:
+        """This judge's complete verdict on a conversation, if there is one.
+
+        Args:
+            name: of the conversation.
+            digest: of the conversation; a verdict on another text of the same name does not count.
+        """
         verdict = self._known.get(name)
-        complete = verdict is not None and not verdict.error and len(verdict.votes) == self.votes
-        return verdict if complete else None
+        if verdict is None or verdict.error or verdict.digest != digest or len(verdict.votes) != self.votes:
+            return None
+        return verdict
 
     def add(self, verdict: Verdict) -> None:
         """Write one verdict."""
@@ -72,6 +79,5 @@ def _read(path: Path, judge: str) -> list[Verdict]:
     if unfinished and not verdicts and not lines:
         raise RecordsError(f"{path}: not a file of verdicts")
     if unfinished:
-        with open(path, "r+b") as file:
-            file.truncate(len(path.read_bytes()) - len(unfinished.encode("utf-8", errors="replace")))
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
     return verdicts

@@ -27,6 +27,7 @@ class Verdict:
         votes: levels from 1 to 6.
         replies: the judge's reasons, one for each vote.
         error: why votes are missing; then the conversation counts nowhere.
+        digest: of the conversation, see `Conversation.digest`.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Verdict:
     votes: tuple[int, ...] = ()
     replies: tuple[str, ...] = ()
     error: str = ""
+    digest: str = ""
 
     @property
     def score(self) -> float | None:
@@ -67,14 +69,16 @@ def judge_one(model: JudgeModel, conversation: Conversation, votes: int = VOTES)
     levels: list[int] = []
     replies: list[str] = []
     asked = messages(conversation.problem, conversation.text)
+    problem = ""
     try:
         for vote in range(votes):
             level, reply = _vote(model, asked, vote)
             levels.append(level)
             replies.append(reply)
     except JudgeError as error:
-        return Verdict(conversation.name, conversation.mode, tuple(levels), tuple(replies), str(error))
-    return Verdict(conversation.name, conversation.mode, tuple(levels), tuple(replies))
+        problem = str(error)
+    name, mode, digest = conversation.name, conversation.mode, conversation.digest
+    return Verdict(name, mode, tuple(levels), tuple(replies), problem, digest)
 
 
 def _vote(model: JudgeModel, asked: Sequence[dict[str, str]], vote: int) -> tuple[int, str]:

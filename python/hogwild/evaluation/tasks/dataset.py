@@ -10,7 +10,7 @@ from typing import Any
 
 from hogwild.evaluation.grading.answers import same_answer
 from hogwild.evaluation.tasks.source import Row, Source
-from hogwild.evaluation.tasks.task import Problem, Task
+from hogwild.evaluation.tasks.task import Problem, Task, check_ids
 
 
 class DataSetTask(Task):
@@ -27,7 +27,8 @@ class DataSetTask(Task):
 
     @cached_property
     def _problems(self) -> list[Problem]:
-        return [self.problem(row, number) for number, row in enumerate(self.source.rows(self.data))]
+        rows = self.source.rows(self.data)
+        return check_ids([self.problem(row, number) for number, row in enumerate(rows)])
 
     def problems(self) -> Sequence[Problem]:
         return self._problems
@@ -43,3 +44,9 @@ class DataSetTask(Task):
 def short_problem(id: Any, question: str, answer: str) -> Problem:
     """A problem with one answer, a number or a formula."""
     return Problem(str(id), question.strip(), str(answer), str(answer))
+
+
+def id_of(row: Row, otherwise: Any) -> Any:
+    """The row's own id, if there is one; in a Parquet file all rows have the column as soon as one does."""
+    own = row.get("id")
+    return otherwise if own is None else own

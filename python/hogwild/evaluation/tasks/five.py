@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hogwild.evaluation.grading.answers import part_of_answers
 from hogwild.evaluation.tasks.math import Gsm8k, gsm8k_answer
+from hogwild.evaluation.tasks.source import TaskError
 from hogwild.evaluation.tasks.task import Problem, Task
 from hogwild.prompting import join_names
 
@@ -50,6 +51,8 @@ class Gsm8kFive(FiveQuestions):
     @cached_property
     def _problems(self) -> list[Problem]:
         rows = list(enumerate(Gsm8k.source.rows(self.data)))
+        if len(rows) < COUNT:
+            raise TaskError(f"{self.data}: expected at least {COUNT} rows, got {len(rows)}")
         random.Random(0).shuffle(rows)  # neighbours in the data set are alike
         groups = [rows[start : start + COUNT] for start in range(0, COUNT * self.size, COUNT)]
         return [

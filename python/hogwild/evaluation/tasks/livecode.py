@@ -16,7 +16,7 @@ from typing import Any
 from hogwild.evaluation.grading.programs import Test, find_code, passes
 from hogwild.evaluation.grading.sandbox import Limits, check_sandbox
 from hogwild.evaluation.tasks.source import Row, Source, TaskError
-from hogwild.evaluation.tasks.task import Problem, Task
+from hogwild.evaluation.tasks.task import Problem, Task, check_ids
 
 _FIRST_DAY, _LAST_DAY = "2024-08-01", "2025-02-01"  # the 279 problems of the paper
 
@@ -60,9 +60,8 @@ class LiveCodeBench(Task):
     @cached_property
     def _problems(self) -> list[Problem]:
         rows = self.source.rows(self.data)
-        return [
-            _problem(row) for row in rows if _FIRST_DAY <= str(row["contest_date"])[:10] < _LAST_DAY
-        ]  # dates in ISO format sort as texts
+        in_time = [row for row in rows if _FIRST_DAY <= str(row["contest_date"])[:10] < _LAST_DAY]
+        return check_ids([_problem(row) for row in in_time])  # dates in ISO format sort as texts
 
     def problems(self) -> Sequence[Problem]:
         if not self._problems:

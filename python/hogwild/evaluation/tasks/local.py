@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from hogwild.evaluation.grading.answers import same_answer
-from hogwild.evaluation.tasks.dataset import short_problem
+from hogwild.evaluation.tasks.dataset import id_of, short_problem
 from hogwild.evaluation.tasks.source import check_fields, read_file
-from hogwild.evaluation.tasks.task import Problem, Task
+from hogwild.evaluation.tasks.task import Problem, Task, check_ids
 
 FIELDS = ("problem", "answer")
 
@@ -33,10 +33,12 @@ class LocalTask(Task):
     def _problems(self) -> list[Problem]:
         rows = read_file(self.data)
         check_fields(rows, FIELDS, str(self.data))
-        return [
-            short_problem(row.get("id", f"{self.name}-{number}"), str(row["problem"]), row["answer"])
-            for number, row in enumerate(rows)
-        ]
+        return check_ids(
+            [
+                short_problem(id_of(row, f"{self.name}-{number}"), str(row["problem"]), row["answer"])
+                for number, row in enumerate(rows)
+            ]
+        )
 
     def problems(self) -> Sequence[Problem]:
         return self._problems

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hogwild.evaluation.tasks.dataset import DataSetTask, short_problem
+from hogwild.evaluation.tasks.dataset import DataSetTask, id_of, short_problem
 from hogwild.evaluation.tasks.source import Row, Source, TaskError
 from hogwild.evaluation.tasks.task import Problem
 
@@ -58,4 +58,4 @@ class Aime25(DataSetTask):
     source = Source("math-ai/aime25", "test", ("problem", "answer"))
 
     def problem(self, row: Row, number: int) -> Problem:
-        return short_problem(f"aime25-{row.get('id', number)}", row["problem"], row["answer"])
+        return short_problem(f"aime25-{id_of(row, number)}", row["problem"], row["answer"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hogwild.evaluation.grading.answers import same_answers
-from hogwild.evaluation.tasks.dataset import DataSetTask
+from hogwild.evaluation.tasks.dataset import DataSetTask, id_of
 from hogwild.evaluation.tasks.source import Row, Source, TaskError
 from hogwild.evaluation.tasks.task import Problem
 
@@ -25,7 +25,7 @@ class OlympiadMaths(DataSetTask):
             )
         context = f"{str(row.get('context') or '').strip()}\n\n".lstrip()
         return Problem(
-            id=f"{self.name}-{row.get('id', number)}",
+            id=f"{self.name}-{id_of(row, number)}",
             text=f"{context}{str(row['question']).strip()}{_wanted(row)}",
             expected={"answers": answers, "tolerance": _tolerance(row)},
             reference=", ".join(answers),

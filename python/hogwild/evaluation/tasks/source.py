@@ -109,13 +109,16 @@ def check_fields(rows: Sequence[Row], fields: Sequence[str], where: str) -> None
     """Refuse rows that lack one of `fields`.
 
     Raises:
-        TaskError: there are no rows, or the first one that lacks a field.
+        TaskError: there are no rows, or the first one that lacks a field, or has one without text.
     """
     if not rows:
         raise TaskError(f"{where}: there are no rows")
     for number, row in enumerate(rows, start=1):
+        where_row = f"{where}, row {number}"
         if missing := [name for name in fields if row.get(name) is None]:
             raise TaskError(
-                f"{where}, row {number}: no field {', '.join(map(repr, missing))}; it has {', '.join(row)}, "
+                f"{where_row}: no field {', '.join(map(repr, missing))}; it has {', '.join(row)}, "
                 f"and {', '.join(fields)} are needed"
             )
+        if empty := [name for name in fields if not str(row[name]).strip()]:
+            raise TaskError(f"{where_row}: nothing in field {', '.join(map(repr, empty))}")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hogwild.evaluation.tasks.source import TaskError
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -59,3 +61,17 @@ class Task(ABC):
     @abstractmethod
     def score(self, problem: Problem, answer: str) -> float:
         """How right an answer to `problem` is, from 0 to 1."""
+
+
+def check_ids(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems, if no two have the same id, by which their records are kept.
+
+    Raises:
+        TaskError: the first one that has another's.
+    """
+    seen: dict[str, int] = {}
+    for number, problem in enumerate(problems, start=1):
+        if problem.id in seen:
+            raise TaskError(f"problem {number}: id {problem.id!r} of problem {seen[problem.id]} again")
+        seen[problem.id] = number
+    return list(problems)
