@@ -157,8 +157,8 @@ class Session:
             return
         for index, name in self._alone.items():
             block = self.blocks[name]
-            if found := self._prefixes.find(self._feeds[index].tokens, len(block)):
-                with defer_interrupts():
+            with defer_interrupts(), self._prefixes.lock:
+                if found := self._prefixes.find(self._feeds[index].tokens, len(block)):
                     self._skip(index, *found)
 
     def _skip(self, index: int, prefix: Prefix, length: int) -> None:
