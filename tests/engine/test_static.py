@@ -265,3 +265,16 @@ def test_a_block_table_that_an_interrupt_kept_from_the_device_is_copied_by_the_n
     inputs.load(plan.integers, plan.token_ids)
     assert inputs._without_table[0].got is not None  # nothing has changed since
     plan.rollback()
+
+
+def test_engines_on_one_model_share_the_joined_weights():
+    model = enable(tiny_model("qwen2"))  # with biases
+    first, second = (GraphRunner(model).joined for _ in range(2))
+    assert len(first) == len(second) > 0
+    for (_, weight, bias), (_, other, other_bias) in zip(first.products, second.products, strict=True):
+        assert torch.equal(weight, other) and weight.data_ptr() == other.data_ptr()
+        assert bias is None or (torch.equal(bias, other_bias) and bias.data_ptr() == other_bias.data_ptr())
+    before = copy.deepcopy(model.state_dict())
+    second.undo()
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+    assert model.model.layers[0].mlp.gate_proj.weight.untyped_storage().nbytes() == 4 * 80 * 64
