@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import _signal
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -10,10 +10,9 @@ from typing import Any
 
 __all__ = ["defer_interrupts"]
 
-# Around the interpreter's own functions the signal module looks handlers up in an enumeration, which takes several
-# times as long as all the rest here; a forward comes by several times.
-_get_handler = inspect.unwrap(signal.getsignal)
-_set_handler = inspect.unwrap(signal.signal)
+# The signal module's own functions look handlers up in an enumeration, which takes several times as long as all the
+# rest here; a forward comes by several times.
+_get_handler, _set_handler = _signal.getsignal, _signal.signal
 _SIGINT = int(signal.SIGINT)
 
 

@@ -303,7 +303,7 @@ class Session:
     def _emit(self, events: Iterable[Event]) -> None:
         """Queue events, with the count of forwards and the time, which protocols leave to the session."""
         now = time.perf_counter() - self._opened
-        self._events.extend(dataclasses.replace(event, forward=self.forwards, time=now) for event in events)
+        self._events.extend(event.stamped(self.forwards, now) for event in events)
 
     def _end_if_finished(self) -> None:
         if self.protocol.finish_reason is not None:
