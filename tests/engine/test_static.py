@@ -278,3 +278,12 @@ def test_engines_on_one_model_share_the_joined_weights():
     second.undo()
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
     assert model.model.layers[0].mlp.gate_proj.weight.untyped_storage().nbytes() == 4 * 80 * 64
+
+
+def test_a_wrapper_around_a_layer_stays_when_layers_are_compiled():
+    model = enable(tiny_model("llama"))
+    layer = model.model.layers[0]
+    own = layer.forward
+    layer.forward = wrapper = lambda *args, **kwargs: own(*args, **kwargs)
+    logits_of(GraphRunner(model, compile="layers", join=False, backend="eager").run)
+    assert layer.__dict__["forward"] is wrapper
