@@ -179,3 +179,10 @@ def test_trace_of_another_version(tmp_path):
     path.write_text('{"format": "hogwild-trace", "version": 99}\n')
     with pytest.raises(TraceError, match="version 99 of the trace format; this program reads version 1"):
         list(read_trace(path))
+
+
+def test_stamped_is_a_copy_that_differs_in_forward_and_time_only():
+    event = StartEvent(protocol="p", workers=["a"])
+    stamped = event.stamped(3, 0.5)
+    assert stamped == dataclasses.replace(event, forward=3, time=0.5)
+    assert (event.forward, event.time) == (0, 0.0)

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from hogwild.engine.interrupts import defer_interrupts
+from hogwild.engine.turns import Turns
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block():
@@ -49,3 +50,34 @@ def test_other_threads_have_nothing_to_hold_back():
     thread.start()
     thread.join()
     assert reached == [True]
+
+
+class InterruptedLock:
+    """A lock that a Ctrl-C finds taken."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        self.lock.acquire()
+        signal.raise_signal(signal.SIGINT)
+
+    def __exit__(self, *exc_info):
+        self.lock.release()
+
+
+def test_turns_that_were_not_entered_are_not_held():
+    turns = Turns()
+    mutex, turns._mutex = turns._mutex, InterruptedLock()
+    with pytest.raises(KeyboardInterrupt):
+        turns.__enter__()
+    turns._mutex = mutex
+    assert not turns.held
+    entered = threading.Event()
+
+    def work():
+        with turns:
+            entered.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert entered.wait(5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from tiny import PROMPT, STOCHASTIC, Writers, contents, drive, make_engine, make_model
 
@@ -165,3 +167,29 @@ def test_taking_over():
     for prefix in prefixes:
         cache.release(prefix)
     assert len(cache) == 0 and pool.used_pages == 3
+
+
+def test_a_prefix_that_another_thread_lets_go_of_is_not_taken_over_half_gone(monkeypatch):
+    """A session may be closed by its own thread just when a forward finds what it has written."""
+    engine = make_engine(make_model(), page_size=SIZE)
+    first = engine.open(Writers(PROMPT * 2, count=9))
+    engine.forward()
+    second = engine.open(Writers(PROMPT * 2, count=9))
+    find, threads = engine._prefixes.find, []
+
+    def finding(tokens, known):
+        found = find(tokens, known)
+        if not threads:
+            threads.append(threading.Thread(target=first.close))
+            threads[0].start()
+            threads[0].join(0.5)
+        return found
+
+    monkeypatch.setattr(engine._prefixes, "find", finding)
+    engine.forward([second])
+    threads[0].join()
+    pool = engine.pool
+    held = [page for name in second.blocks for page in second.blocks[name].pages]
+    assert held and not set(held) & set(pool._free)
+    second.close()
+    assert sorted(pool._free) == list(range(pool.num_pages))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import PROMPT, STOCHASTIC, Writers, contents, drive, make_engine, make_model
 
-from hogwild.cache import Block, ForwardPlan, Pool, Sizes, View
+from hogwild.cache import Block, ForwardInputs, ForwardPlan, Pool, Sizes, View
 from hogwild.engine.graphs import GraphRunner, make_runner, why_not_static
 from hogwild.engine.runner import EagerRunner
 from hogwild.engine.sampling import SamplingParams
@@ -226,3 +226,64 @@ def test_a_model_that_is_enabled_anew():
     with pytest.raises(ContextLengthError, match="5"):
         runner.run(plan, plan.last_rows)
     plan.rollback()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_random_models_say_depends_on_what_they_read(family):
+    """Else the comparisons of tokens, here and on CUDA, would compare nothing."""
+    model = enable(tiny_model(family))
+    protocol = Writers(random_ids(12, torch.Generator().manual_seed(4)), [(5, 6), (11,)], count=20)
+    drive(make_engine(model, runner=EagerRunner(model)), protocol)
+    assert min(len(set(tokens)) for tokens in protocol.said.values()) > 3
+    assert protocol.said["w0"] != protocol.said["w1"]
+
+
+class Device:
+    """Stands in for memory on a device: what it is given last is all it has."""
+
+    def __init__(self, fail):
+        self.fail, self.got = fail, None
+
+    def copy_(self, source, non_blocking):
+        if self.fail:
+            raise KeyboardInterrupt
+        self.got = source.clone()
+
+
+def test_a_block_table_that_an_interrupt_kept_from_the_device_is_copied_by_the_next_forward():
+    pool = Pool(page_size=16)
+    view = View([Block(pool)])
+    plan = ForwardPlan([(view, [5])])
+    inputs = ForwardInputs(padded_sizes(plan.integers.sizes), torch.device("meta"))
+    (_, head), (_, everything) = inputs._without_table, inputs._whole
+    inputs._without_table, inputs._whole = (Device(False), head), (Device(True), everything)
+    with pytest.raises(KeyboardInterrupt):
+        inputs.load(plan.integers, plan.token_ids)
+    inputs._whole[0].fail = False
+    inputs.load(plan.integers, plan.token_ids)
+    assert inputs._whole[0].got is not None and inputs._without_table[0].got is None
+    inputs.load(plan.integers, plan.token_ids)
+    assert inputs._without_table[0].got is not None  # nothing has changed since
+    plan.rollback()
+
+
+def test_engines_on_one_model_share_the_joined_weights():
+    model = enable(tiny_model("qwen2"))  # with biases
+    first, second = (GraphRunner(model).joined for _ in range(2))
+    assert len(first) == len(second) > 0
+    for (_, weight, bias), (_, other, other_bias) in zip(first.products, second.products, strict=True):
+        assert torch.equal(weight, other) and weight.data_ptr() == other.data_ptr()
+        assert bias is None or (torch.equal(bias, other_bias) and bias.data_ptr() == other_bias.data_ptr())
+    before = copy.deepcopy(model.state_dict())
+    second.undo()
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+    assert model.model.layers[0].mlp.gate_proj.weight.untyped_storage().nbytes() == 4 * 80 * 64
+
+
+def test_a_wrapper_around_a_layer_stays_when_layers_are_compiled():
+    model = enable(tiny_model("llama"))
+    layer = model.model.layers[0]
+    own = layer.forward
+    layer.forward = wrapper = lambda *args, **kwargs: own(*args, **kwargs)
+    logits_of(GraphRunner(model, compile="layers", join=False, backend="eager").run)
+    assert layer.__dict__["forward"] is wrapper

@@ -15,6 +15,7 @@ from tiny import PROMPT, STOCHASTIC, Writers, drive, make_engine, make_model, un
 from hogwild.cache.view import ViewSpec
 from hogwild.engine.events import FinishEvent, ModeEvent, StartEvent, TokenEvent
 from hogwild.engine.feed import Feed
+from hogwild.engine.service import Service
 from hogwild.errors import HogwildError, PoolExhausted
 
 SOON = 60  # seconds; generous, since nothing below needs one
@@ -471,3 +472,32 @@ def test_a_protocol_that_cannot_start(engine):
 
     with pytest.raises(RuntimeError, match="cannot start"):
         engine.submit(Broken(PROMPT))
+
+
+def test_a_finalizer_may_wake_the_thread_in_the_middle_of_waking_it():
+    """Handles are collected at any moment, and then cancel their sessions."""
+    service = Service(scheduler=None)
+
+    def finalizer(frame, event, arg):
+        service.wake()
+
+    def work():
+        sys.setprofile(finalizer)
+        service.wake()
+        sys.setprofile(None)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_nobody_waits_for_a_thread_that_is_about_to_end(engine):
+    """What is added after its last look would wait for ever."""
+    handle = engine.submit(writers())
+    handle.result(SOON)
+    service = engine._service
+    assert service.running
+    service._closing = True
+    assert service._thread.is_alive() and not service.running
+    service.wake()

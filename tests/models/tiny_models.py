@@ -26,6 +26,8 @@ def _rope(**parameters: object) -> dict:
 
 _MOE = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
 _SLIDING = {"sliding_window": 7}
+# Tied to random embeddings that the model scales up, the likeliest token would always be the one just read.
+_UNTIED = {"tie_word_embeddings": False}
 
 # name -> (model type, settings beyond the common ones)
 FAMILIES: dict[str, tuple[str, dict]] = {
@@ -37,7 +39,7 @@ FAMILIES: dict[str, tuple[str, dict]] = {
     "mistral": ("mistral", {"head_dim": 16} | _SLIDING),
     "gemma2": (
         "gemma2",
-        {"head_dim": 16, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0} | _SLIDING,
+        {"head_dim": 16, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0} | _SLIDING | _UNTIED,
     ),
     "gemma3_text": (
         "gemma3_text",
@@ -47,7 +49,8 @@ FAMILIES: dict[str, tuple[str, dict]] = {
             "query_pre_attn_scalar": 16,
             "layer_types": ["sliding_attention", "full_attention"] * 2,
         }
-        | _SLIDING,
+        | _SLIDING
+        | _UNTIED,
     ),
     "olmo2": ("olmo2", {}),
     "granite": ("granite", {"attention_multiplier": 0.25, "residual_multiplier": 0.8, "logits_scaling": 2.0}),
@@ -105,11 +108,14 @@ def tiny_model(name: str, dtype: torch.dtype = torch.float32, **changes: object)
     model_type, settings = FAMILIES.get(name, (name, {}))
     config = AutoConfig.for_model(model_type, **(_COMMON | settings | changes))
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    embedding = model.get_input_embeddings()
+    scaled = hasattr(embedding, "embed_scale") or model_type == "gemma2"  # by the root of the hidden size
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             if parameter.ndim >= 2:
-                std = 1.0 if "embed" in parameter_name else 2.0 / parameter.shape[-1] ** 0.5
+                plain = parameter is embedding.weight and not scaled
+                std = 1.0 if plain else 2.0 / parameter.shape[-1] ** 0.5
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
             elif "sink" in parameter_name or "bias" in parameter_name:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))

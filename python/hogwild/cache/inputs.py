@@ -83,7 +83,8 @@ class ForwardInputs:
             tensors.pop(name) for name in ("input_ids", "position_ids", "rows")
         )
         self.metadata = Metadata(**tensors)
-        self._pages: list[list[int]] = []  # as they stand in the block table
+        self._pages: list[list[int]] = []  # as they stand in the host's block table
+        self._table_changed = False  # since it was last copied: a Ctrl-C may come before the copy
         self._rotations: dict[int, torch.Tensor] = {}
         self._inv_freqs: dict[int, tuple[Rotary, torch.Tensor]] = {}  # on the device
         self._copied = torch.cuda.Event() if pinned else None
@@ -112,11 +113,12 @@ class ForwardInputs:
         query_pos[:tokens, : integers.query_pos.shape[1]] = integers.query_pos
         query_pos[:tokens, integers.query_pos.shape[1] :] = -1
         query_pos[tokens:] = -1
-        changed = self._write_table(integers.block_pages)
+        self._write_table(integers.block_pages)
         self._rotations.clear()
         if self.device.type != "cpu":
-            memory, source = self._whole if changed else self._without_table
+            memory, source = self._whole if self._table_changed else self._without_table
             memory.copy_(source, non_blocking=True)
+            self._table_changed = False
             if self._copied is not None:
                 self._copied.record(torch.cuda.current_stream(self.device))
 
@@ -136,9 +138,8 @@ class ForwardInputs:
         """Have them computed anew, by whoever runs next."""
         self._rotations.clear()
 
-    def _write_table(self, block_pages: Sequence[list[int]]) -> bool:
-        """Whether the block table differs from the last forward's; a page is added once in `page_size` tokens."""
-        changed = False
+    def _write_table(self, block_pages: Sequence[list[int]]) -> None:
+        """Write what differs from the last forward's block table; a page is added once in `page_size` tokens."""
         table, known = self._host["block_table"], self._pages
         for index, pages in enumerate(block_pages):
             if index == len(known):
@@ -147,10 +148,9 @@ class ForwardInputs:
             if pages == old:
                 continue
             kept = len(old) if pages[: len(old)] == old else 0
+            self._table_changed = self._table_changed or len(pages) > kept
             table[index, kept : len(pages)] = pages[kept:]
             known[index] = list(pages)
-            changed = changed or len(pages) > kept
-        return changed
 
 
 def _put(target: np.ndarray, values: Sequence[int] | np.ndarray, padding: int) -> None:

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import _signal
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["defer_interrupts"]
+
+# The signal module's own functions look handlers up in an enumeration, which takes several times as long as all the
+# rest here; a forward comes by several times.
+_get_handler, _set_handler = _signal.getsignal, _signal.signal
+_SIGINT = int(signal.SIGINT)
 
 
-@contextmanager
-def defer_interrupts() -> Iterator[None]:
-    """Hold back a Ctrl-C (SIGINT) that arrives inside until the end of the block.
+class defer_interrupts:
+    """Hold back a Ctrl-C (SIGINT) that arrives inside of a `with` until its end.
 
     Python runs signal handlers in the main thread between any two instructions; only there, and only where
-    SIGINT is handled in Python, is there anything to hold back. Costs microseconds.
+    SIGINT is handled in Python, is there anything to hold back. Costs a microsecond.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler):
-        yield
-        return
 
-    caught: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: caught.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if caught:
-            handler(*caught[-1])
+    __slots__ = ("_caught", "_handler")
+
+    def __enter__(self) -> None:
+        self._handler: Any = None
+        if threading.current_thread() is not threading.main_thread():
+            return
+        handler = _get_handler(_SIGINT)
+        if callable(handler):
+            self._caught: list[tuple[int, FrameType | None]] = []
+            self._handler = handler
+            _set_handler(_SIGINT, self._catch)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._handler is not None:
+            _set_handler(_SIGINT, self._handler)
+            if self._caught:
+                self._handler(*self._caught[-1])
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        self._caught.append((number, frame))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from hogwild.cache import Block, Pool
@@ -32,10 +33,14 @@ class PrefixCache:
 
     Args:
         pool: of all blocks.
+
+    Attributes:
+        lock: held by whoever finds a prefix until its pages are shared: sessions let go of theirs in any thread.
     """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self.lock = threading.RLock()
         self._by_first_page: dict[tuple[int, ...], list[Prefix]] = {}
 
     def __len__(self) -> int:
@@ -64,28 +69,30 @@ class PrefixCache:
         length -= length % self._pool.page_size
         if length == 0:
             return None
-        same = self._by_first_page.setdefault(self._key(block.tokens), [])
-        for prefix in same:
-            if self._common(prefix.block.tokens, block.tokens[:length]) == length:
-                break
-        else:
-            fork = block.fork("prefix")
-            fork.crop(length)
-            prefix = Prefix(fork)
-            same.append(prefix)
-        prefix.owners += 1
-        return prefix
+        with self.lock:
+            same = self._by_first_page.setdefault(self._key(block.tokens), [])
+            for prefix in same:
+                if self._common(prefix.block.tokens, block.tokens[:length]) == length:
+                    break
+            else:
+                fork = block.fork("prefix")
+                fork.crop(length)
+                prefix = Prefix(fork)
+                same.append(prefix)
+            prefix.owners += 1
+            return prefix
 
     def release(self, prefix: Prefix) -> None:
         """One owner less; without any the prefix is gone."""
-        prefix.owners -= 1
-        if prefix.owners:
-            return
-        key = self._key(prefix.block.tokens)
-        self._by_first_page[key].remove(prefix)
-        if not self._by_first_page[key]:
-            del self._by_first_page[key]
-        prefix.block.free()
+        with self.lock:
+            prefix.owners -= 1
+            if prefix.owners:
+                return
+            key = self._key(prefix.block.tokens)
+            self._by_first_page[key].remove(prefix)
+            if not self._by_first_page[key]:
+                del self._by_first_page[key]
+            prefix.block.free()
 
     def _key(self, tokens: Sequence[int]) -> tuple[int, ...]:
         return tuple(tokens[: self._pool.page_size])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
+from contextlib import suppress
 
 from hogwild.engine.scheduler import Scheduler
 from hogwild.errors import HogwildError
@@ -24,15 +26,16 @@ class Service:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._wake = threading.Event()
+        # Not an Event, whose lock its own thread would wait for when a handle is collected while it has it.
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
 
     @property
     def running(self) -> bool:
-        """Whether the thread runs forwards."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether the thread runs forwards, and will go on to."""
+        return self._thread is not None and self._thread.is_alive() and not self._closing
 
     @property
     def closed(self) -> bool:
@@ -53,15 +56,15 @@ class Service:
                 self._thread.start()
 
     def wake(self) -> None:
-        """There is something to do. From any thread."""
-        self._wake.set()
+        """There is something to do. From any thread, and from finalizers, which may run at any moment."""
+        self._wakes.put(None)
 
     def close(self) -> None:
         """End all jobs and the thread, after the forward that is running. May be called again."""
         with self._changing:
             self._closing = True
             thread = self._thread
-        self._wake.set()
+        self.wake()
         if thread is None:
             self._scheduler.drop_all()
         elif thread is not threading.current_thread():
@@ -69,7 +72,7 @@ class Service:
 
     def _work(self) -> None:
         while not self._closing:
-            self._wake.clear()
+            self._forget_wakes()
             happened = True
             try:
                 happened = self._scheduler.forward()
@@ -77,5 +80,11 @@ class Service:
                 _LOG.exception("a forward failed")
                 self._scheduler.drop_all(error)
             if not happened and not self._closing:
-                self._wake.wait()
+                self._wakes.get()
         self._scheduler.drop_all()
+
+    def _forget_wakes(self) -> None:
+        """What was asked for before now is seen by the forward that follows."""
+        with suppress(queue.Empty):
+            while True:
+                self._wakes.get_nowait()

@@ -176,8 +176,8 @@ class Session:
             return
         for index, name in self._alone.items():
             block = self.blocks[name]
-            if found := self._prefixes.find(self._feeds[index].tokens, len(block)):
-                with defer_interrupts():
+            with defer_interrupts(), self._prefixes.lock:
+                if found := self._prefixes.find(self._feeds[index].tokens, len(block)):
                     self._skip(index, *found)
 
     def _skip(self, index: int, prefix: Prefix, length: int) -> None:
@@ -346,7 +346,7 @@ class Session:
     def _emit(self, events: Iterable[Event]) -> None:
         """Queue events, with the count of forwards and the time, which protocols leave to the session."""
         now = time.perf_counter() - self._opened
-        self._events.extend(dataclasses.replace(event, forward=self.forwards, time=now) for event in events)
+        self._events.extend(event.stamped(self.forwards, now) for event in events)
 
     def _end_if_finished(self) -> None:
         if self.protocol.finish_reason is not None:

@@ -32,22 +32,27 @@ class Turns:
     def __enter__(self) -> None:
         me = threading.get_ident()
         gate = threading.Lock()
-        with defer_interrupts(), self._mutex:
-            if self._owner in (None, me):
-                self._owner = me
-                self._depth += 1
-                return
-            gate.acquire()
-            self._queue.append((me, gate))
+        taken = queued = False
         try:
-            gate.acquire()  # opened by who hands over
-        except BaseException:  # Ctrl-C while waiting
             with defer_interrupts(), self._mutex:
-                waiting = (me, gate) in self._queue
-                if waiting:
-                    self._queue.remove((me, gate))
-            if not waiting:
-                self.__exit__()
+                if self._owner in (None, me):
+                    self._owner = me
+                    self._depth += 1
+                    taken = True
+                else:
+                    gate.acquire()
+                    self._queue.append((me, gate))
+                    queued = True
+            if queued:
+                gate.acquire()  # opened by who hands over
+        except BaseException:  # Ctrl-C: nobody calls __exit__ for what was not entered
+            with defer_interrupts():
+                with self._mutex:
+                    waiting = (me, gate) in self._queue
+                    if waiting:
+                        self._queue.remove((me, gate))
+                if taken or (queued and not waiting):
+                    self.__exit__()
             raise
 
     def __exit__(self, *exc_info: object) -> None:

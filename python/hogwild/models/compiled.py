@@ -77,13 +77,14 @@ class ModelCall:
     def _switched_on(self, compiled: bool) -> Iterator[None]:
         """Compiled forwards stand in for the modules' own."""
         stand_ins = self._compiled if compiled else {}
-        for module, forward in stand_ins.items():
-            module.__dict__["forward"] = forward
+        before = {m: m.__dict__["forward"] for m in stand_ins if "forward" in m.__dict__}
         limits: dict[str, Any] = {
             "recompile_limit": _RECOMPILE_LIMIT,
             "accumulated_recompile_limit": 8 * _RECOMPILE_LIMIT,
         }
         try:
+            for module, forward in stand_ins.items():
+                module.__dict__["forward"] = forward
             with (
                 dynamo_config.patch(limits) if stand_ins else nullcontext(),
                 self.joined.active() if self.joined else nullcontext(),
@@ -92,6 +93,8 @@ class ModelCall:
         finally:
             for module in stand_ins:
                 module.__dict__.pop("forward", None)
+            for module, forward in before.items():  # somebody's wrapper around the module's own
+                module.__dict__["forward"] = forward
 
 
 def _repeated(model: PreTrainedModel) -> list[torch.nn.Module]:

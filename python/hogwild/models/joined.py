@@ -145,11 +145,25 @@ def _is_plain(layer: torch.nn.Linear) -> bool:
 
 
 def _join(parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-    """One tensor of all rows, of which the parameters become views."""
+    """One tensor of all rows, of which the parameters become views; the one that they are views of, if they are."""
     with torch.no_grad(), torch.inference_mode(False):
+        if _are_neighbours(parameters):
+            whole = (sum(map(len, parameters)), *parameters[0].shape[1:])
+            return parameters[0].detach().as_strided(whole, parameters[0].stride())
         joined = torch.cat([parameter.detach() for parameter in parameters])
         begin = 0
         for parameter in parameters:
             parameter.data = joined[begin : begin + len(parameter)]
             begin += len(parameter)
     return joined
+
+
+def _are_neighbours(parameters: Sequence[torch.Tensor]) -> bool:
+    """Whether they lie in one piece of memory, one behind the other, as another `JoinedProjections` leaves them."""
+    memory, end = parameters[0].untyped_storage().data_ptr(), parameters[0].storage_offset()
+    for parameter in parameters:
+        here = (parameter.untyped_storage().data_ptr(), parameter.storage_offset())
+        if here != (memory, end) or not parameter.is_contiguous():
+            return False
+        end += parameter.numel()
+    return True
