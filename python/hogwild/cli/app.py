@@ -24,13 +24,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMPILE_HELP = (
-    "What of the model is compiled: none, layers or model. Default: layers on CUDA, none on the CPU."
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -50,20 +43,10 @@ def _options(
 @app.command(epilog='Example: hogwild solve "What is 37 + 48?" --workers 3 --max-forwards 100')
 def solve(
     problem: Annotated[str, typer.Argument(metavar="PROBLEM", help='The problem; "-" reads it from stdin.')],
-    model: Annotated[
-        str, typer.Option(help='"demo", a Hugging Face id, or a local folder.', rich_help_panel="Model")
-    ] = "demo",
-    device: Annotated[
-        str | None,
-        typer.Option(help="Such as cpu, cuda:0, auto. Default: CUDA if any.", rich_help_panel="Model"),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="float32, bfloat16, float16. Default: the checkpoint's own.", rich_help_panel="Model"
-        ),
-    ] = None,
-    compile: Annotated[str | None, typer.Option(help=COMPILE_HELP, rich_help_panel="Model")] = None,
+    model: options.Model = "demo",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    compile: options.Compile = None,
     workers: Annotated[
         str | None, typer.Option(help="How many, or their names: Alice,Bob. Default: 2.")
     ] = None,
@@ -90,47 +73,16 @@ def solve(
     early_finish: Annotated[
         bool, typer.Option("--early-finish", help="Ask for an answer at the end where none was given.")
     ] = False,
-    family: Annotated[
-        str | None,
-        typer.Option(
-            help="Prompts: a model family, or a YAML file. Default: found by the model's name.",
-            rich_help_panel="Model",
-        ),
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(
-            help="0 is greedy. Default: the model's own settings (demo: greedy); 1 with --top-p, --top-k or --min-p.",
-            rich_help_panel="Sampling",
-        ),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(help="Keep the likeliest tokens up to this mass.", rich_help_panel="Sampling"),
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="Keep this many tokens; 0 keeps all.", rich_help_panel="Sampling")
-    ] = None,
-    min_p: Annotated[
-        float | None,
-        typer.Option(
-            help="Keep tokens at least this fraction as likely as the likeliest.", rich_help_panel="Sampling"
-        ),
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None,
-        typer.Option(help="Above 1, a worker's own tokens get less likely.", rich_help_panel="Sampling"),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            help="The same seed gives the same run; needs random draws. Default: 0.",
-            rich_help_panel="Sampling",
-        ),
-    ] = None,
-    trace: Annotated[Path | None, typer.Option(help="Record the run in this file, for replay.")] = None,
-    as_json: Json = False,
-    debug: Debug = False,
+    family: options.Family = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    seed: options.DrawSeed = None,
+    trace: options.Trace = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> int:
     """Let several workers solve a problem together, and watch them."""
     from hogwild.cli import solve as command
@@ -160,97 +112,28 @@ def solve(
     return INTERRUPTED if reason == "cancelled" else 0
 
 
-ModelOption = Annotated[
-    str,
-    typer.Option("--model", help='"demo", a Hugging Face id, or a local folder.', rich_help_panel="Model"),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device", help="Such as cpu, cuda:0, auto. Default: CUDA if any.", rich_help_panel="Model"
-    ),
-]
-DtypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype", help="float32, bfloat16, float16. Default: the checkpoint's own.", rich_help_panel="Model"
-    ),
-]
-Method = Annotated[
-    str,
-    typer.Option("--method", help="async; or the baselines: think (then answer), no-think (answer at once)."),
-]
-PolicyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--policy",
-        help="When the writer speaks: probe, in-stream, entropy, fixed-ratio or always-on, with settings as in "
-        "probe:every=10,margin=0.5. Default: probe.",
-    ),
-]
-ArrangementOption = Annotated[
-    str | None,
-    typer.Option("--arrangement", help="roles (a prompt for each voice) or shared (one). Default: roles."),
-]
-TurnForwards = Annotated[int, typer.Option("--max-forwards", help="Tokens of each voice per turn, at most.")]
-MaxThoughts = Annotated[
-    int | None, typer.Option("--max-thoughts", help="Tokens of thoughts per turn, at most.")
-]
-SafetyOption = Annotated[
-    bool, typer.Option("--safety", help="Check the request before the writer may speak, and its answer.")
-]
-ShowThoughts = Annotated[
-    bool | None,
-    typer.Option(
-        "--show-thoughts/--hide-thoughts",
-        help="Show the private thoughts. Default: on a terminal; elsewhere they go to stderr if wanted.",
-    ),
-]
-Temperature = Annotated[
-    float | None,
-    typer.Option(
-        "--temperature", help="0 is greedy. Default: the model's own settings.", rich_help_panel="Sampling"
-    ),
-]
-TopP = Annotated[
-    float | None,
-    typer.Option("--top-p", help="Keep the likeliest tokens up to this mass.", rich_help_panel="Sampling"),
-]
-TopK = Annotated[
-    int | None,
-    typer.Option("--top-k", help="Keep this many tokens; 0 keeps all.", rich_help_panel="Sampling"),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        "--seed", help="The same seed gives the same draws. Default: 0.", rich_help_panel="Sampling"
-    ),
-]
-TraceOption = Annotated[Path | None, typer.Option("--trace", help="Record the run in this file.")]
-
-
 @app.command(
     epilog='Example: hogwild think "Why is the sky blue?" --policy probe:every=10 --max-forwards 200'
 )
 def think(
     problem: Annotated[str, typer.Argument(metavar="PROBLEM", help='The problem; "-" reads it from stdin.')],
-    model: ModelOption = "demo",
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    method: Method = "async",
-    policy: PolicyOption = None,
-    arrangement: ArrangementOption = None,
-    max_forwards: TurnForwards = 512,
-    max_thoughts: MaxThoughts = None,
-    safety: SafetyOption = False,
-    thoughts: ShowThoughts = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    top_k: TopK = None,
-    seed: Seed = None,
-    trace: TraceOption = None,
-    as_json: Json = False,
-    debug: Debug = False,
+    model: options.Model = "demo",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    method: options.ThinkMethod = "async",
+    policy: options.Policy = None,
+    arrangement: options.Arrangement = None,
+    max_forwards: options.TurnForwards = 512,
+    max_thoughts: options.MaxThoughts = None,
+    safety: options.Safety = False,
+    thoughts: options.ShowThoughts = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    seed: options.DrawSeed = None,
+    trace: options.Trace = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> int:
     """Think about a problem and answer it at the same time.
 
@@ -287,26 +170,26 @@ def chat(
         str | None,
         typer.Argument(metavar="[MESSAGE]", help="The first message. Default: it is typed, or read."),
     ] = None,
-    model: ModelOption = "demo",
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    method: Method = "async",
-    policy: PolicyOption = None,
-    arrangement: ArrangementOption = None,
+    model: options.Model = "demo",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    method: options.ThinkMethod = "async",
+    policy: options.Policy = None,
+    arrangement: options.Arrangement = None,
     earlier_thoughts: Annotated[
         str, typer.Option(help="What becomes of the thoughts of earlier turns: kept, folded or dropped.")
     ] = "kept",
-    max_forwards: TurnForwards = 512,
-    max_thoughts: MaxThoughts = None,
-    safety: SafetyOption = False,
-    thoughts: ShowThoughts = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    top_k: TopK = None,
-    seed: Seed = None,
-    trace: TraceOption = None,
-    as_json: Json = False,
-    debug: Debug = False,
+    max_forwards: options.TurnForwards = 512,
+    max_thoughts: options.MaxThoughts = None,
+    safety: options.Safety = False,
+    thoughts: options.ShowThoughts = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    seed: options.DrawSeed = None,
+    trace: options.Trace = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> int:
     """Talk for several turns with a model that thinks while it answers.
 
@@ -345,8 +228,8 @@ def replay(
         float | None, typer.Option(help="Times faster than it happened. Default: 1 on a terminal.")
     ] = None,
     instant: Annotated[bool, typer.Option("--instant", help="Show the end at once.")] = False,
-    as_json: Json = False,
-    debug: Debug = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Show a recorded run."""
     from hogwild.cli import replay as command
@@ -384,8 +267,8 @@ def evaluate(
     top_k: options.TopK = None,
     min_p: options.MinP = None,
     repetition_penalty: options.RepetitionPenalty = None,
-    as_json: Json = False,
-    debug: Debug = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Measure a method's accuracy on a task within budgets of sequential forwards.
 
@@ -432,8 +315,8 @@ def compare(
     top_k: options.TopK = None,
     min_p: options.MinP = None,
     repetition_penalty: options.RepetitionPenalty = None,
-    as_json: Json = False,
-    debug: Debug = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Compare methods on a task at equal budgets, and write a report with table and plots."""
     from hogwild.cli import compare as command
@@ -475,8 +358,8 @@ def judge(
     output: Annotated[Path, typer.Option(help="Folder for verdicts and plot.")] = Path("results/judge"),
     device: options.Device = None,
     dtype: options.Dtype = None,
-    as_json: Json = False,
-    debug: Debug = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Score from 1 to 6 how well the workers of recorded runs collaborate."""
     from hogwild.cli import judge as command
@@ -516,11 +399,11 @@ def bench(
     ] = None,
     forwards: Annotated[int | None, typer.Option(help="How many are timed in each case.")] = None,
     sessions: Annotated[int, typer.Option(help="How many such teams decode together.")] = 1,
-    compile: Annotated[str | None, typer.Option(help=COMPILE_HELP)] = None,
-    device: Annotated[str | None, typer.Option(help="Such as cpu, cuda:0. Default: CUDA if any.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.")] = None,
-    as_json: Json = False,
-    debug: Debug = False,
+    compile: options.Compile = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Measure how fast workers decode on this machine, and say what limits them."""
     from hogwild.cli import bench as command
@@ -541,7 +424,7 @@ def bench(
 
 
 @app.command(epilog="Example: hogwild info --json")
-def info(as_json: Json = False, debug: Debug = False) -> None:
+def info(as_json: options.Json = False, debug: options.Debug = False) -> None:
     """Say what is installed, what was built, and why something is missing."""
     import json
 

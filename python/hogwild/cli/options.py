@@ -19,6 +19,13 @@ Dtype = Annotated[
     str | None,
     typer.Option(help="float32, bfloat16, float16. Default: the checkpoint's own.", rich_help_panel=_MODEL),
 ]
+Compile = Annotated[
+    str | None,
+    typer.Option(
+        help="What of the model is compiled: none, layers or model. Default: layers on CUDA, none on the CPU.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Family = Annotated[
     str | None,
     typer.Option(help="Prompts: a model family or a file. Default: the model's own.", rich_help_panel=_MODEL),
@@ -45,6 +52,44 @@ MinP = Annotated[
 RepetitionPenalty = Annotated[
     float | None,
     typer.Option(help="Above 1, a worker's own tokens get less likely.", rich_help_panel=_SAMPLING),
+]
+DrawSeed = Annotated[
+    int | None,
+    typer.Option(
+        help="The same seed gives the same draws; needs random ones. Default: 0.", rich_help_panel=_SAMPLING
+    ),
+]
+
+Trace = Annotated[Path | None, typer.Option(help="Record the run in this file, for replay.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+ThinkMethod = Annotated[
+    str,
+    typer.Option(help="async; or the baselines: think (then answer), no-think (answer at once)."),
+]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help="When the writer speaks: probe, in-stream, entropy, fixed-ratio or always-on, with settings as in "
+        "probe:every=10,margin=0.5. Default: probe.",
+    ),
+]
+Arrangement = Annotated[
+    str | None,
+    typer.Option(help="roles (a prompt for each voice) or shared (one). Default: roles."),
+]
+TurnForwards = Annotated[int, typer.Option(help="Tokens of each voice per turn, at most.")]
+MaxThoughts = Annotated[int | None, typer.Option(help="Tokens of thoughts per turn, at most.")]
+Safety = Annotated[
+    bool, typer.Option("--safety", help="Check the request before the writer may speak, and its answer.")
+]
+ShowThoughts = Annotated[
+    bool | None,
+    typer.Option(
+        "--show-thoughts/--hide-thoughts",
+        help="Show the private thoughts. Default: on a terminal; elsewhere they go to stderr if wanted.",
+    ),
 ]
 
 Task = Annotated[
