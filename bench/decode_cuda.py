@@ -62,13 +62,13 @@ def baseline(measure: Callable[[], float], what: str) -> float | None:
             torch.cuda.empty_cache()
 
 
-def baselines_of(model: Any, t: DecodeTime, eager: bool, compiled: bool) -> dict[str, float]:
+def baselines_of(model: Any, workers: int, context: int, eager: bool, compiled: bool) -> dict[str, float]:
     found: dict[str, float | None] = {}
     if eager:
-        found["HF eager"] = baseline(lambda: huggingface.eager_us(model, t.workers, t.context), "HF eager")
+        found["HF eager"] = baseline(lambda: huggingface.eager_us(model, workers, context), "HF eager")
     if compiled:
         found["HF compiled"] = baseline(
-            lambda: huggingface.compiled_us(model, t.workers, t.context), "HF compiled"
+            lambda: huggingface.compiled_us(model, workers, context), "HF compiled"
         )
     return {name: us for name, us in found.items() if us is not None}
 
@@ -140,8 +140,22 @@ def main() -> None:
         f"made in {time.perf_counter() - began:.0f} s; compile: {args.compile}",
         flush=True,
     )
-    times: list[DecodeTime] = []
-    for t in measure_all(
+
+    def tell(t: DecodeTime) -> None:
+        elapsed = time.perf_counter() - began
+        graph = "" if t.captured or args.device == "cpu" else "  NOT CAPTURED"
+        print(
+            f"  [{elapsed:4.0f} s] {t.workers} workers, {t.context:,}: {t.us / 1e3:.3f} ms, "
+            f"{t.us / t.floor_us:.3f} of the floor{graph}",
+            flush=True,
+        )
+
+    beside = {  # first: with the engine's pool beside them they might not fit
+        (context, workers): baselines_of(model, workers, context, not args.no_eager, args.compiled)
+        for context in args.contexts
+        for workers in args.workers
+    }
+    times = measure_all(
         model,
         tokenizer,
         args.workers,
@@ -150,26 +164,18 @@ def main() -> None:
         forwards=args.forwards,
         compile=args.compile,
         skipped=lambda why: print(f"  left out: {why}", flush=True),
-    ):
-        times.append(t)
-        elapsed = time.perf_counter() - began
-        graph = "" if t.captured or args.device == "cpu" else "  NOT CAPTURED"
-        print(
-            f"  [{elapsed:4.0f} s] {t.workers} workers, {t.context:,}: {t.us / 1e3:.3f} ms, "
-            f"{t.us / t.floor_us:.3f} of the floor{graph}",
-            flush=True,
-        )
+        told=tell,
+    )
     if not times:
         sys.exit("error: no case fits into memory")
-    gc.collect()  # the engine with its pool and graphs, to make room for caches of the baselines
-    beside = [baselines_of(model, t, not args.no_eager, args.compiled) for t in times]
+    baselines = [beside[t.context, t.workers] for t in times]
 
-    print("\nmilliseconds a forward\n" + table_of_parts(times, beside))
+    print("\nmilliseconds a forward\n" + table_of_parts(times, baselines))
     print("\nTable 1\n" + table_1(times))
     print("\nTable 2\n" + table_2(times, text_config(model).num_hidden_layers))
     print("\n" + "\n".join(explain(times)))
     rows = [
-        row_of(args.model, args.dtype, args.compile, t, row) for t, row in zip(times, beside, strict=True)
+        row_of(args.model, args.dtype, args.compile, t, row) for t, row in zip(times, baselines, strict=True)
     ]
     name = "decode_cuda" + f"-{args.model.rpartition('/')[2]}"
     if args.sessions > 1:

@@ -70,14 +70,14 @@ def after_model(model, monkeypatch, once):
 
 
 def in_sampling(model, monkeypatch, once):
-    sample = BatchSampler.sample
+    start = BatchSampler.start
 
     def sample_and_fail(self, *args):
-        result = sample(self, *args)
+        outcomes = start(self, *args)
         once()
-        return result
+        return outcomes
 
-    monkeypatch.setattr(BatchSampler, "sample", sample_and_fail)
+    monkeypatch.setattr(BatchSampler, "start", sample_and_fail)
 
 
 CTRL_C = {"KeyboardInterrupt": KeyboardInterrupt(), "SIGINT": signal.SIGINT}

@@ -59,6 +59,35 @@ def test_engine_says_the_same(compile, max_forward_tokens):
             assert said(runner, [teams()[index]])[0] == [expected[0][index]]
 
 
+class BusyDevice(GraphRunner):
+    """As on a GPU, where the host has time to think ahead while the device computes."""
+
+    ahead = True
+    expected = 0
+    came = 0
+
+    def expect(self, integers):
+        super().expect(integers)
+        self.expected += 1
+        self.awaited = integers
+
+    def run(self, plan, rows):
+        self.came += plan.integers is getattr(self, "awaited", None)
+        return super().run(plan, rows)
+
+
+def test_thinking_ahead_changes_nothing():
+    runners = []
+
+    def runner(model):
+        runners.append(BusyDevice(model))
+        return runners[-1]
+
+    assert said(runner, teams()) == said(EagerRunner, teams())
+    assert runners[0].expected > 15 and runners[0].came > 10
+    assert said(runner, teams(), max_forward_tokens=3) == said(EagerRunner, teams(), max_forward_tokens=3)
+
+
 def forwards(pool):
     """Rows of some forwards over three blocks, several tokens of a worker among them."""
     generator = torch.Generator().manual_seed(3)

@@ -1,9 +1,10 @@
 """The shared cache: a pool of pages, blocks, views and layouts, and the plan of a forward over them."""
 
 import hogwild_cuda  # noqa: F401  (registers torch.ops.hogwild)
+from hogwild.cache.ahead import Ahead
 from hogwild.cache.block import Block
 from hogwild.cache.inputs import MOST_ROWS, ForwardInputs, Metadata
-from hogwild.cache.integers import Sizes
+from hogwild.cache.integers import Integers, Sizes
 from hogwild.cache.layer import LayerCache
 from hogwild.cache.layouts import (
     LAYOUTS,
@@ -27,6 +28,7 @@ __all__ = [
     "MOST_ROWS",
     "PAGE_SIZE",
     "UNKNOWN_TOKEN",
+    "Ahead",
     "Block",
     "BlockSet",
     "BlockStore",
@@ -34,6 +36,7 @@ __all__ = [
     "ContiguousLayout",
     "ForwardInputs",
     "ForwardPlan",
+    "Integers",
     "InterleavedLayout",
     "LayerCache",
     "Layout",

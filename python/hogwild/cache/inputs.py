@@ -85,25 +85,18 @@ class ForwardInputs:
         self.metadata = Metadata(**tensors)
         self._pages: list[list[int]] = []  # as they stand in the host's block table
         self._table_changed = False  # since it was last copied: a Ctrl-C may come before the copy
+        self._prepared: Integers | None = None
         self._rotations: dict[int, torch.Tensor] = {}
         self._inv_freqs: dict[int, tuple[Rotary, torch.Tensor]] = {}  # on the device
         self._copied = torch.cuda.Event() if pinned else None
 
-    def load(self, integers: Integers, ids: Sequence[int] = (), rows: Sequence[int] = ()) -> None:
-        """Put a forward in, by one copy to the device at most, for which nobody waits.
-
-        Args:
-            integers: no larger than `sizes`.
-            ids: token ids in packed order, where the model is given any.
-            rows: packed indices of the tokens whose logits are wanted, at most MOST_ROWS.
-        """
+    def prepare(self, integers: Integers) -> None:
+        """Get ready to `load` integers whose slots and pages are still open; not needed, but it takes time."""
         if self._copied is not None and not self._copied.query():
-            self._copied.synchronize()  # the last copy still reads what is written here; never so when decoding
+            self._copied.synchronize()  # the last copy still reads what is written here
+        self._prepared = None
         host, tokens = self._host, len(integers.slots)
-        _put(host["input_ids"], ids, 0)
         _put(host["position_ids"], integers.rotary_pos, 0)
-        _put(host["rows"], rows, 0)
-        _put(host["slots"], integers.slots, -1)
         _put(host["rotary_pos"], integers.rotary_pos, 0)
         _put(host["own_block"], integers.own_block, -1)
         _put(host["block_lens"], integers.block_lens, 0)
@@ -113,6 +106,23 @@ class ForwardInputs:
         query_pos[:tokens, : integers.query_pos.shape[1]] = integers.query_pos
         query_pos[:tokens, integers.query_pos.shape[1] :] = -1
         query_pos[tokens:] = -1
+        self._prepared = integers
+
+    def load(self, integers: Integers, ids: Sequence[int] = (), rows: Sequence[int] = ()) -> None:
+        """Put a forward in, by one copy to the device at most, for which nobody waits.
+
+        Args:
+            integers: no larger than `sizes`.
+            ids: token ids in packed order, where the model is given any.
+            rows: packed indices of the tokens whose logits are wanted, at most MOST_ROWS.
+        """
+        if self._prepared is not integers:
+            self.prepare(integers)
+        self._prepared = None
+        host = self._host
+        _put(host["input_ids"], ids, 0)
+        _put(host["rows"], rows, 0)
+        _put(host["slots"], integers.slots, -1)
         self._write_table(integers.block_pages)
         self._rotations.clear()
         if self.device.type != "cpu":

@@ -41,7 +41,8 @@ class Integers:
         slots: [T] int64; negative for padding.
         query_pos: [T, F] int32; -1 where a block is not seen.
         rotary_pos, own_block: [T] int32.
-        block_lens: tokens of each block, those of this forward included.
+        blocks: the distinct blocks of each group, one group after the other.
+        block_lens: tokens of each of them, those of this forward included.
         block_pages: pages of each block; the lists are the blocks' own.
         group_tokens, group_blocks: [G + 1] offsets.
         last_rows: packed index of each row's last token.
@@ -52,6 +53,7 @@ class Integers:
     query_pos: np.ndarray
     rotary_pos: np.ndarray
     own_block: np.ndarray
+    blocks: list[Block]
     block_lens: list[int]
     block_pages: list[list[int]]
     group_tokens: list[int]
@@ -134,6 +136,7 @@ def lay_out(
         query_pos=np.array(query_pos, np.int32).reshape(num_tokens, columns),
         rotary_pos=np.array(rotary_pos, np.int32),
         own_block=np.array(own_block, np.int32),
+        blocks=[block for _, blocks in groups for block in blocks.values()],
         block_lens=block_lens,
         block_pages=block_pages,
         group_tokens=group_tokens,

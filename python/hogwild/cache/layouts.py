@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from hogwild.cache.view import ViewSpec
@@ -58,6 +59,16 @@ class Layout:
 
     def view(self, worker: str) -> ViewSpec:
         """What `worker` attends to."""
+        view = self._views.get(worker)
+        if view is None:
+            raise UnknownNameError("worker", worker, self.workers)
+        return view
+
+    @cached_property
+    def _views(self) -> dict[str, ViewSpec]:
+        return {worker: self._view(worker) for worker in self.workers}
+
+    def _view(self, worker: str) -> ViewSpec:
         raise NotImplementedError
 
     def _index(self, worker: str) -> int:
@@ -72,7 +83,7 @@ class ContiguousLayout(Layout):
     name = "contiguous"
     moves_finished_steps = False
 
-    def view(self, worker: str) -> ViewSpec:
+    def _view(self, worker: str) -> ViewSpec:
         own = self.step_block(worker)
         return ViewSpec((self.history, *self.others(worker), own), own)
 
@@ -83,7 +94,7 @@ class InterleavedLayout(Layout):
     name = "interleaved"
     moves_finished_steps = True
 
-    def view(self, worker: str) -> ViewSpec:
+    def _view(self, worker: str) -> ViewSpec:
         own = self.step_block(worker)
         return ViewSpec((self.history, own), own)
 
@@ -101,7 +112,7 @@ class CombinedLayout(Layout):
             return (own,)
         return (ViewSpec(self._before_others, HEADER_OTHERS), own)
 
-    def view(self, worker: str) -> ViewSpec:
+    def _view(self, worker: str) -> ViewSpec:
         own = self.step_block(worker)
         return ViewSpec((*self._before_others, *self.others(worker), HEADER_OWN, own), own)
 

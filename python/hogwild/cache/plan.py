@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from hogwild.cache.ahead import Ahead
 from hogwild.cache.block import Block
 from hogwild.cache.inputs import ForwardInputs, Metadata
 from hogwild.cache.integers import lay_out
@@ -30,6 +31,7 @@ class ForwardPlan:
             later, so an int, the number of tokens, will do.
         width: None packs the rows into ``[1, T]``; a number pads each row on the left to that many tokens, in a
             batch ``[rows, width]`` as Hugging Face tokenizers make it.
+        ahead: what an earlier plan's `ahead` gave; used where it fits, to be quicker.
 
     Attributes:
         num_tokens: T, padding included.
@@ -42,7 +44,12 @@ class ForwardPlan:
         PoolExhausted: not enough free pages for all rows together.
     """
 
-    def __init__(self, rows: Sequence[tuple[View, Sequence[int] | int]], width: int | None = None) -> None:
+    def __init__(
+        self,
+        rows: Sequence[tuple[View, Sequence[int] | int]],
+        width: int | None = None,
+        ahead: Ahead | None = None,
+    ) -> None:
         self.views = [view for view, _ in rows]
         self._ids = [None if isinstance(tokens, int) else list(tokens) for _, tokens in rows]
         counts = [tokens if isinstance(tokens, int) else len(tokens) for _, tokens in rows]
@@ -53,8 +60,12 @@ class ForwardPlan:
         self._reservations = self._reserve(counts)
         self._open = True
         try:
+            expected = None
+            if ahead is not None and width is None:
+                expected = ahead.take(self.views, self._reservations, self.pool.page_size)
             widths = counts if width is None else [width] * len(counts)
-            self.integers = lay_out(self.views, widths, self._reservations, self.pool.page_size)
+            self.integers = expected or lay_out(self.views, widths, self._reservations, self.pool.page_size)
+            self._growth = ahead.growth if ahead is not None and expected is not None else None
         except BaseException:
             self.rollback()
             raise
@@ -93,6 +104,12 @@ class ForwardPlan:
     def rotation(self, rotary: Rotary, device: torch.device) -> torch.Tensor:
         """cos and sin of every offset of this forward for one rotary embedding, shared by the layers that use it."""
         return self._on(device).rotation(rotary)
+
+    def ahead(self) -> Ahead | None:
+        """What the next forward may be told if every row writes one token more; None where that is unlikely."""
+        if self._width is not None or max(self.counts) > 1:
+            return None
+        return Ahead(self.views, self.integers, self._growth)
 
     def commit(self, rows: Sequence[int] | None = None) -> None:
         """Make the written tokens part of their blocks.
@@ -154,10 +171,14 @@ class ForwardPlan:
             written[view.write_to] = row
 
     def _reserve(self, counts: list[int]) -> list[Reservation]:
-        needed = sum(Reservation.pages_needed(v.write_to, n) for v, n in zip(self.views, counts, strict=True))
         pool = self.pool
-        if pool.max_pages is not None and needed > pool.free_pages:
-            raise PoolExhausted(needed, pool.free_pages, pool.page_size)
+        most = 2 * len(counts) + sum(counts) // pool.page_size
+        if pool.max_pages is not None and most > pool.free_pages:
+            needed = sum(
+                Reservation.pages_needed(v.write_to, n) for v, n in zip(self.views, counts, strict=True)
+            )
+            if needed > pool.free_pages:
+                raise PoolExhausted(needed, pool.free_pages, pool.page_size)
         done: list[Reservation] = []
         try:
             for view, count in zip(self.views, counts, strict=True):

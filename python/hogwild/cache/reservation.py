@@ -35,14 +35,14 @@ class Reservation:
 
     def __init__(self, block: Block, count: int) -> None:
         block.check_present()
-        pool, length = block.pool, len(block)
+        pool, length = block.pool, len(block.tokens)
         self.block, self.count = block, count
         self._length, self._before = length, list(block.pages)
         tail = length % pool.page_size
         copy_tail = bool(tail) and pool.is_shared(block.pages[-1])
-        extra = pool.pages_for(length + count) - len(block.pages)
-        self._new = pool.allocate(extra + copy_tail)
-        pool.reserved_pages += len(self._new)
+        new = pool.pages_for(length + count) - len(block.pages) + copy_tail
+        self._new = pool.allocate(new) if new else []  # mostly none, when decoding
+        pool.reserved_pages += new
         self._drop = block.pages[-1:] if copy_tail else []
         kept = block.pages[:-1] if copy_tail else block.pages
         self.pages = kept + self._new  # page list of the block as it will be

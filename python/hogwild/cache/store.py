@@ -12,6 +12,8 @@ from hogwild.errors import BlockError, UnknownNameError
 
 __all__ = ["BlockSet", "BlockStore"]
 
+_MOST_VIEWS = 256  # that are kept
+
 
 class BlockStore(Protocol):
     """Block operations by name. Protocols know no more of the cache than this, so a list of ids can stand in."""
@@ -54,6 +56,7 @@ class BlockSet:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self._blocks: dict[str, Block] = {}
+        self._views: dict[ViewSpec, View] = {}  # of the blocks as they are; decoding asks for the same ones
 
     def __getitem__(self, name: str) -> Block:
         try:
@@ -72,7 +75,13 @@ class BlockSet:
 
     def view(self, spec: ViewSpec) -> View:
         """The view that `spec` names."""
-        return View([self[name] for name in spec.blocks], self[spec.write_to])
+        view = self._views.get(spec)
+        if view is None:
+            view = View([self[name] for name in spec.blocks], self[spec.write_to])
+            if len(self._views) >= _MOST_VIEWS:
+                self._views.clear()
+            self._views[spec] = view
+        return view
 
     def create(self, name: str) -> None:
         self._put(name, Block(self.pool, name))
@@ -102,6 +111,7 @@ class BlockSet:
     def drop(self, name: str) -> None:
         self[name].free()
         del self._blocks[name]
+        self._views.clear()
 
     def copy(self) -> BlockSet:
         """Forks of all blocks under their names: they share pages until one side writes to them."""

@@ -60,8 +60,7 @@ def bench(request: BenchRequest) -> None:
             request.model, request.device, request.dtype, longest, preparation.stage
         )
     kind = "cuda" if model.device.type == "cuda" else "cpu"
-    times: list[DecodeTime] = []
-    for time in measure_all(
+    times = measure_all(
         model,
         tokenizer,
         workers,
@@ -70,9 +69,8 @@ def bench(request: BenchRequest) -> None:
         forwards=request.forwards or FORWARDS[kind],
         compile=request.compile,
         skipped=lambda why: print(f"left out: {why}", file=sys.stderr),
-    ):
-        times.append(time)
-        print(_progress(time), file=sys.stderr)
+        told=lambda time: print(_progress(time), file=sys.stderr),
+    )
     if not times:
         raise ValueError("--contexts: none of them fits this model and machine")
     if request.as_json:

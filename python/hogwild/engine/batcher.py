@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from hogwild.cache import ForwardPlan, View
+from hogwild.cache import Ahead, ForwardPlan, View
 from hogwild.engine.batch_sampler import BatchSampler, Outcome, Request
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.rows import Row
@@ -39,6 +39,7 @@ class Batcher:
         self.runner = runner
         self._max_tokens, self._limit = max_forward_tokens, max_length
         self._sampler = BatchSampler()
+        self._ahead: Ahead | None = None
 
     def forward(self, sessions: Sequence[Session]) -> None:
         """One forward over the new tokens of `sessions`; nothing if none has any.
@@ -49,11 +50,15 @@ class Batcher:
         (`PoolExhausted` may also come after it, when a protocol finds no room to move a block; the next call
         begins with that.)
         """
-        while batch := self._select(sessions):
+        ahead, self._ahead = self._ahead, None
+        while True:
             plan: ForwardPlan | None = None
             try:
+                batch = self._select(sessions)
+                if not batch:
+                    break
                 with defer_interrupts():
-                    plan = ForwardPlan([(item.view, item.row.tokens) for item in batch])
+                    plan = ForwardPlan([(item.view, item.row.tokens) for item in batch], ahead=ahead)
                 if not self._fail_too_long(batch, plan):
                     self._complete(batch, plan, self._run(batch, plan))
                     break
@@ -123,7 +128,12 @@ class Batcher:
         places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
         logits = self.runner.run(plan, places)
         requests = [self._request(batch[index]) for index in wanted] or [Request(None)]
-        drawn = self._sampler.sample(logits, requests)
+        draw = self._sampler.start(logits, requests)
+        if self.runner.ahead:
+            self._ahead = plan.ahead()
+            if self._ahead is not None:
+                self.runner.expect(self._ahead.integers)
+        drawn = draw()
         outcomes: list[Outcome | None] = [None] * len(batch)
         for index, request, outcome in zip(wanted, requests, drawn, strict=False):
             session, row, _ = batch[index]

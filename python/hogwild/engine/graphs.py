@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
-from hogwild.cache import MOST_ROWS, ForwardPlan, Pool, Sizes
+from hogwild.cache import MOST_ROWS, ForwardPlan, Integers, Pool, Sizes
 from hogwild.engine.runner import EagerRunner, Runner
 from hogwild.engine.static import StaticForward, padded_sizes
 from hogwild.models import Binding, binding_of, packed_forward
@@ -24,6 +24,7 @@ DEFAULT_COMPILE = "layers"
 
 _LOG = logging.getLogger(__name__)
 _MOST_GRAPHS = 64
+_MOST_SIZES = 4096  # that are known by heart
 _LONG = 8192  # tokens; prompts on more do better with flash attention than with a graph
 
 
@@ -96,6 +97,7 @@ class GraphRunner:
         self._forwards: OrderedDict[Sizes, StaticForward] = OrderedDict()
         self._chosen: dict[Sizes, StaticForward] = {}
         self._logits: dict[int, torch.Tensor] = {}
+        self._padded: dict[Sizes, Sizes | None] = {}
         self._too_large: set[Sizes] = set()
         self._pool: Pool | None = None
         self._generation = 0
@@ -116,6 +118,16 @@ class GraphRunner:
     def forwards(self) -> list[StaticForward]:
         """One for each size that was needed so far."""
         return list(self._forwards.values())
+
+    @property
+    def ahead(self) -> bool:
+        """See `hogwild.engine.runner.Runner`."""
+        return self.last is not None and self.last.graph is not None
+
+    def expect(self, integers: Integers) -> None:
+        """See `hogwild.engine.runner.Runner`."""
+        if self.last is not None:
+            self.last.prepare(integers)
 
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         """Logits [len(rows), vocab] of some of the plan's tokens; see `hogwild.engine.runner.Runner`."""
@@ -153,7 +165,13 @@ class GraphRunner:
             return None
         if plan.num_tokens > MOST_ROWS and self._captures and max(plan.view_lengths) > _LONG:
             return None
-        sizes = padded_sizes(plan.integers.sizes)
+        exact = plan.integers.sizes
+        if exact in self._padded:
+            sizes = self._padded[exact]
+        else:
+            if len(self._padded) >= _MOST_SIZES:
+                self._padded.clear()
+            sizes = self._padded[exact] = padded_sizes(exact)
         return None if sizes in self._too_large else sizes
 
     def _prepare(self, sizes: Sizes) -> StaticForward:

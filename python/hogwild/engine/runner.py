@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from hogwild.cache import ForwardPlan
+from hogwild.cache import ForwardPlan, Integers
 from hogwild.models import packed_forward
 
 __all__ = ["EagerRunner", "Runner"]
@@ -31,6 +31,13 @@ class Runner(Protocol):
             Exception: whatever the model raises; nothing outside of the plan's reserved pages was written then.
         """
 
+    @property
+    def ahead(self) -> bool:
+        """Whether the host has time to spare after the last `run`, because a device computes meanwhile."""
+
+    def expect(self, integers: Integers) -> None:
+        """Told in that time what the next plan's integers will be, most likely; their slots and pages are open."""
+
 
 class EagerRunner:
     """Calls the model as it is, for every forward anew.
@@ -42,5 +49,10 @@ class EagerRunner:
     def __init__(self, model: Any) -> None:
         self.model = model
 
+    ahead = False
+
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         return packed_forward(self.model, plan, rows)
+
+    def expect(self, integers: Integers) -> None:
+        pass

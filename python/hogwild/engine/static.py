@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from hogwild.cache import ForwardInputs, ForwardPlan, Metadata, Rotary, Sizes
+from hogwild.cache import ForwardInputs, ForwardPlan, Integers, Metadata, Rotary, Sizes
 from hogwild.models import Binding
 from hogwild.models.compiled import ModelCall
 
@@ -69,6 +69,10 @@ class StaticForward:
         self.graph: torch.cuda.CUDAGraph | None = None
         self._call, self._binding = call, binding
         self._inputs = _OneDevice(sizes, device)
+
+    def prepare(self, integers: Integers) -> None:
+        """Do what can be done for a plan of these integers before it is there."""
+        self._inputs.memory.prepare(integers)
 
     def load(self, plan: ForwardPlan, rows: Sequence[int]) -> None:
         """Put a plan in, whose tokens at `rows` (packed indices) want logits."""

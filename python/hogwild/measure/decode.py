@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ from hogwild.engine.graphs import GraphRunner
 from hogwild.measure.floor import matrix_products
 from hogwild.measure.workload import HEADER, OWN, DecodeWorkload, randomize
 
-__all__ = ["DecodeTime", "measure_decode", "tokens_needed"]
+__all__ = ["DecodeTime", "measure_decode", "tell_kernels_apart", "tokens_needed"]
 
 _PRODUCT = re.compile(r"gemm|gemv|cutlass|nvjet|cublas|splitk|xmma", re.IGNORECASE)
 _WARM_UPS = 4
@@ -72,12 +74,7 @@ def tokens_needed(workers: int, context: int, forwards: int, sessions: int = 1, 
 
 
 def measure_decode(
-    engine: EngineCore,
-    workers: int,
-    context: int,
-    forwards: int = 50,
-    sessions: int = 1,
-    profile: bool = True,
+    engine: EngineCore, workers: int, context: int, forwards: int = 50, sessions: int = 1
 ) -> DecodeTime:
     """Let workers decode on an engine that nobody else uses.
 
@@ -87,15 +84,8 @@ def measure_decode(
         context: tokens of their shared history.
         forwards: how many are timed.
         sessions: how many such teams.
-        profile: also tell kernels apart, on CUDA.
     """
-    count = forwards + _WARM_UPS
-    opened = [engine.open(DecodeWorkload(workers, context, count + 1)) for _ in range(sessions)]
-    try:
-        engine.forward(opened)
-        randomize(engine.pool)
-        for _ in range(_WARM_UPS):
-            engine.forward(opened)
+    with _decoding(engine, workers, context, forwards, sessions) as opened:
         with _ModelTime(engine) as model_time:
             seconds, inside = [], []
             for _ in range(forwards):
@@ -108,17 +98,12 @@ def measure_decode(
         graph = _last_graph(engine)
         joined = engine.runner.joined if isinstance(engine.runner, GraphRunner) else None
         floor, weight_bytes = matrix_products(engine.model, workers * sessions, joined)
-        parts: dict[str, Any] = {}
         if graph is not None:
             model_us = _device_us(graph.replay)
             floor_us = _device_us(_captured(floor).replay)
-            parts = _by_kernels(graph.replay) if profile else {}
         else:
             model_us = 1e6 * statistics.median(inside)
             floor_us = _host_us(floor)
-    finally:
-        for session in opened:
-            session.close()
     return DecodeTime(
         workers=workers,
         context=context,
@@ -128,8 +113,39 @@ def measure_decode(
         floor_us=floor_us,
         weight_bytes=weight_bytes,
         captured=graph is not None,
-        **parts,
     )
+
+
+def tell_kernels_apart(engine: EngineCore, measured: DecodeTime) -> DecodeTime:
+    """What was measured, with the times of kernels by kind, where forwards are graphs.
+
+    To be done when nothing more is to be timed: once a process has profiled a graph, each launch of one takes 0.3 ms.
+    """
+    if not measured.captured:
+        return measured
+    with _decoding(engine, measured.workers, measured.context, 1, measured.sessions) as opened:
+        engine.forward(opened)
+        _check(opened)
+        graph = _last_graph(engine)
+        return measured if graph is None else dataclasses.replace(measured, **_by_kernels(graph.replay))
+
+
+@contextmanager
+def _decoding(
+    engine: EngineCore, workers: int, context: int, forwards: int, sessions: int
+) -> Iterator[list[Session]]:
+    """Sessions that have begun to decode and have `forwards` left to go."""
+    count = forwards + _WARM_UPS
+    opened = [engine.open(DecodeWorkload(workers, context, count + 1)) for _ in range(sessions)]
+    try:
+        engine.forward(opened)
+        randomize(engine.pool)
+        for _ in range(_WARM_UPS):
+            engine.forward(opened)
+        yield opened
+    finally:
+        for session in opened:
+            session.close()
 
 
 def _check(sessions: list[Session]) -> None:

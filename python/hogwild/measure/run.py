@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from hogwild.cache import Pool
 from hogwild.engine import EngineCore
 from hogwild.engine.graphs import make_runner
-from hogwild.measure.decode import DecodeTime, measure_decode, tokens_needed
+from hogwild.measure.decode import DecodeTime, measure_decode, tell_kernels_apart, tokens_needed
 from hogwild.models import enable, text_config
 
 __all__ = ["bytes_per_token", "measure_all"]
@@ -36,8 +36,9 @@ def measure_all(
     forwards: int = 50,
     compile: str | None = None,
     skipped: Callable[[str], None] = print,
-) -> Iterator[DecodeTime]:
-    """Measure every number of workers on every context, as `measure_decode` does.
+    told: Callable[[DecodeTime], None] = lambda time: None,
+) -> list[DecodeTime]:
+    """Measure every number of workers on every context, as `measure_decode` does, then tell kernels apart.
 
     Args:
         model: loaded; it is enabled for views of the longest context.
@@ -47,6 +48,7 @@ def measure_all(
         forwards: how many are timed.
         compile: see `hogwild.engine.graphs.make_runner`.
         skipped: is told of contexts that do not fit, and why.
+        told: of each case as soon as it is measured, before its kernels are told apart.
     """
     positions = getattr(text_config(model), "max_position_embeddings", None)
     room = _free_bytes(model) // bytes_per_token(model)
@@ -62,7 +64,7 @@ def measure_all(
         else:
             fitting.append((context, needed))
     if not fitting:
-        return
+        return []
     enable(model)
     engine = EngineCore(
         model,
@@ -71,9 +73,12 @@ def measure_all(
         max_forward_tokens=1 << 20,
         runner=make_runner(model, compile),
     )
+    times = []
     for context, _ in fitting:
         for count in workers:
-            yield measure_decode(engine, count, context, forwards, sessions)
+            times.append(measure_decode(engine, count, context, forwards, sessions))
+            told(times[-1])
+    return [tell_kernels_apart(engine, measured) for measured in times]
 
 
 def _free_bytes(model: PreTrainedModel) -> int:

@@ -197,6 +197,8 @@ class CollaborationProtocol(BudgetedProtocol):
     def _view(self, worker: str) -> ViewSpec:
         """The layout's view, with steps that are on their way to the history at its end."""
         view = self.layout.view(worker)
+        if not self._closings:
+            return view
         closing = tuple(closing.block for closing in self._closings if closing.block is not None)
         return ViewSpec((view.blocks[0], *closing, *view.blocks[1:]), view.write_to)
 
