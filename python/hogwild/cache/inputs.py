@@ -66,19 +66,22 @@ class ForwardInputs:
             words = math.prod(shape) * dtype.itemsize // 4
             places[name] = (total, words)
             total += -(-words // _ALIGN) * _ALIGN
+        head = places["block_table"][0]
         with torch.inference_mode(False):  # written to in and outside of inference mode alike
-            pinned = device.type == "cuda"
-            host = torch.zeros(total, dtype=torch.int32, pin_memory=pinned)
-            memory = host if device.type == "cpu" else torch.zeros(total, dtype=torch.int32, device=device)
+            self._host = torch.zeros(total, dtype=torch.int32, pin_memory=device.type == "cuda")
+            on_host = device.type == "cpu"
+            self._memory = self._host if on_host else torch.zeros(total, dtype=torch.int32, device=device)
 
             def view(source: torch.Tensor, name: str) -> torch.Tensor:
                 (begin, words), (shape, dtype) = places[name], fields[name]
                 return source[begin : begin + words].view(dtype).view(shape)
 
-            self._host = {name: view(host, name).numpy() for name in fields}
-            tensors = {name: view(memory, name) for name in fields}
-            head = places["block_table"][0]
-            self._without_table, self._whole = (memory[:head], host[:head]), (memory, host)
+            staged = torch.zeros(head, dtype=torch.int32)
+            tensors = {name: view(self._memory, name) for name in fields}
+        self._head = slice(head)
+        self._pinned, self._staged = self._host[:head].numpy(), staged.numpy()
+        self._fields = {name: view(staged, name).numpy() for name in fields if name != "block_table"}
+        self._table = view(self._host, "block_table").numpy()
         self.input_ids, self.position_ids, self.rows = (
             tensors.pop(name) for name in ("input_ids", "position_ids", "rows")
         )
@@ -88,28 +91,26 @@ class ForwardInputs:
         self._prepared: Integers | None = None
         self._rotations: dict[int, torch.Tensor] = {}
         self._inv_freqs: dict[int, tuple[Rotary, torch.Tensor]] = {}  # on the device
-        self._copied = torch.cuda.Event() if pinned else None
+        self._stream: torch.cuda.Stream | None = None  # of the last forward
 
     def prepare(self, integers: Integers) -> None:
-        """Get ready to `load` integers whose slots and pages are still open; not needed, but it takes time."""
-        if self._copied is not None and not self._copied.query():
-            self._copied.synchronize()  # the last copy still reads what is written here
+        """Do what `load` needs not wait with for slots and pages. What was loaded before stays as it is."""
         self._prepared = None
-        host, tokens = self._host, len(integers.slots)
-        _put(host["position_ids"], integers.rotary_pos, 0)
-        _put(host["rotary_pos"], integers.rotary_pos, 0)
-        _put(host["own_block"], integers.own_block, -1)
-        _put(host["block_lens"], integers.block_lens, 0)
-        _put(host["group_tokens"], integers.group_tokens, integers.group_tokens[-1])
-        _put(host["group_blocks"], integers.group_blocks, integers.group_blocks[-1])
-        query_pos = host["query_pos"]
+        fields, tokens = self._fields, len(integers.slots)
+        _put(fields["position_ids"], integers.rotary_pos, 0)
+        _put(fields["rotary_pos"], integers.rotary_pos, 0)
+        _put(fields["own_block"], integers.own_block, -1)
+        _put(fields["block_lens"], integers.block_lens, 0)
+        _put(fields["group_tokens"], integers.group_tokens, integers.group_tokens[-1])
+        _put(fields["group_blocks"], integers.group_blocks, integers.group_blocks[-1])
+        query_pos = fields["query_pos"]
         query_pos[:tokens, : integers.query_pos.shape[1]] = integers.query_pos
         query_pos[:tokens, integers.query_pos.shape[1] :] = -1
         query_pos[tokens:] = -1
         self._prepared = integers
 
     def load(self, integers: Integers, ids: Sequence[int] = (), rows: Sequence[int] = ()) -> None:
-        """Put a forward in, by one copy to the device at most, for which nobody waits.
+        """Put a forward in, on the host; `upload` follows. Pages that are new to the block table are sent at once.
 
         Args:
             integers: no larger than `sizes`.
@@ -119,18 +120,25 @@ class ForwardInputs:
         if self._prepared is not integers:
             self.prepare(integers)
         self._prepared = None
-        host = self._host
-        _put(host["input_ids"], ids, 0)
-        _put(host["rows"], rows, 0)
-        _put(host["slots"], integers.slots, -1)
+        _put(self._fields["input_ids"], ids, 0)
+        _put(self._fields["rows"], rows, 0)
+        _put(self._fields["slots"], integers.slots, -1)
+        if self._stream is not None and not self._stream.query():
+            self._stream.synchronize()  # the last upload may still read; never so where its tokens were waited for
+        self._pinned[:] = self._staged
         self._write_table(integers.block_pages)
         self._rotations.clear()
-        if self.device.type != "cpu":
-            memory, source = self._whole if self._table_changed else self._without_table
-            memory.copy_(source, non_blocking=True)
+        if self.device.type == "cuda":
+            self._stream = torch.cuda.current_stream(self.device)
+        if self._table_changed and self._memory is not self._host:
+            table = slice(self._head.stop, None)
+            self._memory[table].copy_(self._host[table], non_blocking=True)
             self._table_changed = False
-            if self._copied is not None:
-                self._copied.record(torch.cuda.current_stream(self.device))
+
+    def upload(self) -> None:
+        """Send what was loaded to the device, by one copy that nobody waits for. A CUDA graph may hold it."""
+        if self._memory is not self._host:
+            self._memory[self._head].copy_(self._host[self._head], non_blocking=True)
 
     def rotation(self, rotary: Rotary) -> torch.Tensor:
         """cos and sin of every offset of this forward for one rotary embedding, shared by the layers that use it."""
@@ -150,7 +158,7 @@ class ForwardInputs:
 
     def _write_table(self, block_pages: Sequence[list[int]]) -> None:
         """Write what differs from the last forward's block table; a page is added once in `page_size` tokens."""
-        table, known = self._host["block_table"], self._pages
+        table, known = self._table, self._pages
         for index, pages in enumerate(block_pages):
             if index == len(known):
                 known.append([])

@@ -142,6 +142,7 @@ class ForwardPlan:
         if device not in self._inputs:
             inputs = self._inputs[device] = ForwardInputs(self.integers.sizes, device)
             inputs.load(self.integers)
+            inputs.upload()
         return self._inputs[device]
 
     def _close(self) -> None:

@@ -85,6 +85,7 @@ class StaticForward:
             BlockError, ContextLengthError, UnsupportedModelError: see `Binding.running`.
         """
         memory = self._inputs.memory
+        memory.upload()
         memory.forget_rotations()  # a graph must hold their computation
         with torch.no_grad(), self._binding.running(plan, self._inputs):
             logits = self._call(memory.input_ids, memory.position_ids, memory.rows)

@@ -21,7 +21,7 @@ from hogwild.measure.workload import HEADER, OWN, DecodeWorkload, randomize
 __all__ = ["DecodeTime", "measure_decode", "tell_kernels_apart", "tokens_needed"]
 
 _PRODUCT = re.compile(r"gemm|gemv|cutlass|nvjet|cublas|splitk|xmma", re.IGNORECASE)
-_WARM_UPS = 4
+_WARM_UPS = 20
 
 
 @dataclass(frozen=True)
