@@ -140,17 +140,17 @@ class Rows {
             }
         }
 
-        const float scale = p.softcap > 0 ? 2 * kLog2E * p.scale / p.softcap : kLog2E * p.scale;
+        const float scale = launch.score_factor;
 #pragma unroll
         for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) scores[n][i] *= scale;
         }
-        if (p.softcap > 0) {
+        if (launch.cap > 0) {
 #pragma unroll
             for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
-                for (int i = 0; i < 4; ++i) scores[n][i] = kLog2E * p.softcap * tanh_of_half(scores[n][i]);
+                for (int i = 0; i < 4; ++i) scores[n][i] = launch.cap * tanh_of_half(scores[n][i]);
             }
         }
         if (is_masked) {

@@ -88,6 +88,9 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
     const int head_dim = params.cache.head_dim;
     const auto rows = static_cast<int>(std::min<std::int64_t>(rows_of(params), most_rows(head_dim)));
     launch->staged_ints = staged_ints(params);
+    const float cap = std::max(params.softcap, 0.f);
+    launch->score_factor = cap > 0 ? 2 * kLog2E * params.scale / cap : kLog2E * params.scale;
+    launch->cap = kLog2E * cap;
     launch->angle_stride = angle_bytes(params.rotary.half);
     launch->slot_tokens = params.rotary.half > 0 ? tile_bytes(head_dim) / launch->angle_stride : 0;
     const auto fits = [&](int max_rows, int max_slices, int ring_slots, int query_buffers,

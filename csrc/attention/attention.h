@@ -35,7 +35,11 @@ struct AttentionLaunch {
     int max_units;      // row tiles that the call can have
     int block_cost;     // runs of 16 keys that entering a block counts as
     int staged_ints;    // the call's integers, where they are few enough for shared memory, or 0
-    Divisor ratio;      // query heads of a kv head
+    // Scores are in bits, so that exponentials are powers of two. With a softcap they are first brought into
+    // units of half of it.
+    float score_factor;
+    float cap;      // 0: none
+    Divisor ratio;  // query heads of a kv head
     Divisor num_heads;
     std::size_t shared_bytes;     // dynamic shared memory of a CTA
     int most_shared_bytes;        // that a CTA of the device can have

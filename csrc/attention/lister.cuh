@@ -16,8 +16,63 @@ class Lister {
                       PlanMemory& memory)
         : p(params), launch(launch), plan(plan), m(memory), lane(threadIdx.x % 32) {}
 
+    // `begin` and `list` for a call of one session where this part is of one kv head, as it mostly is when a
+    // session decodes: by fewer instructions, since all warps wait for them. Returns whether it is one.
+    __device__ bool list_at_once() {
+        const Tables& tables = plan.tables;
+        if (!plan.is_single() || !tables.is_staged() || p.num_groups != 1 || p.num_blocks > 32) return false;
+        const int first_token = tables.staged_group_tokens()[0];
+        const int tokens = tables.staged_group_tokens()[1] - first_token;
+        const int first_block = tables.staged_group_blocks()[0];
+        KeyRange keys{0, 0};
+        if (lane < tables.staged_group_blocks()[1] - first_block) {
+            const int* position = tables.staged_query_pos() + first_token * p.num_columns + lane;
+            keys = plan.seen(tables.staged_block_lens()[first_block + lane], tokens,
+                             [&](int t) { return position[t * p.num_columns]; });
+        }
+        const int cost = plan.cost(keys);
+        const int last = inclusive_sum(cost);
+        const int weight = __shfl_sync(~0u, last, 31);
+        const Line line(weight * p.cache.num_kv_heads, launch.num_ctas);
+        begin_at = line.begin_of(blockIdx.x, launch.num_ctas);
+        end_at = line.begin_of(blockIdx.x + 1, launch.num_ctas);
+        const int rows = tokens * launch.ratio.divisor();
+        if (begin_at < end_at) {
+            head = whole(begin_at, weight);
+            const int start = head * weight;
+            if (end_at > start + weight) return false;
+            Piece piece{};
+            piece.head = head;
+            piece.first_token = piece.begin_token = first_token;
+            piece.num_tokens = tokens;
+            piece.num_rows = rows;
+            piece.num_angles = num_angles(tokens);
+            piece.slabs = num_slabs(rows);
+            piece.slices = num_slices(piece.slabs, launch.max_slices);
+            piece.opens = piece.closes = true;
+            piece.began_before = start < begin_at;
+            piece.goes_on = start + weight > end_at;
+            piece.block = lane;
+            piece.table_row = first_block + lane;
+            add(piece, keys, start + last - cost);
+            if (count == 0) add_without_keys(piece);
+        }
+        if (lane == 0) {
+            plan.units[0] = {0, 0, rows, weight, 0};
+            m.line = line;
+            m.num_units = tokens > 0;
+            m.num_items = items;
+            m.num_pieces = count;
+            m.more_pieces = false;
+            m.num_lists = 1;
+        }
+        return true;
+    }
+
     // Finds the part.
     __device__ void begin() {
+        at_once = list_at_once();
+        if (at_once) return;
         if (lane == 0) m.num_lists = 0;
         if (plan.is_single()) {
             weigh_single();
@@ -28,6 +83,7 @@ class Lister {
 
     // Writes the next pieces to memory.pieces.
     __device__ void list() {
+        if (at_once) return;
         count = items = 0;
         bool full = false;
 #pragma unroll 1
@@ -80,13 +136,9 @@ class Lister {
             if (full) break;
             __syncwarp();
             if (count == before) {
-                piece.block = piece.begin = piece.end = 0;
                 piece.opens = !opened;
                 piece.closes = true;
-                piece.first_item = items;
-                if (lane == 0) m.pieces[count] = piece;
-                items += piece.num_angles + piece.num_tiles();
-                ++count;
+                add_without_keys(piece);
             } else if (lane == 0) {
                 m.pieces[count - 1].closes = true;
             }
@@ -169,7 +221,7 @@ class Lister {
     }
 
     // Adds the blocks of 32 lanes that lie in this CTA's part; all but the keys and the place in the list is
-    // in `piece`, whose `opens` is that of the first.
+    // in `piece`, whose `opens` is that of the first and whose `closes` is that of the last.
     __device__ void add(Piece piece, const KeyRange& keys, int place) {
         piece.begin = cut(begin_at - place, keys);
         const int cut_end = cut(end_at - place, keys);
@@ -181,11 +233,21 @@ class Lister {
         const int last = inclusive_sum(size);
         if (used) {
             piece.opens = piece.opens && below == 0;
+            piece.closes = piece.closes && below + 1 == __popc(all_used);
             piece.first_item = items + last - size;
             m.pieces[count + below] = piece;
         }
         count += __popc(all_used);
         items += __shfl_sync(~0u, last, 31);
+    }
+
+    // So that a segment of which no keys are left is written all the same.
+    __device__ void add_without_keys(Piece piece) {
+        piece.block = piece.begin = piece.end = 0;
+        piece.first_item = items;
+        if (lane == 0) m.pieces[count] = piece;
+        items += piece.num_angles + piece.num_tiles();
+        ++count;
     }
 
     // The key at which a cut of the line falls, `distance` after the start of the block on it: the block's
@@ -222,7 +284,8 @@ class Lister {
     PlanMemory& m;
     const int lane;
     // Where the list goes on.
-    int index = 0;  // of the unit
+    bool at_once = false;  // all of it is there
+    int index = 0;         // of the unit
     int head = 0;
     int first_block = 0;
     int offset = 0;       // on the line, of that block within its unit and head

@@ -54,25 +54,16 @@ class Plan {
 
     // Sets the length of the line. By one warp.
     __device__ void set_parts(int length) {
-        if (lane == 0) {
-            const int num_ctas = launch.num_ctas.divisor();
-            m.length = length;
-            m.part = length < num_ctas ? 1 : launch.num_ctas.quotient(length);
-            m.rest = length < num_ctas ? 0 : launch.num_ctas.remainder(length);
-            m.rate = length < num_ctas ? 1.f : __fdividef(num_ctas, length);
-        }
+        if (lane == 0) m.line = Line(length, launch.num_ctas);
         __syncwarp();
     }
 
-    // Where a CTA's part of the line begins: at cta * length / num_ctas, so that parts and kv heads begin
-    // together where the heads divide the CTAs up.
-    __device__ int part(int cta) const {
-        return min(cta * m.part + launch.num_ctas.quotient(cta * m.rest), m.length);
-    }
+    // Where a CTA's part of the line begins.
+    __device__ int part(int cta) const { return m.line.begin_of(cta, launch.num_ctas); }
 
     // The CTA whose part holds a place on the line.
     __device__ int cta_of(int place) const {
-        int cta = min(static_cast<int>(place * m.rate), launch.num_ctas.divisor() - 1);
+        int cta = min(static_cast<int>(place * m.line.rate), launch.num_ctas.divisor() - 1);
         while (part(cta) > place) --cta;
         while (part(cta + 1) <= place) ++cta;
         return cta;
@@ -80,12 +71,18 @@ class Plan {
 
     // The keys of a block that some of these tokens see, and few more.
     __device__ KeyRange visible(int first_block, int begin_token, int num_tokens, int block) const {
-        const int length = tables.block_len(first_block + block);
+        return seen(tables.block_len(first_block + block), num_tokens,
+                    [&](int t) { return tables.query_pos(begin_token + t, block); });
+    }
+
+    // The keys of a block of some length that are seen by the tokens of which `position` tells the distances.
+    template <typename Position>
+    __device__ KeyRange seen(int length, int num_tokens, Position position_of) const {
         unsigned nearest = ~0u;  // negative positions are farther than any
         int farthest = -1;
 #pragma unroll 4
-        for (int t = begin_token; t < begin_token + num_tokens; ++t) {
-            const int position = tables.query_pos(t, block);
+        for (int t = 0; t < num_tokens; ++t) {
+            const int position = position_of(t);
             nearest = min(nearest, static_cast<unsigned>(position));
             farthest = max(farthest, position);
         }

@@ -51,8 +51,14 @@ class Tables {
                            : __ldg(p.query_pos + std::int64_t{token} * p.num_columns + column);
     }
 
-  private:
     __device__ bool is_staged() const { return launch.staged_ints != 0; }
+    // Those of a call of one session, which are in shared memory.
+    __device__ const int* staged_group_tokens() const { return memory; }
+    __device__ const int* staged_group_blocks() const { return memory + 2; }
+    __device__ const int* staged_block_lens() const { return memory + 4; }
+    __device__ const int* staged_query_pos() const { return memory + query_pos_at(); }
+
+  private:
     __device__ int get(const std::int32_t* array, int begin, int index) const {
         return is_staged() ? memory[begin + index] : __ldg(array + index);
     }

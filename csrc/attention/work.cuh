@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "csrc/attention/config.h"
+#include "csrc/attention/divide.h"
 
 namespace hogwild::cuda {
 
@@ -53,6 +54,28 @@ struct KeyRange {
     __device__ int runs() const { return max(0, (end - begin + kRun - 1) / kRun); }
 };
 
+// How the line is cut.
+struct Line {
+    int length;
+    int part;    // length / num_ctas, but at least 1
+    int rest;    // length % num_ctas
+    float rate;  // CTAs per length
+
+    Line() = default;
+    __device__ Line(int length, const Divisor& num_ctas) : length(length) {
+        const bool is_short = length < num_ctas.divisor();
+        part = is_short ? 1 : num_ctas.quotient(length);
+        rest = is_short ? 0 : num_ctas.remainder(length);
+        rate = is_short ? 1.f : __fdividef(num_ctas.divisor(), length);
+    }
+
+    // Where a CTA's part begins: at cta * length / num_ctas, so that parts and kv heads begin together where
+    // the heads divide the CTAs up.
+    __device__ int begin_of(int cta, const Divisor& num_ctas) const {
+        return min(cta * part + num_ctas.quotient(cta * rest), length);
+    }
+};
+
 constexpr int kMaxPieces = 48;
 static_assert(kMaxPieces > 32);
 
@@ -64,11 +87,7 @@ struct PlanMemory {
     bool more_pieces;
     int num_lists;  // so far: there is another one behind a list with more_pieces
     int num_units;
-    // The line.
-    int length;
-    int part;    // length / num_ctas, but at least 1
-    int rest;    // length % num_ctas
-    float rate;  // CTAs per length
+    Line line;
 };
 
 }  // namespace hogwild::cuda
