@@ -488,7 +488,7 @@ def test_a_finalizer_may_wake_the_thread_in_the_middle_of_waking_it():
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(SOON)
     assert not thread.is_alive()
 
 
