@@ -6,6 +6,7 @@ need: `make test` requires `demo`, `make gpu` requires `cuda`, so that a broken 
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import random
@@ -69,6 +70,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"HOGWILD_TEST_REQUIRE={marker}, but {reason}")
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: collections pass over it, of which there are hundreds in the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
