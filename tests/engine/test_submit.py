@@ -18,7 +18,7 @@ from hogwild.engine.feed import Feed
 from hogwild.engine.service import Service
 from hogwild.errors import HogwildError, PoolExhausted
 
-SOON = 60  # seconds; generous, since nothing below needs one
+SOON = 120  # seconds; generous, since nothing below needs one
 
 
 @pytest.fixture(scope="module")
