@@ -10,8 +10,10 @@ import pytest
 
 @pytest.fixture(scope="module")
 def quick_collections() -> Iterator[None]:
-    """Collections pass over what was imported: there is one before every capture of a CUDA graph."""
+    """Collections pass over what is there by now: there is one before every capture of a CUDA graph."""
     gc.collect()
     gc.freeze()
     yield
-    gc.unfreeze()
+    gc.unfreeze()  # models of earlier tests too
+    gc.collect()
+    gc.freeze()
