@@ -10,6 +10,7 @@ import gc
 import importlib.util
 import os
 import random
+import signal
 
 # Before anything imports transformers: no test may depend on a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,6 +23,10 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(2)
+
+# Shells have what they run in the background ignore Ctrl-C, which some tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRABLE = ("demo", "cuda")
 
