@@ -51,7 +51,8 @@ if [ ! -x "$VENV/bin/python" ]; then
 fi
 
 python=$VENV/bin/python
-pip() { "$python" -m pip --disable-pip-version-check install -qq "$@"; }
+# Modules are compiled when they are first imported: most of the 19,000 never are, and all would take a minute.
+pip() { "$python" -m pip --disable-pip-version-check install -qq --no-compile "$@"; }
 
 # PyTorch first: left to the dependency resolver, another release than the one wanted may come.
 if ! has_torch; then

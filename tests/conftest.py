@@ -6,9 +6,11 @@ need: `make test` requires `demo`, `make gpu` requires `cuda`, so that a broken 
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import random
+import signal
 
 # Before anything imports transformers: no test may depend on a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,6 +23,10 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(2)
+
+# Shells have what they run in the background ignore Ctrl-C, which some tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRABLE = ("demo", "cuda")
 
@@ -69,6 +75,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"HOGWILD_TEST_REQUIRE={marker}, but {reason}")
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: collections pass over it, of which there are hundreds in the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

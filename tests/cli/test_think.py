@@ -140,14 +140,24 @@ def test_a_line_that_is_typed():
 
 def test_keys_of_a_real_terminal(monkeypatch):
     leader, follower = pty.openpty()
-    heard = []
-    line = Line(heard.append, lambda: heard.append("ESC"), lambda: heard.append("END"))
+    heard, typed, sent = [], [], b""
+
+    class Noting(Line):
+        def type(self, keys):
+            super().type(keys)
+            typed.append(keys)
+
+    line = Noting(heard.append, lambda: heard.append("ESC"), lambda: heard.append("END"))
     with os.fdopen(follower) as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
         with Keyboard(line):
             for keys in (b"gr\xc3", b"\xbcezi\r", b"\x1b", b"\x1b[D", b"\x04"):
                 os.write(leader, keys)
-                time.sleep(0.2)
+                sent += keys.replace(b"\r", b"\n")  # as the terminal does
+                deadline = time.monotonic() + 60
+                while "".join(typed) != sent.decode(errors="ignore"):
+                    assert time.monotonic() < deadline, typed
+                    time.sleep(0.002)
         assert heard == ["grüezi", "ESC", "END"]
     os.close(leader)
 

@@ -5,29 +5,38 @@ from __future__ import annotations
 import pytest
 from tiny import PROMPT, STOCHASTIC, Writers, drive, make_engine, make_model
 
+from hogwild.engine.core import EngineCore
 from hogwild.engine.sampling import SamplingParams
 from hogwild_cuda import fallback
 
 pytestmark = [
     pytest.mark.cuda,
+    pytest.mark.usefixtures("quick_collections"),
     pytest.mark.filterwarnings("error::hogwild_cuda.fallback.FallbackWarning"),
 ]
 
 
+@pytest.fixture(
+    scope="module", params=[{}, {"max_forward_tokens": 16, "compile": "none"}], ids=["whole", "pieces"]
+)
+def engine(request: pytest.FixtureRequest) -> EngineCore:
+    """As it is by default, and one that writes prompts in pieces; each compiles and captures once for all tests."""
+    return make_engine(make_model().cuda(), **request.param)
+
+
 @pytest.mark.parametrize("sampling", [SamplingParams(), STOCHASTIC], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("max_forward_tokens", [1024, 16])
-def test_the_tokens_of_the_cpu(sampling: SamplingParams, max_forward_tokens: int) -> None:
+def test_the_tokens_of_the_cpu(engine: EngineCore, sampling: SamplingParams) -> None:
     fallback._warn_once.cache_clear()
 
-    def said(device: str) -> list[dict[str, list[int]]]:
+    def said(engine: EngineCore) -> list[dict[str, list[int]]]:
         protocols = [
             Writers(PROMPT, [(5, 6), (11,)], count=40, sampling=sampling),
-            Writers(PROMPT[::-1] * 3, [(7,), (9, 9, 9)], count=25, sampling=sampling),
+            Writers(PROMPT[::-1] * 7, [(7,), (9, 9, 9)], count=25, sampling=sampling),
         ]
-        engine = make_engine(make_model().to(device), max_forward_tokens=max_forward_tokens)
-        drive(engine, *protocols)
+        for session in drive(engine, *protocols):
+            session.close()
         return [protocol.said for protocol in protocols]
 
-    on_cpu = said("cpu")
+    on_cpu = said(make_engine(make_model(), max_forward_tokens=engine.max_forward_tokens))
     assert len(set(on_cpu[0]["w0"])) > 3  # not a constant
-    assert said("cuda") == on_cpu
+    assert said(engine) == on_cpu

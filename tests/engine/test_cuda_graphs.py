@@ -16,7 +16,7 @@ from hogwild.engine.sampling import SamplingParams
 from hogwild.models import enable
 from models.tiny_models import random_ids, tiny_model
 
-pytestmark = pytest.mark.cuda
+pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("quick_collections")]
 
 FAMILIES = ["llama", "qwen3", "gemma3_text"]
 
@@ -44,7 +44,7 @@ def said(runner, protocols, pool=None):
 
 @pytest.fixture
 def model(request):
-    torch._dynamo.reset()
+    torch._dynamo.reset()  # of what was compiled for models that are gone
     return enable(tiny_model(getattr(request, "param", "llama")).to("cuda"))
 
 
@@ -64,22 +64,33 @@ def test_tokens_are_those_of_plain_forwards(model):
     expected = said(EagerRunner(model), teams())
     assert len(set(expected[0][0]["w0"])) > 3, f"the model says nothing but {expected[0][0]}"
     for join in (False, True):
-        runner = GraphRunner(model, join=join)
-        assert said(runner, teams()) == expected, f"together, join={join}"
-        for index in range(3):
-            assert said(runner, [teams()[index]])[0] == [expected[0][index]], f"team {index}, join={join}"
+        runner, pool = GraphRunner(model, join=join), Pool(max_tokens=4096)
+        assert said(runner, teams(), pool) == expected, f"together, join={join}"
+        for index in range(3):  # some through graphs that are there
+            assert said(runner, [teams()[index]], pool)[0] == [expected[0][index]], (
+                f"team {index}, join={join}"
+            )
+        assert_all_captured(runner)
+        assert said(runner, teams()) == expected, f"on another pool, join={join}"
         assert_all_captured(runner)
         runner.close()
 
 
 @pytest.mark.parametrize(
-    "model, compile",
-    [("llama", "layers"), ("qwen3", "layers"), ("gemma3_text", "layers"), ("llama", "model")],
+    "model, compile, prompt",
+    [
+        ("llama", "layers", 20),
+        ("qwen3", "layers", 300),
+        ("gemma3_text", "layers", 300),
+        ("llama", "model", 300),
+    ],
     indirect=["model"],
 )
-def test_tokens_of_compiled_forwards(model, compile):
-    def team():  # one size of forward, and one for the prompt
-        return [Writers(random_ids(20, torch.Generator().manual_seed(6)), [(5,), (11,)], count=40)]
+def test_tokens_of_compiled_forwards(model, compile, prompt):
+    """One size of forward is compiled, and one for the prompt where that is short enough."""
+
+    def team():
+        return [Writers(random_ids(prompt, torch.Generator().manual_seed(6)), [(5,), (11,)], count=40)]
 
     expected = said(EagerRunner(model), team())
     runner = GraphRunner(model, compile=compile)

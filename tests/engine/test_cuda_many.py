@@ -21,6 +21,7 @@ from hogwild.engine.sampling import SamplingParams
 
 pytestmark = [
     pytest.mark.cuda,
+    pytest.mark.usefixtures("quick_collections"),
     pytest.mark.filterwarnings("error::hogwild_cuda.fallback.FallbackWarning"),
 ]
 

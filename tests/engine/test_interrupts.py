@@ -80,4 +80,4 @@ def test_turns_that_were_not_entered_are_not_held():
             entered.set()
 
     threading.Thread(target=work, daemon=True).start()
-    assert entered.wait(5)
+    assert entered.wait(60)

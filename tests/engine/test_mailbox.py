@@ -11,6 +11,8 @@ import pytest
 from hogwild.engine.mailbox import Mailbox
 from hogwild.engine.turns import Turns
 
+SOON = 60
+
 
 def read_all(mailbox, into):
     while (item := mailbox.get()) is not None:
@@ -24,7 +26,7 @@ def test_all_in_order_to_a_reader_in_another_thread():
     for number in range(1, 200, 2):
         mailbox.put([number, number + 1])
     mailbox.end()
-    reader.join(10)
+    reader.join(SOON)
     assert got == list(range(1, 201)) and mailbox.ended and mailbox.get() is None
 
 
@@ -53,7 +55,7 @@ def test_who_waits_for_the_end_only_holds_nobody_up():
         mailbox.put([number])
         assert not mailbox.full
     mailbox.end()
-    waiter.join(10)
+    waiter.join(SOON)
     left = mailbox.take_all()
     assert left == list(range(30 - len(left), 30)) and mailbox.dropped == 29 - len(left)
 
@@ -80,7 +82,7 @@ def test_readers_in_event_loops():
         impatient.cancel()
         sender = threading.Thread(target=lambda: [mailbox.put([n]) for n in range(1, 101)] + [mailbox.end()])
         sender.start()
-        await asyncio.wait_for(asyncio.gather(*tasks), 10)
+        await asyncio.wait_for(asyncio.gather(*tasks), SOON)
         await mailbox.join_async()
         sender.join()
         assert sorted(first + second) == list(range(1, 101))
@@ -117,7 +119,7 @@ def test_turns_go_by_arrival_and_may_be_nested():
             while len(turns._queue) <= number:
                 time.sleep(0.001)
     for thread in threads:
-        thread.join(10)
+        thread.join(SOON)
     assert order == [0, 1, 2, 3, 4]
     with turns:
         pass
@@ -138,8 +140,8 @@ def test_a_busy_thread_lets_others_have_their_turn():
         with turns:
             pass
     done.set()
-    thread.join(10)
-    assert time.monotonic() - began < 5
+    thread.join(SOON)
+    assert time.monotonic() - began < SOON
 
 
 def test_ctrl_c_while_waiting_gives_the_place_up():
@@ -151,16 +153,16 @@ def test_ctrl_c_while_waiting_gives_the_place_up():
             while not turns._queue:
                 time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGINT)
-            done.wait(10)
+            done.wait(SOON)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait(10)
+    held.wait(SOON)
     with pytest.raises(KeyboardInterrupt), turns:
         raise AssertionError("not its turn")
     assert not turns._queue
     done.set()
-    thread.join(10)
+    thread.join(SOON)
     with turns:
         pass
 

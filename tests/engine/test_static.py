@@ -108,15 +108,14 @@ def logits_of(run):
     return result
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("compile", ["layers", "model"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_compiling_breaks_no_graph_and_changes_no_bit(family, compile, backend):
+def test_compiling_breaks_no_graph_and_changes_no_bit(family, compile):
     model = enable(tiny_model(family))
     plain = logits_of(EagerRunner(model).run)
     expected = logits_of(GraphRunner(model, join=False).run)
     # fullgraph: a break would be an error
-    runner = GraphRunner(model, compile=compile, join=False, backend=backend)
+    runner = GraphRunner(model, compile=compile, join=False, backend="aot_eager")
     for got, want, unpadded in zip(logits_of(runner.run), expected, plain, strict=True):
         assert torch.equal(got, want)
         torch.testing.assert_close(got, unpadded, rtol=1e-4, atol=1e-4)

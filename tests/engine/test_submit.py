@@ -18,7 +18,7 @@ from hogwild.engine.feed import Feed
 from hogwild.engine.service import Service
 from hogwild.errors import HogwildError, PoolExhausted
 
-SOON = 60  # seconds; generous, since nothing below needs one
+SOON = 120  # seconds; generous, since nothing below needs one
 
 
 @pytest.fixture(scope="module")
@@ -488,7 +488,7 @@ def test_a_finalizer_may_wake_the_thread_in_the_middle_of_waking_it():
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(SOON)
     assert not thread.is_alive()
 
 

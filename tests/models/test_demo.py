@@ -154,7 +154,7 @@ def test_two_at_once_convert_once(conversions):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=120)
     assert folders == [demo.folder()] * 3 and len(conversions) == 1
 
 
