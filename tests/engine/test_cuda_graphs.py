@@ -51,7 +51,9 @@ def model(request):
 @pytest.fixture
 def half_model():
     """In bf16, with heads that the tensor-core kernel has."""
-    return enable(tiny_model("llama", dtype=torch.bfloat16, head_dim=64, max_position_embeddings=4096).to("cuda"))
+    return enable(
+        tiny_model("llama", dtype=torch.bfloat16, head_dim=64, max_position_embeddings=4096).to("cuda")
+    )
 
 
 def assert_all_captured(runner):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import PROMPT, STOCHASTIC, Writers, contents, drive, make_engine, make_model
 
-from hogwild.cache import Block, ForwardInputs, ForwardPlan, Pool, Sizes, View
+from hogwild.cache import Block, ForwardPlan, Pool, Sizes, View
 from hogwild.engine.graphs import GraphRunner, make_runner, why_not_static
 from hogwild.engine.runner import EagerRunner
 from hogwild.engine.sampling import SamplingParams
@@ -264,42 +264,6 @@ def test_what_random_models_say_depends_on_what_they_read(family):
     drive(make_engine(model, runner=EagerRunner(model)), protocol)
     assert min(len(set(tokens)) for tokens in protocol.said.values()) > 3
     assert protocol.said["w0"] != protocol.said["w1"]
-
-
-class Device:
-    """Memory that notes what is copied to it, part by part."""
-
-    def __init__(self):
-        self.fails, self.parts = False, []
-
-    def __getitem__(self, part):
-        self.part = part
-        return self
-
-    def copy_(self, source, non_blocking):
-        if self.fails:
-            raise KeyboardInterrupt
-        self.parts.append((self.part.start, self.part.stop))
-
-
-def test_a_block_table_that_an_interrupt_kept_from_the_device_is_copied_by_the_next_forward():
-    pool = Pool(page_size=16)
-    view = View([Block(pool)])
-    plan = ForwardPlan([(view, [5])])
-    inputs = ForwardInputs(padded_sizes(plan.integers.sizes), torch.device("meta"))
-    device = inputs._memory = Device()
-    device.fails = True
-    with pytest.raises(KeyboardInterrupt):
-        inputs.load(plan.integers, plan.token_ids)
-    device.fails = False
-    inputs.load(plan.integers, plan.token_ids)
-    inputs.upload()
-    (begin, _), (_, end) = device.parts
-    assert begin == end > 0  # the table, which stands behind the rest
-    inputs.load(plan.integers, plan.token_ids)
-    inputs.upload()
-    assert len(device.parts) == 3  # nothing has changed in the table since
-    plan.rollback()
 
 
 def test_engines_on_one_model_share_the_joined_weights():

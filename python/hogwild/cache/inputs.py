@@ -59,7 +59,7 @@ class ForwardInputs:
             **dict.fromkeys(("rotary_pos", "own_block"), ((tokens,), torch.int32)),
             "block_lens": ((blocks,), torch.int32),
             "query_pos": ((tokens, columns), torch.int32),
-            "block_table": ((blocks, pages), torch.int32),  # last: it is copied only where it has changed
+            "block_table": ((blocks, pages), torch.int32),  # last: on the host only what changes is written
         }
         places, total = {}, 0
         for name, (shape, dtype) in fields.items():
@@ -78,7 +78,6 @@ class ForwardInputs:
 
             staged = torch.zeros(head, dtype=torch.int32)
             tensors = {name: view(self._memory, name) for name in fields}
-        self._head = slice(head)
         self._pinned, self._staged = self._host[:head].numpy(), staged.numpy()
         self._fields = {name: view(staged, name).numpy() for name in fields if name != "block_table"}
         self._table = view(self._host, "block_table").numpy()
@@ -87,7 +86,6 @@ class ForwardInputs:
         )
         self.metadata = Metadata(**tensors)
         self._pages: list[list[int]] = []  # as they stand in the host's block table
-        self._table_changed = False  # since it was last copied: a Ctrl-C may come before the copy
         self._prepared: Integers | None = None
         self._rotations: dict[int, torch.Tensor] = {}
         self._inv_freqs: dict[int, tuple[Rotary, torch.Tensor]] = {}  # on the device
@@ -110,7 +108,7 @@ class ForwardInputs:
         self._prepared = integers
 
     def load(self, integers: Integers, ids: Sequence[int] = (), rows: Sequence[int] = ()) -> None:
-        """Put a forward in, on the host; `upload` follows. Pages that are new to the block table are sent at once.
+        """Put a forward in, on the host; `upload` follows.
 
         Args:
             integers: no larger than `sizes`.
@@ -130,15 +128,11 @@ class ForwardInputs:
         self._rotations.clear()
         if self.device.type == "cuda":
             self._stream = torch.cuda.current_stream(self.device)
-        if self._table_changed and self._memory is not self._host:
-            table = slice(self._head.stop, None)
-            self._memory[table].copy_(self._host[table], non_blocking=True)
-            self._table_changed = False
 
     def upload(self) -> None:
         """Send what was loaded to the device, by one copy that nobody waits for. A CUDA graph may hold it."""
         if self._memory is not self._host:
-            self._memory[self._head].copy_(self._host[self._head], non_blocking=True)
+            self._memory.copy_(self._host, non_blocking=True)
 
     def rotation(self, rotary: Rotary) -> torch.Tensor:
         """cos and sin of every offset of this forward for one rotary embedding, shared by the layers that use it."""
@@ -166,7 +160,6 @@ class ForwardInputs:
             if pages == old:
                 continue
             kept = len(old) if pages[: len(old)] == old else 0
-            self._table_changed = self._table_changed or len(pages) > kept
             table[index, kept : len(pages)] = pages[kept:]
             known[index] = list(pages)
 
