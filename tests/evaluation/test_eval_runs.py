@@ -57,6 +57,7 @@ def test_all_methods_run_on_all_problems_and_are_scored(tmp_path, task):
     assert (
         settings["budgets"] == (1, 2, 4) and settings["temperature"] == 0.5 and settings["answer"] == "boxed"
     )
+    assert settings["find_answer"] == task.find
     assert {protocol.settings["seed"] for protocol in engine.opened} == {5, 6}
     sequential, hogwild = comparison.summaries()
     assert [entry.accuracy.value for entry in sequential.budgets] == [0, 0.5, 1]

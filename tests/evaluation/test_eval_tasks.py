@@ -72,6 +72,14 @@ def test_score_of_five_is_the_part_that_is_right(given, score):
     assert task.score(problem, ", ".join(answers)) == pytest.approx(score)
 
 
+def test_one_of_five_answers_in_a_box_does_not_end_a_run():
+    task = make_task("arith-x5")
+    assert task.find("First, \\boxed{1}. Then \\boxed{2, 3, 4, 5} of them.") is None
+    assert task.find("All: \\boxed{1, 2, (3, 4), 5, 6}") == "1, 2, (3, 4), 5, 6"
+    sample = "\\boxed{1}"
+    assert make_task(__file__.replace(".py", ".jsonl")).find(sample) == "1"  # of other tasks it does
+
+
 def test_arithmetic_comes_from_the_seed_and_is_right():
     one, same, other = (make_task("arith-x5", seed=seed).problems() for seed in (0, 0, 1))
     assert one == same and [p.text for p in one] != [p.text for p in other]

@@ -91,6 +91,7 @@ class Evaluation:
             budgets=self.plan.budgets,
             answer=self.task.answer_form,
             answer_tokens=self.task.answer_tokens,
+            find_answer=self.task.find,
             **self.plan.settings,
         )
 

@@ -80,8 +80,8 @@ def _closing(text: str, start: int) -> int | None:
 class AnswerFormat(ABC):
     """How final answers are written.
 
-    What `find` gives for the beginning of a text, it would give for more of it as well, so it may be asked with each token;
-    where a text has ended, ask with a line break behind it.
+    What `find` gives for the beginning of a text no later words take back, so it may be asked with each token; where
+    a text has ended, ask with a line break behind it.
 
     Attributes:
         name: as options call it.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hogwild.evaluation.tasks.source import TaskError
+from hogwild.prompting import answer_format
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Task(ABC):
         Raises:
             TaskError: the data cannot be loaded, or is not what the task needs.
         """
+
+    def find(self, text: str) -> str | None:
+        """The answer to a problem in what a run has written so far, which ends the run; None if there is none yet."""
+        return answer_format(self.answer_form).find(text)
 
     @abstractmethod
     def score(self, problem: Problem, answer: str) -> float:
