@@ -68,13 +68,13 @@ def test_arithmetic_has_budgets_and_samples_of_its_own(engine, tmp_path, capsys)
 
 
 def test_ctrl_c_says_how_to_go_on(engine, data, tmp_path, capsys):
-    def interrupt(sessions):
+    def interrupt():
         raise KeyboardInterrupt
 
     engine.forward = interrupt
     assert run(["eval", "--task", data, "--method", "sequential", "--output", str(tmp_path / "out")]) == 130
     assert "the same command goes on" in capsys.readouterr().err
-    assert all(session.closed for session in engine.sessions)
+    assert all(session.cancelled for session in engine.sessions)
 
 
 @pytest.mark.parametrize(
