@@ -114,6 +114,15 @@ def test_other_settings_are_refused_before_anything_runs(tmp_path, task):
     assert engine.opened == []
 
 
+def test_other_answers_in_the_same_file_are_refused(tmp_path, task):
+    out = tmp_path / "out"
+    compare(MadeUpEngine(late), task, ["hogwild:2"], Plan(budgets=(4,)), out)
+    path = tmp_path / "numbers.jsonl"
+    path.write_text(path.read_text().replace('"answer": 3', '"answer": 4'))
+    with pytest.raises(RecordsError, match=r"made with problems .* instead of"):
+        compare(MadeUpEngine(late), make_task(str(path)), ["hogwild:2"], Plan(budgets=(4,)), out)
+
+
 def test_methods_twice_or_none(tmp_path, task):
     for methods in (["sequential", "sequential"], []):
         with pytest.raises(ValueError, match="at least one and none twice"):

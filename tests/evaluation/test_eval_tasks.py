@@ -220,12 +220,27 @@ def test_any_file_of_problems_and_answers(tmp_path):
         ("{broken\n", "line 1: not JSON"),
         ("[1]\n", "line 1: expected a JSON object"),
         ("\n", "there are no rows"),
+        (
+            '{"problem": "a", "answer": [1, 2]}\n',
+            r"row 1: field 'answer': expected text or a number, got \[1, 2\]",
+        ),
+        ('{"problem": 5, "answer": 1}\n', "row 1: field 'problem': expected text, got 5"),
+        ('{"problem": "a", "answer": 1}\n{"problem": "b", "answer"\n', "mine.jsonl, line 2: not JSON"),
     ],
 )
 def test_a_file_that_is_not_what_it_should_be(tmp_path, content, message):
     (tmp_path / "mine.jsonl").write_text(content)
     with pytest.raises(TaskError, match=message):
         make_task(str(tmp_path / "mine.jsonl")).problems()
+
+
+def test_a_file_in_another_encoding(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes('{"problem": "Größe?", "answer": 1}\n'.encode("latin-1"))
+    with pytest.raises(TaskError, match=r"mine\.jsonl: not text in UTF-8"):
+        make_task(str(path)).problems()
+    path.write_text('{"problem": "Größe?", "answer": 1}\n', encoding="utf-8-sig")
+    assert make_task(str(path)).problems()[0].text == "Größe?"
 
 
 def test_a_file_that_is_not_there(tmp_path):

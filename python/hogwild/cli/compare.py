@@ -103,12 +103,14 @@ def check(request: CompareRequest) -> tuple[Task, Plan]:
     """
     from hogwild.engine.sampling import SamplingParams
     from hogwild.evaluation.budgets import parse_budgets
+    from hogwild.evaluation.comparison import check_methods
     from hogwild.evaluation.extras import need
     from hogwild.evaluation.plan import Plan
     from hogwild.evaluation.tasks import make_task
     from hogwild.prompting import load_family
     from hogwild.protocols import parse
 
+    check_methods(request.methods)
     for method in request.methods:
         if not request.listens:
             parse(method)

@@ -60,6 +60,7 @@ class Evaluation:
         return {
             "task": self.task.name,
             "data": str(getattr(self.task, "data", None) or ""),
+            "problems": self.task.digest,
             "method": self.method,
             "model": str(getattr(config, "name_or_path", "")),
             "dtype": str(self.engine.model.dtype).removeprefix("torch."),
