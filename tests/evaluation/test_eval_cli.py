@@ -10,9 +10,13 @@ pytest.importorskip("math_verify")
 pytest.importorskip("matplotlib")
 
 from made_up import MadeUpEngine
+from rich.console import Console
 
 from hogwild.cli import compare
 from hogwild.cli.app import run
+from hogwild.evaluation import comparison
+from hogwild.evaluation.plan import Plan
+from hogwild.evaluation.tasks import make_task
 
 
 @pytest.fixture
@@ -47,6 +51,20 @@ def test_compare_shows_a_table_and_writes_a_report(engine, data, tmp_path, capsy
     facts = json.loads(capsys.readouterr().out)
     assert [method["method"] for method in facts["methods"]] == ["sequential", "hogwild:2"]
     assert len(engine.opened) == 4  # the second time everything was there
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_figures_are_whole_where_there_is_little_room(engine, data, tmp_path, width):
+    method = "hogwild:2:interleaved:no-question"
+    plan, out = Plan(budgets=(2, 16384)), tmp_path / "out"
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(
+            compare._table(comparison.compare(engine, make_task(data), ["sequential", method], plan, out))
+        )
+    shown = capture.get()
+    assert "…" not in shown and shown.count("50.0% ± 50.0") == 4 and shown.count("16,384") == 4
+    assert "hogwild:2" in shown and (width < 200 or method in shown)
 
 
 def test_eval_of_one_method_after_the_other_makes_a_comparison(engine, data, tmp_path, capsys):

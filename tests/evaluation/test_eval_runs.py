@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -185,12 +186,14 @@ def test_one_method_after_the_other_makes_a_comparison(tmp_path, task):
 def test_the_report_stands_alone(tmp_path, task):
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
-    comparison = compare(MadeUpEngine(late), task, METHODS, Plan(budgets=(1, 2, 4)), out)
+    comparison = compare(MadeUpEngine(late), task, METHODS, Plan(budgets=(1, 2, 4), at_once=5), out)
+    assert replace(comparison, plan=Plan(budgets=(4,), at_once=99)).side_by_side == 8  # there are no more
     paths = write_report(comparison, out)
     assert [path.name for path in paths[:2]] == ["report.html", "report.md"] and all(
         p.is_file() for p in paths
     )
     html, text = (path.read_text() for path in paths[:2])
+    assert "; 5 runs went on side by side" in html and ", 5 of which ran side by side" in text
     assert html.count("<svg") == 2 and "<img" not in html and "<script" not in html and "<link" not in html
     for page in (html, text):
         assert (
@@ -230,6 +233,10 @@ def test_the_example_is_where_methods_differ(tmp_path, task):
         ),
         ("skeleton:2", "its points are written 2 at a time"),
         ("hogwild:1", "with a single worker"),
+        (
+            "hogwild:2:non-instant:no-early",
+            "each sees each paragraph of the others once it is finished; an answer",
+        ),
         (
             "hogwild:3:contiguous:no-question",
             "all text of a worker stands together; nobody is asked about redundant work",

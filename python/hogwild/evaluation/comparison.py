@@ -43,6 +43,11 @@ class Comparison:
         """Names of the methods."""
         return list(self.records)
 
+    @property
+    def side_by_side(self) -> int:
+        """How many runs went on at a time."""
+        return min(self.plan.at_once, len(self.problems) * self.plan.runs)
+
     def summaries(self) -> list[MethodSummary]:
         """Of all methods, in their order."""
         first, *_ = self.methods
