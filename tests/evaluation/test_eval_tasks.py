@@ -8,6 +8,7 @@ import pickle
 import sys
 import types
 import zlib
+from decimal import Decimal
 
 import pytest
 
@@ -232,6 +233,16 @@ def test_a_file_that_is_not_what_it_should_be(tmp_path, content, message):
     (tmp_path / "mine.jsonl").write_text(content)
     with pytest.raises(TaskError, match=message):
         make_task(str(tmp_path / "mine.jsonl")).problems()
+
+
+def test_numbers_of_a_parquet_file(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"problem": ["a", "b"], "answer": pyarrow.array([Decimal("1.50"), Decimal("2.25")])}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "mine.parquet")
+    task = make_task(str(tmp_path / "mine.parquet"))
+    assert [problem.expected for problem in task.problems()] == ["1.50", "2.25"] and len(task.digest) == 16
+    assert task.score(task.problems()[0], "3/2") == 1
 
 
 def test_a_file_in_another_encoding(tmp_path):

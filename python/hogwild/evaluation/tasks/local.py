@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from numbers import Number
 from pathlib import Path
 
 from hogwild.evaluation.grading.answers import same_answer
@@ -37,7 +38,7 @@ class LocalTask(Task):
             where = f"{self.data}, row {number}"
             if not isinstance(row["problem"], str):
                 raise TaskError(f"{where}: field 'problem': expected text, got {row['problem']!r}")
-            if not isinstance(row["answer"], (str, int, float)):
+            if not isinstance(row["answer"], (str, Number)):
                 raise TaskError(f"{where}: field 'answer': expected text or a number, got {row['answer']!r}")
         return check_ids(
             [
