@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 import torch
-from setuptools import setup
+from setuptools import Distribution, setup
 
 ROOT = Path(__file__).resolve().parent
 MIN_CUDA_ARCH = 80  # cp.async and bf16 mma.sync start here
@@ -114,6 +114,8 @@ if CUDA_HOME is not None:
     os.environ["CUDA_HOME"] = str(CUDA_HOME)  # before PyTorch looks for it
     os.environ["TORCH_CUDA_ARCH_LIST"] = cuda_arch_list()
 
+from distutils.command.install_data import install_data as install_data_command  # noqa: E402  setuptools' copy
+
 from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension  # noqa: E402
 
 
@@ -171,8 +173,24 @@ class build_ext(BuildExtension):
         }
 
 
+class install_data(install_data_command):
+    """Puts data files beside the packages, where Python reads .pth files."""
+
+    def finalize_options(self) -> None:
+        self.set_undefined_options("install", ("install_purelib", "install_dir"))
+        super().finalize_options()
+
+
+class DistributionWithData(Distribution):
+    """Its data files are part of editable installs too, which ask for them by this name."""
+
+    has_data = Distribution.has_data_files
+
+
 setup(
+    distclass=DistributionWithData,
     ext_modules=[extension()],
-    cmdclass={"build_ext": build_ext},
+    data_files=[("", sources("python/hogwild_lm_eval.*"))],  # its docstring says what for
+    cmdclass={"build_ext": build_ext, "install_data": install_data},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 from hogwild.engine.events import AnswerEvent, BudgetEvent, FinishEvent, StartEvent, TokenEvent
-from hogwild.errors import PoolExhausted
 
 
 class MadeUpProtocol:
@@ -22,7 +21,7 @@ class MadeUpSession:
 
     def __init__(self, engine, protocol):
         self.engine, self.protocol, self.name = engine, protocol, "session"
-        self.forwards, self.finished, self.closed = 0, False, False
+        self.forwards, self.finished, self.cancelled, self.error = 0, False, False, None
         kind = "collaboration" if len(protocol.workers) > 1 else "sequential"
         start = StartEvent(
             protocol=kind, problem=protocol.problem, workers=protocol.workers, layout="combined"
@@ -50,18 +49,22 @@ class MadeUpSession:
         self.finished = True
 
     def fail(self, error):
-        self.finished = True
+        self.finished, self.error = True, error
         self.events.append(FinishEvent(reason="error", forwards=self.forwards, message=str(error)))
 
-    def next_rows(self):
-        return [] if self.finished else [self]
+    # ------------------------------------------------------------------ as its handle
 
-    def take_events(self):
-        events, self.events = self.events, []
-        return events
+    def wait(self, timeout):
+        self.engine.forward()
 
-    def close(self):
-        self.closed = self.finished = True
+    def __iter__(self):
+        assert self.finished
+        yield from self.events
+        if self.error is not None:
+            raise self.error
+
+    def cancel(self):
+        self.cancelled = self.finished = True
 
 
 class MadeUpEngine:
@@ -70,7 +73,6 @@ class MadeUpEngine:
     Args:
         answer: what a protocol answers within a budget, or None.
         fails: an error that ends a protocol's run in its first forward, or None.
-        room: sessions that the pool has room for.
 
     Attributes:
         opened: protocols in the order in which they began.
@@ -83,9 +85,8 @@ class MadeUpEngine:
         self,
         answer: Callable[[MadeUpProtocol, int], str | None] = lambda protocol, budget: "7",
         fails: Callable[[MadeUpProtocol], Exception | None] = lambda protocol: None,
-        room: int = 100,
     ) -> None:
-        self.answer, self.fails, self.room = answer, fails, room
+        self.answer, self.fails = answer, fails
         self.model = SimpleNamespace(
             config=SimpleNamespace(name_or_path="models/made-up"), dtype="torch.float32"
         )
@@ -96,17 +97,15 @@ class MadeUpEngine:
     def method(self, method, problem, **settings):
         return MadeUpProtocol(method, problem, settings)
 
-    def open(self, protocol):
+    def submit(self, protocol, buffer):
+        assert buffer > 10**9  # nobody reads before the end
         self.opened.append(protocol)
         self.sessions.append(MadeUpSession(self, protocol))
         return self.sessions[-1]
 
-    def forward(self, sessions):
-        self.most = max(self.most, len(sessions))
-        if len(sessions) > self.room:
-            raise PoolExhausted(5, 1, 16)
-        for session in sessions:
-            if not session.finished:
-                session.advance()
-        told = [(session, session.take_events()) for session in sessions]
-        return [(session, events) for session, events in told if events]
+    def forward(self):
+        """One forward of all; in the real engine a thread of its own runs them."""
+        running = [session for session in self.sessions if not session.finished]
+        self.most = max(self.most, len(running))
+        for session in running:
+            session.advance()

@@ -59,6 +59,8 @@ def test_part_in_order():
     assert part_of_answers("1", ["1", "2"]) == 0.5
     assert part_of_answers("1, 2, 9", ["1", "2"]) == 1
     assert part_of_answers("", ["1"]) == 0
+    assert part_of_answers("7, 1,234, \\$12,345,678, 9", ["7", "1234", "12345678", "9"]) == 1  # thousands
+    assert part_of_answers("100,200,300", ["100", "200", "300"]) == 1  # none
 
 
 def test_lists_in_any_order():

@@ -10,9 +10,13 @@ pytest.importorskip("math_verify")
 pytest.importorskip("matplotlib")
 
 from made_up import MadeUpEngine
+from rich.console import Console
 
 from hogwild.cli import compare
 from hogwild.cli.app import run
+from hogwild.evaluation import comparison
+from hogwild.evaluation.plan import Plan
+from hogwild.evaluation.tasks import make_task
 
 
 @pytest.fixture
@@ -49,6 +53,20 @@ def test_compare_shows_a_table_and_writes_a_report(engine, data, tmp_path, capsy
     assert len(engine.opened) == 4  # the second time everything was there
 
 
+@pytest.mark.parametrize("width", [80, 200])
+def test_figures_are_whole_where_there_is_little_room(engine, data, tmp_path, width):
+    method = "hogwild:2:interleaved:no-question"
+    plan, out = Plan(budgets=(2, 16384)), tmp_path / "out"
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(
+            compare._table(comparison.compare(engine, make_task(data), ["sequential", method], plan, out))
+        )
+    shown = capture.get()
+    assert "…" not in shown and shown.count("50.0% ± 50.0") == 4 and shown.count("16,384") == 4
+    assert "hogwild:2" in shown and (width < 200 or method in shown)
+
+
 def test_eval_of_one_method_after_the_other_makes_a_comparison(engine, data, tmp_path, capsys):
     command = ["eval", "--task", data, "--budgets", "4", "--output", str(tmp_path / "out"), "--json"]
     assert run([*command, "--method", "hogwild:2"]) == 0
@@ -68,13 +86,13 @@ def test_arithmetic_has_budgets_and_samples_of_its_own(engine, tmp_path, capsys)
 
 
 def test_ctrl_c_says_how_to_go_on(engine, data, tmp_path, capsys):
-    def interrupt(sessions):
+    def interrupt():
         raise KeyboardInterrupt
 
     engine.forward = interrupt
     assert run(["eval", "--task", data, "--method", "sequential", "--output", str(tmp_path / "out")]) == 130
     assert "the same command goes on" in capsys.readouterr().err
-    assert all(session.closed for session in engine.sessions)
+    assert all(session.cancelled for session in engine.sessions)
 
 
 @pytest.mark.parametrize(

@@ -110,11 +110,18 @@ def test_a_device_that_the_harness_only_supposes_is_overlooked(make, monkeypatch
         ({"workers": 2, "method": "sequential"}, "expected workers or method"),
         ({"answer_format": "yes"}, "answer_format: expected {answer}"),
         ({"batch_size": "0"}, "batch_size: expected a number"),
+        ({"workers": 17}, "workers: expected at most 16, got 17"),
+        ({"method": "wild"}, "unknown method 'wild'"),
+        ({"max_forwards": 0}, "max_forwards: expected an integer >= 1, got 0"),
+        ({"max_forwards": "many"}, "max_forwards: expected an integer"),
+        ({"answer_tokens": 0}, "answer_tokens: expected an integer >= 1"),
+        ({"family": "qwen99"}, "unknown family 'qwen99'"),
     ],
 )
-def test_settings_that_cannot_be(make, settings, message):
-    with pytest.raises(ValueError, match=message):
-        make(**settings)
+def test_settings_that_cannot_be_are_refused_before_a_model_is_loaded(monkeypatch, settings, message):
+    monkeypatch.setattr(harness.Engine, "from_pretrained", None)
+    with pytest.raises((ValueError, TypeError, HogwildError), match=message):
+        HogwildLM(**settings)
 
 
 def test_turns_of_a_chat_become_the_problem(make):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ from hogwild.errors import HogwildError
 from hogwild.evaluation.comparison import compare, gather
 from hogwild.evaluation.driver import run_jobs
 from hogwild.evaluation.plan import Plan
-from hogwild.evaluation.records import RecordsError, read_records
+from hogwild.evaluation.records import RecordsError
 from hogwild.evaluation.report import write_report
 from hogwild.evaluation.report.words import describe
 from hogwild.evaluation.tasks import make_task
@@ -51,12 +52,13 @@ def test_all_methods_run_on_all_problems_and_are_scored(tmp_path, task):
     engine = MadeUpEngine(late)
     plan = Plan(budgets=(1, 2, 4), runs=2, seed=5, at_once=3, sampling={"temperature": 0.5})
     comparison = compare(engine, task, METHODS, plan, tmp_path / "out")
-    assert engine.most == 3 and all(session.closed for session in engine.sessions)
+    assert engine.most == 3 and all(session.finished for session in engine.sessions)
     assert len(engine.opened) == 2 * 8 * 2
     settings = engine.opened[0].settings
     assert (
         settings["budgets"] == (1, 2, 4) and settings["temperature"] == 0.5 and settings["answer"] == "boxed"
     )
+    assert settings["find_answer"] == task.find
     assert {protocol.settings["seed"] for protocol in engine.opened} == {5, 6}
     sequential, hogwild = comparison.summaries()
     assert [entry.accuracy.value for entry in sequential.budgets] == [0, 0.5, 1]
@@ -86,7 +88,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, task):
     first = MadeUpEngine(late)
     with pytest.raises(Stopped):
         compare(first, task, METHODS, plan, out, tell=stop)
-    assert all(session.closed for session in first.sessions)
+    assert [session.cancelled for session in first.sessions] == [False] * 5 + [True]
     second, known = MadeUpEngine(late), {}
     again = compare(
         second, task, METHODS, plan, out, begin=lambda method, records: known.update({method: len(records)})
@@ -111,6 +113,15 @@ def test_other_settings_are_refused_before_anything_runs(tmp_path, task):
     with pytest.raises(RecordsError, match=r"budgets \[4\] instead of \[2, 4\]"):
         compare(engine, task, METHODS, Plan(budgets=(2, 4)), out)
     assert engine.opened == []
+
+
+def test_other_answers_in_the_same_file_are_refused(tmp_path, task):
+    out = tmp_path / "out"
+    compare(MadeUpEngine(late), task, ["hogwild:2"], Plan(budgets=(4,)), out)
+    path = tmp_path / "numbers.jsonl"
+    path.write_text(path.read_text().replace('"answer": 3', '"answer": 4'))
+    with pytest.raises(RecordsError, match=r"made with problems .* instead of"):
+        compare(MadeUpEngine(late), make_task(str(path)), ["hogwild:2"], Plan(budgets=(4,)), out)
 
 
 def test_methods_twice_or_none(tmp_path, task):
@@ -152,33 +163,6 @@ def test_runs_wait_for_programs_that_are_being_scored(tmp_path, task, monkeypatc
     assert len(told) == 8 and max(ahead) <= 2
 
 
-def test_where_the_pool_has_little_room_fewer_run_at_a_time(tmp_path, task):
-    engine = MadeUpEngine(late, room=2)
-    comparison = compare(engine, task, ["sequential"], Plan(budgets=(4,), at_once=6), tmp_path / "out")
-    assert [record.error for record in comparison.records["sequential"]] == [""] * 8
-    assert len(read_records(tmp_path / "out" / "samples" / "sequential.jsonl")[1]) == 8
-    assert all(session.closed for session in engine.sessions)
-
-
-def test_a_run_that_finds_no_room_alone_fails(tmp_path, task):
-    engine = MadeUpEngine(late, room=0)
-    comparison = compare(engine, task, ["sequential"], Plan(budgets=(4,), samples=2), tmp_path / "out")
-    assert all("pool exhausted" in record.error for record in comparison.records["sequential"])
-
-
-def test_a_protocol_that_waits_for_ever_fails():
-    class Waiting(MadeUpEngine):
-        def forward(self, sessions):
-            for session in sessions:
-                session.next_rows = list
-            return []
-
-    (outcome,) = run_jobs(
-        Waiting(), ["job"], lambda job: MadeUpEngine().method("sequential", "?", budgets=(1,)), 1
-    )
-    assert "nothing to feed" in outcome.events[-1].message
-
-
 def test_traces_can_be_read(tmp_path, task):
     compare(
         MadeUpEngine(late), task, ["hogwild:2"], Plan(budgets=(4,), samples=2), tmp_path / "out", traces=True
@@ -202,12 +186,14 @@ def test_one_method_after_the_other_makes_a_comparison(tmp_path, task):
 def test_the_report_stands_alone(tmp_path, task):
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
-    comparison = compare(MadeUpEngine(late), task, METHODS, Plan(budgets=(1, 2, 4)), out)
+    comparison = compare(MadeUpEngine(late), task, METHODS, Plan(budgets=(1, 2, 4), at_once=5), out)
+    assert replace(comparison, plan=Plan(budgets=(4,), at_once=99)).side_by_side == 8  # there are no more
     paths = write_report(comparison, out)
     assert [path.name for path in paths[:2]] == ["report.html", "report.md"] and all(
         p.is_file() for p in paths
     )
     html, text = (path.read_text() for path in paths[:2])
+    assert "; 5 runs went on side by side" in html and ", 5 of which ran side by side" in text
     assert html.count("<svg") == 2 and "<img" not in html and "<script" not in html and "<link" not in html
     for page in (html, text):
         assert (
@@ -248,6 +234,10 @@ def test_the_example_is_where_methods_differ(tmp_path, task):
         ("skeleton:2", "its points are written 2 at a time"),
         ("hogwild:1", "with a single worker"),
         (
+            "hogwild:2:non-instant:no-early",
+            "each sees each paragraph of the others once it is finished; an answer",
+        ),
+        (
             "hogwild:3:contiguous:no-question",
             "all text of a worker stands together; nobody is asked about redundant work",
         ),
@@ -257,7 +247,7 @@ def test_methods_in_words(method, words):
     assert words in describe(method)
 
 
-def tiny_engine():
+def tiny_engine(**room):
     tokenizer = ToyTokenizer()
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -272,7 +262,7 @@ def tiny_engine():
         bos_token_id=None,
         eos_token_id=0,
     )
-    return Engine(LlamaForCausalLM(config).eval(), tokenizer)
+    return Engine(LlamaForCausalLM(config).eval(), tokenizer, **room)
 
 
 def test_real_runs_of_all_methods(tmp_path):
@@ -287,6 +277,44 @@ def test_real_runs_of_all_methods(tmp_path):
             assert first.forwards <= 3 and second.forwards <= 6
     assert all(record.tokens == 12 for record in comparison.records["hogwild:2"])
     assert all(record.tokens == 6 for record in comparison.records["sequential"])
+
+
+def test_where_the_pool_has_little_room_runs_wait_for_each_other(tmp_path):
+    plan, task = Plan(budgets=(8,), samples=4, at_once=4), make_task("arith-x5")
+    wide, narrow = tiny_engine(), tiny_engine(page_size=16, max_tokens=110 * 16)
+    records = [
+        compare(engine, task, ["hogwild:2"], plan, tmp_path / str(engine.pool.max_pages)).records["hogwild:2"]
+        for engine in (wide, narrow)
+    ]
+    assert [record.error for record in records[1]] == [""] * 4
+    assert [record.texts for record in records[0]] == [record.texts for record in records[1]]
+    assert narrow.pool.used_pages == 0
+
+
+def test_a_run_that_finds_no_room_alone_fails(tmp_path):
+    engine = tiny_engine(page_size=16, max_tokens=64)
+    comparison = compare(
+        engine, make_task("arith-x5"), ["sequential"], Plan(budgets=(4,), samples=2), tmp_path
+    )
+    assert all("pool exhausted" in record.error for record in comparison.records["sequential"])
+
+
+def test_runs_that_are_left_are_ended():
+    engine = tiny_engine()
+    made = []
+
+    def make(job):
+        made.append(engine.method("sequential", "?", budgets=(2 if job == 0 else 3000,)))
+        return made[-1]
+
+    outcomes = run_jobs(engine, iter(range(9)), make, at_once=2)
+    first = next(outcomes)
+    assert (first.job, first.events[-1].reason) == (0, "max_forwards") and first.protocol is made[0]
+    outcomes.close()
+    assert len(made) == 2
+    with engine:  # what runs is ended after its forward
+        pass
+    assert engine.pool.used_pages == 0 and made[1].forwards < 3000
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,6 +8,7 @@ import pickle
 import sys
 import types
 import zlib
+from decimal import Decimal
 
 import pytest
 
@@ -70,6 +71,14 @@ def test_score_of_five_is_the_part_that_is_right(given, score):
     problem = task.problems()[0]
     answers = [*problem.expected[:given], *["-1"] * (5 - given)]
     assert task.score(problem, ", ".join(answers)) == pytest.approx(score)
+
+
+def test_one_of_five_answers_in_a_box_does_not_end_a_run():
+    task = make_task("arith-x5")
+    assert task.find("First, \\boxed{1}. Then \\boxed{2, 3, 4, 5} of them.") is None
+    assert task.find("All: \\boxed{1, 2, (3, 4), 5, 6}") == "1, 2, (3, 4), 5, 6"
+    sample = "\\boxed{1}"
+    assert make_task(__file__.replace(".py", ".jsonl")).find(sample) == "1"  # of other tasks it does
 
 
 def test_arithmetic_comes_from_the_seed_and_is_right():
@@ -212,12 +221,37 @@ def test_any_file_of_problems_and_answers(tmp_path):
         ("{broken\n", "line 1: not JSON"),
         ("[1]\n", "line 1: expected a JSON object"),
         ("\n", "there are no rows"),
+        (
+            '{"problem": "a", "answer": [1, 2]}\n',
+            r"row 1: field 'answer': expected text or a number, got \[1, 2\]",
+        ),
+        ('{"problem": 5, "answer": 1}\n', "row 1: field 'problem': expected text, got 5"),
+        ('{"problem": "a", "answer": 1}\n{"problem": "b", "answer"\n', "mine.jsonl, line 2: not JSON"),
     ],
 )
 def test_a_file_that_is_not_what_it_should_be(tmp_path, content, message):
     (tmp_path / "mine.jsonl").write_text(content)
     with pytest.raises(TaskError, match=message):
         make_task(str(tmp_path / "mine.jsonl")).problems()
+
+
+def test_numbers_of_a_parquet_file(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"problem": ["a", "b"], "answer": pyarrow.array([Decimal("1.50"), Decimal("2.25")])}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "mine.parquet")
+    task = make_task(str(tmp_path / "mine.parquet"))
+    assert [problem.expected for problem in task.problems()] == ["1.50", "2.25"] and len(task.digest) == 16
+    assert task.score(task.problems()[0], "3/2") == 1
+
+
+def test_a_file_in_another_encoding(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes('{"problem": "Größe?", "answer": 1}\n'.encode("latin-1"))
+    with pytest.raises(TaskError, match=r"mine\.jsonl: not text in UTF-8"):
+        make_task(str(path)).problems()
+    path.write_text('{"problem": "Größe?", "answer": 1}\n', encoding="utf-8-sig")
+    assert make_task(str(path)).problems()[0].text == "Größe?"
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from hogwild.errors import UnknownNameError
 from hogwild.prompting import ANSWER_FORMATS, answer_format, find_boxed
 
+BOX, CODE = ANSWER_FORMATS["boxed"], ANSWER_FORMATS["code"]
+
 
 @pytest.mark.parametrize(
     "text, answer",
@@ -27,6 +29,12 @@ from hogwild.prompting import ANSWER_FORMATS, answer_format, find_boxed
         ("\\boxed{", None),
         ("\\boxed{}", ""),
         ("\\boxed{1\\", None),
+        ("\\boxed{12", None),
+        ("\\boxed{\\boxed{1}, ", None),  # what the outer one will hold is not said yet
+        ("\\boxed{\\boxed{1}, \\boxed{ \\frac{1}{2} }}", "1, \\frac{1}{2}"),
+        ("\\boxed{ I write \\boxed 5, \\boxed{1}", None),
+        ("\\boxed{ which I never closed.\n\nSo it is \\boxed{2}", "2"),
+        ("\\boxed{1\n}", "1"),
     ],
 )
 def test_find_boxed(text, answer):
@@ -47,9 +55,23 @@ def test_any_nesting_comes_back_whole(content, before, after):
     assert find_boxed(f"{before}\\boxed{{{content}}}{after}") == content.strip()
 
 
+@given(
+    st.lists(
+        st.sampled_from(["\\boxed{", "\\boxed", "{", "}", "1", ", ", "\\", "\n", "answer", " "]), max_size=20
+    )
+)
+def test_what_is_found_in_the_beginning_of_a_text_is_still_in_it_at_its_end(pieces):
+    """A run ends with the first answer that is found: no later token may make another one of it."""
+    text = "".join(pieces)
+    found = [BOX.find(text[:end]) for end in range(len(text) + 1)]
+    kept = [answer for answer, before in zip(found[1:], found, strict=False) if answer != before]
+    assert None not in kept
+    closed = [BOX.closed(text[:end]) for end in range(len(text) + 1)]
+    assert len({answer for answer in closed if answer is not None}) <= 1
+
+
 # ------------------------------------------------------------------ formats
 
-BOX, CODE = ANSWER_FORMATS["boxed"], ANSWER_FORMATS["code"]
 PROGRAM = "for x in range(3):\n    print(x)"
 
 
@@ -82,8 +104,17 @@ def test_a_program_counts_below_its_mark_only():
     block = f"```python\n{PROGRAM}\n```"
     assert CODE.find(f"I try:\n\n{block}\n") is None
     assert CODE.find(f"I try:\n\n{block}\n\nFinal program:\n\n```python\nx = 1\n```\n") == "x = 1"
-    assert CODE.find(f"Final program:\n{block}\nNo, wait.\n\n**Final program:**\n{block}") == PROGRAM
+    assert CODE.find(f"Final program:\n{block}\nNo, wait.\n\n**Final program:**\n{block}\n") == PROGRAM
     assert CODE.find(f"Final program:\n\n```python\n{PROGRAM}") is None  # not complete
+
+
+def test_a_fence_is_known_when_its_line_is_whole():
+    quoted = 'HELP = """\n```text\nrun me\n'
+    text = f"Final program:\n\n```python\n{quoted}"
+    for end in range(text.index("```text"), text.index("run")):
+        assert CODE.find(text[:end]) is None
+    assert CODE.find(f"Final program:\n\n```python\n{PROGRAM}\n```") is None
+    assert CODE.find(f"Final program:\n\n```python\n{PROGRAM}\n```\n") == PROGRAM
 
 
 def test_programs_behind_the_early_stop_line():

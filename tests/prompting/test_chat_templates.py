@@ -24,7 +24,7 @@ STRICT = (
 )
 
 
-def tokenizer_with(template: str, name: str) -> PreTrainedTokenizerFast:
+def tokenizer_with(template: str | None, name: str) -> PreTrainedTokenizerFast:
     """One token a character, special tokens by name, and a beginning that `encode` adds by itself."""
     special = ["<s>", "</think>", "<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>"]
     words = [*special, *sorted({*string.printable[:95], "\n"})]
@@ -59,5 +59,12 @@ def test_models_without_a_system_turn():
     text = tokenizer.decode(collaboration_prompt("Add.", ["Alice", "Bob"], "interleaved", tokenizer))
     assert text.startswith("<s><start_of_turn>user\n# Working together") and text.count("<s>") == 1
     assert text.endswith("# The problem\n\nAdd.<end_of_turn>\n<start_of_turn>model\n### Past steps")
-    with pytest.raises(Exception, match="no system turn"):
+    with pytest.raises(ValueError, match=r"family: 'qwen3' needs turns of system and user, .*no system turn"):
         collaboration_prompt("Add.", ["Alice", "Bob"], "combined", tokenizer, load_family("qwen3"))
+
+
+def test_a_tokenizer_without_a_template_needs_another_family():
+    tokenizer = tokenizer_with(None, "Qwen/Qwen3-8B-Base")
+    assert family_for(tokenizer).name == "generic"
+    with pytest.raises(ValueError, match="family: 'qwen3' is for models with a chat template, and the tok"):
+        solo_prompt("Add.", tokenizer, load_family("qwen3"))

@@ -88,6 +88,8 @@ def test_a_file_of_ones_own_says_what_differs(tmp_path):
         ("extends: chat\nsolo: '{problem} {layout}'", "solo: expected placeholders of {final}, {problem}"),
         ("extends: chat\nsolo: '{problem} {'", "braces that are no placeholders are written twice"),
         ("extends: chat\nopenings: ['{name}']", "openings: expected placeholders of {worker}, got ['name']"),
+        ("extends: chat\nopenings: ['{worker:d} here.']", "openings: Unknown format code 'd'"),
+        ("extends: chat\nheaders: {worker: '{worker} {index!z}'}", "headers.worker: "),
         ("extends: chat\nmatches: ['(']", "matches: '(' is no regular expression"),
         ("extends: chat\nexamples: [{problem: x}]", "entry examples.steps is missing"),
         ("extends: chat\nexamples: [{problem: x, steps: [], answer: 1}]", "examples.steps: expected a list"),

@@ -240,3 +240,38 @@ def test_the_last_budget_is_where_the_run_ends():
     assert sequential(budgets=[3, 9]).max_forwards == 9
     assert sequential(max_forwards=7).budgets == (7,)
     assert (sequential().max_forwards, sequential().budgets) == (256, (256,))
+
+
+# ------------------------------------------------------------------ answers that are not complete yet
+
+
+@pytest.mark.parametrize("make_protocol", [sequential, lambda **options: collaboration(1, **options)])
+@pytest.mark.parametrize(
+    "said, answer, reason",
+    [
+        ("\\boxed{12", "7", "max_forwards"),
+        ("\\boxed{\\boxed{1}, 2", "7", "max_forwards"),
+        ("\\boxed{\\boxed{1}, \\boxed{2}} or 3", "1, 2", "answer"),
+    ],
+)
+def test_a_box_gives_an_answer_when_it_is_complete(make_protocol, said, answer, reason):
+    protocol = make_protocol(budgets=[len(said)], **EARLY)
+    run(protocol, {"Alice": said, "answer": "7}"})
+    assert (protocol.answers[0].answer, protocol.finish_reason) == (answer, reason)
+
+
+@pytest.mark.parametrize("make_protocol", [sequential, lambda **options: collaboration(1, **options)])
+@pytest.mark.parametrize(
+    "behind, answer",
+    [
+        ("```<eos>", "x"),  # the end of the text ends the fence's line
+        ("```\nThat is it.", "x"),
+        ("```text\ny\n```\n", "x\n```text\ny"),
+    ],
+)
+def test_a_program_ends_with_a_whole_line(make_protocol, behind, answer):
+    said = f"Final program:\n```python\nx\n{behind}"
+    protocol = make_protocol(budgets=[len(said)], answer="code", **EARLY)
+    run(protocol, {"Alice": said, "answer": "never"})
+    assert (protocol.answers[0].answer, protocol.answers[0].given) == (answer, True)
+    assert protocol.finish_reason == "answer"

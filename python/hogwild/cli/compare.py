@@ -103,12 +103,14 @@ def check(request: CompareRequest) -> tuple[Task, Plan]:
     """
     from hogwild.engine.sampling import SamplingParams
     from hogwild.evaluation.budgets import parse_budgets
+    from hogwild.evaluation.comparison import check_methods
     from hogwild.evaluation.extras import need
     from hogwild.evaluation.plan import Plan
     from hogwild.evaluation.tasks import make_task
     from hogwild.prompting import load_family
     from hogwild.protocols import parse
 
+    check_methods(request.methods)
     for method in request.methods:
         if not request.listens:
             parse(method)
@@ -143,6 +145,8 @@ def show(request: CompareRequest, comparison: Comparison) -> None:
         sys.stdout.write("\n")
         return
     console = Console()
+    if not console.is_terminal:  # files have all the room that is needed
+        console = Console(width=200)
     console.print(_table(comparison))
     console.print(f"{len(comparison.problems)} problems; report: {paths[0]}", markup=False, highlight=False)
 
@@ -156,9 +160,19 @@ def _score(budget: int, record: Record) -> float:
 def _table(comparison: Comparison) -> Table:
     from hogwild.evaluation import table
 
-    shown = Table(title=comparison.task.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for number, name in enumerate(table.HEADER):
-        shown.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    shown = Table(
+        title=comparison.task.title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    method, *figures = table.HEADER
+    shown.add_column(
+        method, overflow="fold", min_width=10
+    )  # in little room names are broken, and figures are whole
+    for name in figures:
+        shown.add_column(name, justify="right", no_wrap=True)
     last = None
     for row in table.rows(comparison.summaries()):
         if last not in (None, row[0]):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -68,7 +69,10 @@ def judge(request: JudgeRequest) -> None:
                 bar.advance(bar.task_ids[0])
                 if verdict.error:
                     console.print(
-                        f"{verdict.name}: not judged: {verdict.error}", markup=False, highlight=False
+                        f"{verdict.name}: not judged: {verdict.error}",
+                        markup=False,
+                        highlight=False,
+                        soft_wrap=True,
                     )
     _show(request, verdicts)
     if not any(verdict.score is not None for verdict in verdicts):
@@ -157,7 +161,9 @@ def _show(request: JudgeRequest, verdicts: Sequence[Verdict]) -> None:
         }
         sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
         return
-    table = Table(title="Collaboration, from 1 (none) to 6", title_justify="left")
+    table = Table(
+        title="From 1 (no collaboration) to 6", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
     for name in ("mode", "conversations", "score"):
         table.add_column(name, justify="left" if name == "mode" else "right")
     for mode, mean in means.items():
@@ -165,6 +171,7 @@ def _show(request: JudgeRequest, verdicts: Sequence[Verdict]) -> None:
         error = "" if mean.error is None else f" ± {mean.error:.2f}"
         table.add_row(mode, str(count), f"{mean.value:.2f}{error}")
     console = Console()
-    console.print(table)
+    if means:
+        console.print(table)
     if missing:
         console.print(f"{missing} of {len(verdicts)} not judged; the same command tries them again")

@@ -1,4 +1,4 @@
-"""`hogwild lm-eval`: lm-evaluation-harness, which finds models of other packages by itself only from its plugins on."""
+"""`hogwild lm-eval`: lm-evaluation-harness with our model, also in a source tree that is not installed."""
 
 from __future__ import annotations
 

@@ -43,6 +43,11 @@ class Comparison:
         """Names of the methods."""
         return list(self.records)
 
+    @property
+    def side_by_side(self) -> int:
+        """How many runs went on at a time."""
+        return min(self.plan.at_once, len(self.problems) * self.plan.runs)
+
     def summaries(self) -> list[MethodSummary]:
         """Of all methods, in their order."""
         first, *_ = self.methods
@@ -99,8 +104,7 @@ def compare(
         RecordsError: the folder has records that were made with other settings.
         TaskError: the task's data cannot be loaded.
     """
-    if not methods or len(set(methods)) < len(methods):
-        raise ValueError(f"methods: expected at least one and none twice, got {', '.join(methods) or 'none'}")
+    check_methods(methods)
     problems = plan.problems(task)
     (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
     evaluations = [
@@ -114,6 +118,16 @@ def compare(
             begin(evaluation.method, evaluation.known(file))
             records[evaluation.method] = evaluation.run(file, partial(tell, evaluation.method))
     return Comparison(task, problems, plan, evaluations[0].settings()["model"], records)
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Refuse methods that make no comparison.
+
+    Raises:
+        ValueError: there are none, or one comes twice.
+    """
+    if not methods or len(set(methods)) < len(methods):
+        raise ValueError(f"methods: expected at least one and none twice, got {', '.join(methods) or 'none'}")
 
 
 def open_records(folder: Path, evaluation: Evaluation) -> RecordFile:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
-from hogwild.engine import EngineCore, Event, Protocol, Session
-from hogwild.errors import HogwildError, PoolExhausted
+from hogwild.engine import EngineCore, Event, Handle, Protocol
 
 _J = TypeVar("_J")
+_LOOK = 0.05  # seconds between two looks at who has ended; the engine's thread works meanwhile
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome(Generic[_J]):
     """A run that has ended: what it was for, its protocol, and all its events."""
 
     job: _J
     protocol: Protocol
-    events: list[Event] = field(default_factory=list)
+    events: list[Event]
 
 
 def run_jobs(
@@ -27,62 +28,36 @@ def run_jobs(
 ) -> Iterator[Outcome[_J]]:
     """Run the protocol of each job, `at_once` of them in shared forwards, and yield them as they end.
 
-    A run that fails says so in its last event. Where the pool has no room for all that run, the one that began
-    last is stopped and begins again later. Closing the generator, or an exception, ends those that run.
+    A run that fails says so in its last event. Closing the generator, or an exception, ends those that run.
 
     Args:
         engine: where they run.
-        jobs: what to run; each is taken when there is room for it.
-        make: the protocol of a job; called again when the job begins again.
-        at_once: how many run side by side.
+        jobs: what to run; each is taken when its turn comes.
+        make: the protocol of a job.
+        at_once: how many run side by side, where the pool has room for them.
     """
-    waiting, again = iter(jobs), deque[_J]()
-    running: dict[Session, Outcome[_J]] = {}
+    waiting, running = iter(jobs), dict[Handle, _J]()
     try:
         while True:
-            while len(running) < at_once:
-                job = again.popleft() if again else next(waiting, None)
-                if job is None:
-                    break
-                protocol = make(job)
-                running[engine.open(protocol)] = Outcome(job, protocol)
+            for job in islice(waiting, at_once - len(running)):
+                # Nobody reads before the end, and no run pauses for that: waking a reader takes part of each forward.
+                running[engine.submit(make(job), buffer=sys.maxsize)] = job
             if not running:
                 return
-            lack = _forward(engine, running)
-            if lack is not None and len(running) == 1:
-                next(iter(running)).fail(lack)
-            elif lack is not None:  # from now on with fewer
-                session, outcome = running.popitem()
-                session.close()
-                again.append(outcome.job)
-                at_once = len(running)
-            yield from _take_finished(running)
+            next(iter(running)).wait(_LOOK)
+            for handle in [handle for handle in running if handle.finished]:
+                yield Outcome(running.pop(handle), handle.protocol, _events(handle))
     finally:
-        for session in running:
-            session.close()
+        for handle in running:
+            handle.cancel()
 
 
-def _forward(engine: EngineCore, running: dict[Session, Outcome[_J]]) -> PoolExhausted | None:
-    """One forward of all; the error where the pool has no room for it."""
-    before = sum(session.forwards for session in running)
+def _events(handle: Handle) -> list[Event]:
+    events: list[Event] = []
     try:
-        told = engine.forward(list(running))
-    except PoolExhausted as error:
-        return error
-    for session, events in told:
-        running[session].events.extend(events)
-    if not told and before == sum(session.forwards for session in running):
-        for session in running:
-            if not session.finished and not session.next_rows():
-                session.fail(
-                    HogwildError(f"{session.name}: the protocol has nothing to feed and has not finished")
-                )
-    return None
-
-
-def _take_finished(running: dict[Session, Outcome[_J]]) -> Iterator[Outcome[_J]]:
-    for session in [session for session in running if session.finished]:
-        outcome = running.pop(session)
-        outcome.events.extend(session.take_events())
-        session.close()
-        yield outcome
+        for event in handle:
+            events.append(event)
+    except Exception as error:
+        if error is not handle.error:  # that one the last event tells
+            raise
+    return events

@@ -60,6 +60,7 @@ class Evaluation:
         return {
             "task": self.task.name,
             "data": str(getattr(self.task, "data", None) or ""),
+            "problems": self.task.digest,
             "method": self.method,
             "model": str(getattr(config, "name_or_path", "")),
             "dtype": str(self.engine.model.dtype).removeprefix("torch."),
@@ -91,6 +92,7 @@ class Evaluation:
             budgets=self.plan.budgets,
             answer=self.task.answer_form,
             answer_tokens=self.task.answer_tokens,
+            find_answer=self.task.find,
             **self.plan.settings,
         )
 

@@ -14,10 +14,12 @@ from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
 from hogwild.engine import AnswerEvent, Event, FinishEvent
+from hogwild.engine.checks import check_integer
 from hogwild.engine.events import BudgetEvent
 from hogwild.errors import HogwildError
 from hogwild.evaluation.driver import run_jobs
-from hogwild.protocols import BudgetedProtocol, CollaborationResult, Engine
+from hogwild.prompting import load_family
+from hogwild.protocols import BudgetedProtocol, CollaborationResult, Engine, parse
 
 ANSWER = "The answer is \\boxed{{{answer}}}."
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
@@ -45,7 +47,8 @@ class HogwildLM(LM):
         max_batch_size: for the harness, which always gives it; overlooked.
 
     Raises:
-        ValueError: both `workers` and `method`, or a value that cannot be.
+        HogwildError, ValueError, TypeError: both `workers` and `method`, or a value that cannot be; before the
+            model is loaded.
     """
 
     def __init__(
@@ -69,6 +72,12 @@ class HogwildLM(LM):
         if "{answer}" not in answer_format.replace("{text}", "{answer}"):
             raise ValueError(f"answer_format: expected {{answer}} or {{text}} in it, got {answer_format!r}")
         self.method = method or f"hogwild:{2 if workers is None else workers}"
+        parse(self.method)
+        for name, value in (("max_forwards", max_forwards), ("answer_tokens", answer_tokens)):
+            if value is not None:
+                check_integer(name, value, minimum=1)
+        if family is not None:
+            load_family(family)
         self.at_once = _batch(batch_size)
         self._forwards, self._answer_tokens, self._format = max_forwards, answer_tokens, answer_format
         self._seed, self._family = seed, family

@@ -9,6 +9,7 @@ from typing import ClassVar
 from hogwild.errors import UnknownNameError
 
 BOXED = "\\boxed"
+_PARAGRAPH = "\n\n"
 # what a worker writes in the box when it only speaks of the task: "answer", "answer1, ..., answer5"
 _PLACEHOLDER = re.compile(r"(?:answer[_ ]?\{?\d*\}?|\.\.\.|…|\\[lc]?dots|[\s,;])*", re.IGNORECASE)
 
@@ -16,25 +17,54 @@ _PLACEHOLDER = re.compile(r"(?:answer[_ ]?\{?\d*\}?|\.\.\.|…|\\[lc]?dots|[\s,;
 def find_boxed(text: str) -> str | None:
     r"""What stands in the last complete `\boxed{...}` of `text`, stripped; None if there is none.
 
-    Braces inside may be nested; those escaped by a backslash do not count.
+    Braces inside may be nested; those escaped by a backslash do not count. Boxes within a box are a part of it. A box
+    that is still open at the end hides what is in it; one that a blank line breaks off is none.
     """
-    place = text.rfind(BOXED)
+    boxes = _boxes(text)
+    return boxes[-1] if boxes else None
+
+
+def _boxes(text: str) -> list[str]:
+    """The contents of the complete boxes that stand in no other box, in their order."""
+    boxes = []
+    place = text.find(BOXED)
     while place >= 0:
-        content = _braces(text, place + len(BOXED))
-        if content is not None:
-            return content.strip()
-        place = text.rfind(BOXED, 0, place)
-    return None
+        start = _opening(text, place + len(BOXED))
+        end = None if start is None else _closing(text, start)
+        if start is not None and end is None and _PARAGRAPH not in text[start:]:
+            break  # what follows may still belong to this box
+        if start is not None and end is not None:
+            boxes.append(_unboxed(text[start + 1 : end]))
+        place = text.find(BOXED, place + len(BOXED) if end is None else end)
+    return boxes
 
 
-def _braces(text: str, start: int) -> str | None:
-    """The content of the braces that open at `start`; None if none open there, or they do not close."""
+def _unboxed(content: str) -> str:
+    """Without the boxes within, which leave what they hold."""
+    place = content.find(BOXED)
+    while place >= 0:
+        start = _opening(content, place + len(BOXED))
+        end = None if start is None else _closing(content, start)
+        if start is None or end is None:
+            place = content.find(BOXED, place + len(BOXED))
+        else:
+            content = content[:place] + content[start + 1 : end].strip() + content[end + 1 :]
+            place = content.find(BOXED, place)
+    return content.strip()
+
+
+def _opening(text: str, start: int) -> int | None:
+    """Where the brace stands that opens at `start`, blanks apart."""
     while start < len(text) and text[start].isspace():
         start += 1
-    if start == len(text) or text[start] != "{":
-        return None
+    return start if start < len(text) and text[start] == "{" else None
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the brace closes that opens at `start`; None if it does not before a blank line or the end."""
+    end = text.find(_PARAGRAPH, start)
     depth, place = 0, start
-    while place < len(text):
+    while place < (end if end >= 0 else len(text)):
         if text[place] == "\\":
             place += 1
         elif text[place] == "{":
@@ -42,13 +72,16 @@ def _braces(text: str, start: int) -> str | None:
         elif text[place] == "}":
             depth -= 1
             if depth == 0:
-                return text[start + 1 : place]
+                return place
         place += 1
     return None
 
 
 class AnswerFormat(ABC):
     """How final answers are written.
+
+    What `find` gives for the beginning of a text no later words take back, so it may be asked with each token; where
+    a text has ended, ask with a line break behind it.
 
     Attributes:
         name: as options call it.
@@ -85,12 +118,13 @@ class BoxedAnswer(AnswerFormat):
     conclusion = "the answer is \\boxed{"
 
     def find(self, text: str) -> str | None:
-        answer = find_boxed(text)
-        return None if answer is None or _PLACEHOLDER.fullmatch(answer) else answer
+        answers = [box for box in _boxes(text) if not _PLACEHOLDER.fullmatch(box)]
+        return answers[-1] if answers else None
 
     def closed(self, continuation: str) -> str | None:
-        content = _braces("{" + continuation, 0)
-        return None if content is None else content.strip()
+        text = "{" + continuation
+        end = _closing(text, 0)
+        return None if end is None else _unboxed(text[1:end])
 
     def cut(self, continuation: str) -> str | None:
         lines = continuation.strip().splitlines()
@@ -109,8 +143,8 @@ class CodeAnswer(AnswerFormat):
     conclusion = f"this is what I submit.\n\n{mark}\n\n```python\n"
 
     _block = re.compile(
-        rf"{re.escape(mark)}\**\s*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE
-    )
+        rf"{re.escape(mark)}\**\s*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*\n", re.DOTALL | re.MULTILINE
+    )  # a fence at the very end may still become the opening one of a block within the program
 
     def find(self, text: str) -> str | None:
         found = None

@@ -285,3 +285,7 @@ def _check_placeholders(text: str, allowed: set[str], needed: set[str], where: s
     if found - allowed or needed - found:
         words = ", ".join(f"{{{name}}}" for name in sorted(allowed))
         raise FamilyError(f"{where}: expected placeholders of {words}, got {sorted(found)}")
+    try:
+        text.format(**{name: 1 if name == "index" else "x" for name in allowed})
+    except ValueError as error:  # of what stands behind the name
+        raise FamilyError(f"{where}: {error}, in {text!r}") from error

@@ -23,12 +23,26 @@ def assistant_start(family: Family, tokenizer: Any, content: str, rules: str = "
         rules: stand before the content, or in a system turn, as the family has it.
         think: a reasoning model's thoughts are open at the end, whether its template opens them or not; False:
             they are closed, so that what follows is for the reader.
+
+    Raises:
+        ValueError: the tokenizer has no chat template, or one that cannot write these turns.
     """
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError(
+            f"family: {family.name!r} is for models with a chat template, and the tokenizer has none; "
+            "'generic' is for such models"
+        )
     if rules and family.rules_in == "system":
         turns = [{"role": "system", "content": rules}, {"role": "user", "content": content}]
     else:
         turns = [{"role": "user", "content": f"{rules}\n\n{content}" if rules else content}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # templates are programs; some refuse system turns, for example
+        roles = " and ".join(turn["role"] for turn in turns)
+        raise ValueError(
+            f"family: {family.name!r} needs turns of {roles}, and the tokenizer's chat template says: {error}"
+        ) from error
     if not family.think:
         return text
     opened = text.rstrip().endswith(family.think.strip())

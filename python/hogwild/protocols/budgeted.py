@@ -83,8 +83,8 @@ class BudgetedProtocol(Protocol):
         end_tokens: ids that end a worker's text; the tokenizer's own is one of them anyway.
         family: prompts and conventions: a family, its name, or the path of a file; by default the one that
             suits the tokenizer.
-        find_answer: gives the answer in a text, or None; by default that of the format. None as an argument:
-            run on whatever is found.
+        find_answer: gives the answer in a text, or None; by default that of the format. It is asked with each
+            token, and with a line break behind a text that has ended. None as an argument: run on whatever is found.
 
     Attributes:
         answers: per budget, when the run has finished.
@@ -207,9 +207,9 @@ class BudgetedProtocol(Protocol):
             new[feed.view.write_to] += len(feed.tokens)
         return max(sum(self._store.length(name) + new[name] for name in feed.view.blocks) for feed in feeds)
 
-    def _search(self, text: str) -> str | None:
-        """The answer that `text` gives, if answers end the run."""
-        return None if self._find_answer is None else self._find_answer(text)
+    def _search(self, text: str, ended: bool = False) -> str | None:
+        """The answer that `text` gives, if answers end the run; what has ended has ended its last line, too."""
+        return None if self._find_answer is None else self._find_answer(f"{text}\n" if ended else text)
 
     def _early_tokens(self, before: str, lead: str | None = None) -> tuple[int, ...]:
         """The early-stop line behind the text `before` and `lead`, by default as a paragraph of its own."""

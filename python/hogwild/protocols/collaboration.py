@@ -240,6 +240,8 @@ class CollaborationProtocol(BudgetedProtocol):
         """The worker's text has ended: what it was writing is its last step."""
         events: list[Event] = [writer.stop(token)]
         self._asking.stopped(writer.name)
+        if answer := self._search(writer.step.text, ended=True):
+            events += self._give(writer.name, answer)
         if not self.layout.moves_finished_steps:
             return events
         text = writer.step.text.strip()

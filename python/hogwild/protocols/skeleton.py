@@ -112,9 +112,9 @@ class SkeletonProtocol(BudgetedProtocol):
         tokens = {result.worker: result.token for result in results if result.token is not None}
         for thread in self._turn:
             events.append(thread.take(tokens[thread.worker], self._end_tokens))
-            if not thread.ended:
-                thread.answer = self._search(thread.text) if self._mode != "outline" else None
-                thread.ended = thread.answer is not None or self._is_over(thread)
+            if self._mode != "outline":
+                thread.answer = self._search(thread.text, thread.ended)
+            thread.ended = thread.ended or thread.answer is not None or self._is_over(thread)
         return [*events, *self._after()]
 
     def _is_over(self, thread: Thread) -> bool:

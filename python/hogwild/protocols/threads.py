@@ -66,7 +66,7 @@ class ThreadsProtocol(BudgetedProtocol):
             if thread.ended:
                 continue
             events.append(thread.take(tokens[thread.worker], self._end_tokens))
-            if not thread.ended and (answer := self._search(thread.text)):
+            if answer := self._search(thread.text, thread.ended):
                 thread.answer, thread.ended = answer, True
         return [*events, *self._after()]
 

@@ -10,6 +10,7 @@ from hogwild.evaluation.extras import need
 
 _OPENING, _CLOSING = "([{", ")]}"
 _SEPARATORS = ",;\n"
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 def same_answer(given: str, expected: str, tolerance: float | None = None) -> bool:
@@ -50,6 +51,8 @@ def split_answers(text: str) -> list[str]:
 def part_of_answers(given: str, expected: Sequence[str]) -> float:
     """The part of `expected` that stands in its place in the list `given`, from 0 to 1."""
     answers = split_answers(given)
+    if len(answers) > len(expected):  # perhaps because of thousands: 1,234, 5
+        answers = split_answers(_THOUSANDS.sub("", given))
     right = sum(same_answer(a, b) for a, b in zip(answers, expected, strict=False))
     return right / len(expected)
 

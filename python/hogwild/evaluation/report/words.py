@@ -8,7 +8,6 @@ from hogwild.protocols.methods import parse
 
 _SETTINGS = {
     ("layout", "contiguous"): "all text of a worker stands together",
-    ("layout", "interleaved"): "the others see a paragraph when it is finished",
     ("question_every", None): "nobody is asked about redundant work",
     ("question_to", "random"): "a random worker is asked about redundant work",
     ("reencode", True): "finished paragraphs are encoded anew instead of being moved",
@@ -57,10 +56,11 @@ def _hogwild(options: dict[str, Any]) -> str:
     count = workers if isinstance(workers, int) else len(workers)
     if count == 1:
         return "Hogwild! with a single worker: the same prompt and steps, and nobody to share them with"
-    return (
-        f"Hogwild!: {count} instances think at the same time, and each sees what the others write while they write "
-        "it"
-    )
+    if options.get("layout") == "interleaved":
+        sees = "each paragraph of the others once it is finished"
+    else:
+        sees = "what the others write while they write it"
+    return f"Hogwild!: {count} instances think at the same time, and each sees {sees}"
 
 
 _KINDS = {

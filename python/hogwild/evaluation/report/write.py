@@ -31,7 +31,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     title = comparison.task.title
     figures = {
         FORWARDS: plots.accuracy_against_forwards(summaries, title),
-        SECONDS: plots.accuracy_against_seconds(summaries, title, comparison.plan.at_once),
+        SECONDS: plots.accuracy_against_seconds(summaries, title, comparison.side_by_side),
     }
     for name, figure in figures.items():
         plots.save(figure, folder / name)
@@ -53,6 +53,7 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
         "task": comparison.task,
         "count": len(comparison.problems),
         "plan": comparison.plan,
+        "side_by_side": comparison.side_by_side,
         "sampling": ", ".join(f"{name} {value}" for name, value in comparison.plan.sampling.items())
         or "as the model was published",
         "model": Path(comparison.model).name or "the model",

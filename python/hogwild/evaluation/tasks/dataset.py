@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hogwild.evaluation.grading.answers import same_answer
-from hogwild.evaluation.tasks.source import Row, Source
+from hogwild.evaluation.tasks.source import Row, Source, TaskError
 from hogwild.evaluation.tasks.task import Problem, Task, check_ids
 
 
@@ -28,7 +28,10 @@ class DataSetTask(Task):
     @cached_property
     def _problems(self) -> list[Problem]:
         rows = self.source.rows(self.data)
-        return check_ids([self.problem(row, number) for number, row in enumerate(rows)])
+        try:
+            return check_ids([self.problem(row, number) for number, row in enumerate(rows)])
+        except TaskError as error:
+            raise TaskError(f"{self.data or self.source.path}: {error}") from None
 
     def problems(self) -> Sequence[Problem]:
         return self._problems

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from hogwild.evaluation.grading.answers import part_of_answers
+from hogwild.evaluation.grading.answers import part_of_answers, split_answers
 from hogwild.evaluation.tasks.math import Gsm8k, gsm8k_answer
 from hogwild.evaluation.tasks.source import TaskError
 from hogwild.evaluation.tasks.task import Problem, Task
@@ -28,6 +28,11 @@ class FiveQuestions(Task):
     """Five questions a problem; the score is the part of them that is answered right."""
 
     answer_tokens = 64  # five answers do not fit into the 16 of a single one
+
+    def find(self, text: str) -> str | None:
+        """Models box each answer as they come to it: a run goes on until it gives all of them in one box."""
+        answer = super().find(text)
+        return answer if answer is not None and len(split_answers(answer)) >= COUNT else None
 
     def score(self, problem: Problem, answer: str) -> float:
         return part_of_answers(answer, problem.expected)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from numbers import Number
 from pathlib import Path
 
 from hogwild.evaluation.grading.answers import same_answer
 from hogwild.evaluation.tasks.dataset import id_of, short_problem
-from hogwild.evaluation.tasks.source import check_fields, read_file
+from hogwild.evaluation.tasks.source import TaskError, check_fields, read_file
 from hogwild.evaluation.tasks.task import Problem, Task, check_ids
 
 FIELDS = ("problem", "answer")
@@ -33,9 +34,15 @@ class LocalTask(Task):
     def _problems(self) -> list[Problem]:
         rows = read_file(self.data)
         check_fields(rows, FIELDS, str(self.data))
+        for number, row in enumerate(rows, start=1):
+            where = f"{self.data}, row {number}"
+            if not isinstance(row["problem"], str):
+                raise TaskError(f"{where}: field 'problem': expected text, got {row['problem']!r}")
+            if not isinstance(row["answer"], (str, Number)):
+                raise TaskError(f"{where}: field 'answer': expected text or a number, got {row['answer']!r}")
         return check_ids(
             [
-                short_problem(id_of(row, f"{self.name}-{number}"), str(row["problem"]), row["answer"])
+                short_problem(id_of(row, f"{self.name}-{number}"), row["problem"], row["answer"])
                 for number, row in enumerate(rows)
             ]
         )

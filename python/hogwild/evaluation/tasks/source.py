@@ -83,7 +83,10 @@ def read_file(path: Path) -> list[Row]:
     if path.suffix not in SUFFIXES:
         raise TaskError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
     if path.suffix != ".parquet":
-        return list(_read_jsonl(path))
+        try:
+            return list(_read_jsonl(path))
+        except UnicodeDecodeError as error:
+            raise TaskError(f"{path}: not text in UTF-8: {error}") from error
     parquet = need("pyarrow.parquet", str(path))
     try:
         return parquet.read_table(path).to_pylist()
@@ -92,7 +95,7 @@ def read_file(path: Path) -> list[Row]:
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8-sig") as file:  # some programs write a byte order mark
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hogwild.evaluation.tasks.source import TaskError
+from hogwild.prompting import answer_format
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,16 @@ class Task(ABC):
         Raises:
             TaskError: the data cannot be loaded, or is not what the task needs.
         """
+
+    def find(self, text: str) -> str | None:
+        """The answer to a problem in what a run has written so far, which ends the run; None if there is none yet."""
+        return answer_format(self.answer_form).find(text)
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all problems and their answers, by which records of others are told."""
+        problems = [(p.id, p.text, p.expected) for p in self.problems()]
+        return hashlib.sha256(json.dumps(problems, default=str).encode()).hexdigest()[:16]
 
     @abstractmethod
     def score(self, problem: Problem, answer: str) -> float:
