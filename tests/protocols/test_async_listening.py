@@ -164,7 +164,7 @@ def test_bad_pushes_change_nothing():
     ):
         with pytest.raises(error, match=message):
             run.protocol.push(*arguments)
-    assert run.protocol.inbox.take() == []
+    assert run.protocol.inbox.take() is None
 
 
 @pytest.mark.parametrize("text", ["</think>", "a<turn>b", "<think><think></think>", "<eos>"])
@@ -212,7 +212,7 @@ def test_an_interruption_rolls_back_what_was_not_heard(character, arrangement):
 
 def test_an_interruption_by_time():
     run = running(forwards=1)
-    clock = run.protocol._clock
+    clock = run.protocol._streams._clock
     for second in range(6):
         clock.now = float(second)
         run.forwards(1)
@@ -252,7 +252,7 @@ def test_an_interruption_before_the_first_word_does_nothing():
 
 def test_an_interruption_withdraws_a_question_that_was_to_be_asked():
     run = Run(make("in-stream"), "a.\n\n" + LONG, "Hi.\n\nyou", yes=[True, True])
-    while run.protocol._ask is None or run.protocol._ask.worker != "writer":
+    while run.protocol._switch.ask is None or run.protocol._switch.ask.worker != "writer":
         run.forwards(1)
     run.protocol.interrupt(2)
     run.forwards(2)
@@ -461,10 +461,11 @@ def test_texts_of_many_threads_arrive_once_and_each_threads_in_order():
 
 def test_input_that_was_not_written_when_a_turn_ended_is_written_then():
     run = Run(make(make_policy("probe", every=3, ride=False), turns=True), LONG, "xyz")
-    while run.protocol._ask is None:
+    while run.protocol._switch.ask is None:
         run.forwards(1)
     run.protocol.push("late")
-    run.protocol.max_forwards = run.protocol._forwards + 1  # the forward of the question is the turn's last
+    # the forward of the question is the turn's last
+    run.protocol.max_forwards = run.protocol._conversation.forwards + 1
     while not run.protocol.waiting:
         run.forwards(1)
     assert run.block("input") == "\n\nlate"

@@ -22,6 +22,7 @@ from hogwild.protocols.async_reasoning.state import protocol_state, restore_prot
 if TYPE_CHECKING:
     from hogwild.engine.core import EngineCore
 
+_FORMAT = "hogwild-think-2"  # of snapshots
 _PATIENCE = 0.1  # seconds to wait for input at a time
 
 
@@ -225,7 +226,7 @@ class ThinkSession:
         with self._turns:
             self._settle()
             note = {
-                "format": "hogwild-think-1",
+                "format": _FORMAT,
                 "protocol": protocol_state(self.protocol),
                 "samplers": self._session.sampler_states(),
             }
@@ -249,7 +250,7 @@ class ThinkSession:
             PoolExhausted: the pool has no room for it.
         """
         note = json.loads(read_note(path) or "{}")
-        if note.get("format") != "hogwild-think-1":
+        if note.get("format") != _FORMAT:
             raise BlockError(
                 f"path: {os.fspath(path)} holds blocks, but no session of asynchronous reasoning"
             )

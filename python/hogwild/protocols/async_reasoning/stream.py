@@ -122,6 +122,13 @@ class Stream:
             return len(self.said)
         return place
 
+    @property
+    def paragraph_start(self) -> int:
+        """Index of the first token behind the last paragraph that is finished."""
+        text = self.public
+        start = text.rfind("\n\n", 0, len(text.rstrip())) + 2
+        return self.place_of(start if start > 1 else 0, None)
+
     def cut(self, place: int) -> list[Said]:
         """Take back the tokens from index `place` on; the caller crops the block to `written`."""
         dropped = self.said[place:]
