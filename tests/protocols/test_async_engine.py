@@ -37,8 +37,8 @@ RULE = StepRule(separator="a", sentence_ends=string.printable)
 STOCHASTIC = {"temperature": 1.1, "top_k": 30, "repetition_penalty": 1.1, "seed": 4}
 
 
-def make_engine(positions=2048, seed=1, **options):
-    model = make_model(positions, seed)
+def make_engine(positions=2048, seed=1, dtype=torch.float32, **options):
+    model = make_model(positions, seed).to(dtype)
     model.generation_config.eos_token_id = None
     return hogwild.Engine(model, TOKENIZER, **options)
 
@@ -109,7 +109,11 @@ def test_a_probe_leaves_every_block_byte_identical(question, worker, arrangement
         arrangement=arrangement,
     )
     advance(plain, 1 + 24)
-    advance(asking, 1 + 24 + 5)  # after four forwards each a question
+    advance(asking, 1 + 24 + 4)  # after five forwards each a question
+    same_bytes(plain, asking)
+
+
+def same_bytes(plain, asking):
     a, b = entries(plain), entries(asking)
     assert a.keys() == b.keys()
     for key in a:
@@ -117,6 +121,31 @@ def test_a_probe_leaves_every_block_byte_identical(question, worker, arrangement
     for session in (plain, asking):
         session.close()
         assert session._engine.pool.used_pages == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("policy", "safety", "silence"),
+    [
+        (make_policy("probe", every=4, margin=1e9, longest_silence=None), None, 99),
+        (make_policy("probe", every=4, margin=-1e9, longest_silence=None), None, 4),
+        (make_policy("entropy", every=4, threshold=0, hysteresis=0, longest_silence=None), None, 99),
+        ("always-on", Safety(hold=3, every=4, margin=-1e9), 2),
+    ],
+)
+def test_whoever_asks_leaves_no_trace_unless_told_to_ride(policy, safety, silence, dtype):
+    """With its defaults: questions that are never heeded, or that are heeded when a fixed ratio would speak, too."""
+    plain = think(make_engine(dtype=dtype), FixedRatioPolicy(think=silence, write=99))
+    asking = think(make_engine(dtype=dtype), policy, safety=safety)
+    asked = 0
+    for session in (plain, asking):
+        thoughts = 0
+        while thoughts < 18:
+            events = advance(session, 1)
+            thoughts += len([event for event in sampled(events) if event[0] == "thinker"])
+            asked += sum(event.type == "probe" for event in events)
+    assert asked >= 4
+    same_bytes(plain, asking)
 
 
 @pytest.mark.parametrize(("question", "worker"), [("begin", "thinker"), ("unsure", "writer")])

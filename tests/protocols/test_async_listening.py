@@ -77,7 +77,7 @@ def test_a_silent_writer_that_was_given_text_is_measured_from_its_last_token():
     run = Run(make(make_policy("entropy", every=4)), LONG, "xyz", entropies=lambda n: 9.0 if n < 3 else 0.0)
     run.forwards(2)
     run.protocol.push("W", to="writer")
-    run.forwards(16)
+    run.forwards(18)
     sides = [feeds[-1] for feeds in run.feeds if feeds[-1].view.write_to == "side"]
     assert [TOKENIZER.decode(feed.tokens) for feed in sides] == ["W"] * 3
     assert run.protocol.answer.startswith("Wxyz") and run.view("writer").count("W") == 2  # the prompt has one
@@ -401,7 +401,7 @@ def test_the_request_is_checked_before_the_writer_may_speak():
 def test_a_harmful_request_is_declined():
     run = Run(make("probe", safety=Safety(hold=3)), LONG, "No.|", yes=[False])
     run.finish()
-    assert run.view("writer").startswith("W:Q<turn><think>\n\nabcd[decline]")
+    assert run.view("writer").startswith("W:Q<turn><think>\n\nab[decline]")
     assert run.protocol.answer == "No."
 
 

@@ -72,7 +72,9 @@ class Switch:
         self.mode = THINKER_ONLY if self._held else self._policy.first_mode
         self.in_mode = 0
         self._streams.thinker.closed = not self.thinks
-        self.ask = Ask("request", THINKER) if self._held and not self.thinks else None
+        self.ask = None
+        if self._safety is not None and self._safety.holds and (not self.thinks or self._safety.due):
+            self.ask = self._safety.request
         self._streams.told.append(ModeEvent(mode=self.mode))
 
     def end(self) -> None:
@@ -83,6 +85,8 @@ class Switch:
         """One more forward of a turn."""
         self.in_mode += 1
         self.hold = max(0, self.hold - 1)
+        if self._safety is not None:
+            self._safety.pass_forward()
 
     def is_unsure(self, entropy: float) -> bool:
         """Whether the writer pauses instead of saying the token that it drew."""
@@ -105,10 +109,12 @@ class Switch:
             writer_paragraph=WRITER in sampled and not unsure and self._streams.writer.ended_paragraph,
         )
         decision: Decision = Pause() if unsure else None
+        went_on = True
         if self.ask is not None and answer is not None:
             ask, self.ask = self.ask, None
             decision = self._answered(ask, answer, moment) or decision
-        if decision is None and self.ask is None:
+            went_on = not ask.alone
+        if decision is None and self.ask is None and went_on:
             decision = self._consult(moment)
         self._follow(decision)
         self.keep_going()
@@ -185,7 +191,7 @@ class Switch:
                 self.hold = 0
                 self.set_mode(WRITER_ONLY)
             elif self.ask is None:
-                self.ask = Ask("request", THINKER)
+                self.ask = self._safety.request
             return
         limit = self._policy.longest_silence
         if limit is not None and self.mode == THINKER_ONLY and self.in_mode >= limit and not self._held:
