@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import random
 import string
 import threading
 import time
@@ -315,95 +314,3 @@ def test_a_session_that_fails_says_why_and_leaves_no_pages():
             pass
     session.close()
     assert engine.pool.used_pages == 0
-
-
-# ------------------------------------------------------------------ stress
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [12.0])
-def test_many_sessions_and_many_threads(seconds):
-    """Sessions that are spoken to by eight threads: no deadlock, no lost text, no leaked page."""
-    engine = make_engine(positions=1 << 17)
-    policies = [
-        make_policy("probe", every=3),
-        make_policy("fixed-ratio", think=3, write=4),
-        "always-on",
-        "entropy",
-    ]
-    running, ended = [], []
-    accepted: dict[int, list[str]] = {}
-    lock, stop = threading.Lock(), threading.Event()
-
-    def start(count):
-        rng = random.Random(count)
-        protocol = engine.thinking(
-            "add",
-            policy=policies[count % 4],
-            prompts=PROMPTS,
-            max_forwards=rng.randint(5, 60),
-            turns=count % 3 == 0,
-            safety=Safety(hold=3) if count % 5 == 0 else None,
-            hold_after_interrupt=3,
-        )
-        accepted[id(protocol)] = []
-        running.append((engine.open(protocol), protocol, []))
-
-    def speak(number):
-        rng = random.Random(number)
-        count = 0
-        while not stop.is_set():
-            with lock:
-                _, protocol, _ = rng.choice(running)
-            try:
-                if rng.random() < 0.7:
-                    text = f"<{number}:{count}>"
-                    count += 1
-                    protocol.push(
-                        text, rng.choice(["input", "thinker", "writer"]), rng.choice(["now", "sentence"])
-                    )
-                    with lock:
-                        accepted[id(protocol)].append(text)
-                elif rng.random() < 0.9:
-                    protocol.interrupt(rng.choice([None, 0, 4]))
-                else:
-                    rng.choice([protocol.finish, protocol.cancel])()
-            except SessionFinishedError:
-                pass
-            time.sleep(0.002)
-
-    for count in range(200):
-        start(count)
-    threads = [threading.Thread(target=speak, args=(number,), daemon=True) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    deadline, started = time.monotonic() + seconds, 200
-    while time.monotonic() < deadline:
-        for index in range(0, len(running), 20):  # a forward takes some of them, as a scheduler would
-            part = running[index : index + 20]
-            told = {id(session): events for session, events in engine.forward([s for s, _, _ in part])}
-            for place, (session, protocol, events) in enumerate(part, start=index):
-                events.extend(told.get(id(session), []))
-                if session.finished:
-                    session.close()
-                    ended.append((protocol, events))
-                    with lock:
-                        start(started)
-                        running[place] = running.pop()
-                    started += 1
-    stop.set()
-    for thread in threads:
-        thread.join(timeout=5)
-        assert not thread.is_alive()
-    for session, protocol, events in running:
-        protocol.cancel()
-        while not session.finished:  # it may have rows that a full forward had no room for
-            events.extend(event for _, told_now in engine.forward([session]) for event in told_now)
-        ended.append((protocol, events))
-        session.close()
-    assert engine.pool.used_pages == 0
-    assert len(ended) >= 200
-    for protocol, events in ended:
-        assert protocol.finish_reason is not None, [e for e in events if e.type == "finish"]
-        heard = [event.text for event in events if event.type == "input"]
-        assert sorted(heard + list(protocol.undelivered)) == sorted(accepted[id(protocol)])
