@@ -160,7 +160,7 @@ def engine(monkeypatch):
     model = make_model()
     model.generation_config.eos_token_id = None
     made = hogwild.Engine(model, ToyTokenizer([" yes", " no"]))
-    monkeypatch.setattr(command, "_make_engine", lambda request, preparation: made)
+    monkeypatch.setattr(command, "make_engine", lambda request, preparation: made)
     return made
 
 
@@ -226,7 +226,7 @@ def test_chat_reads_a_turn_a_line(engine, capsys, monkeypatch):
     ],
 )
 def test_bad_requests_are_refused_before_a_model_is_loaded(arguments, message, capsys, monkeypatch):
-    monkeypatch.setattr(command, "_make_engine", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(command, "make_engine", lambda *_: pytest.fail("a model was loaded"))
     assert run(["think", "Add.", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("hogwild: error") == 1

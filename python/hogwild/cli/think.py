@@ -173,7 +173,7 @@ def think(request: ThinkRequest) -> str:
         trace = stack.enter_context(TraceReader(request.trace)) if request.trace is not None else None
         with Preparation(Console(stderr=True)) as preparation:
             check(request)
-            engine = _make_engine(request, preparation)
+            engine = make_engine(request, preparation)
         lines = _lines(request)
         problem = request.problem if request.problem is not None else _first(lines, typing)
         if problem is None:
@@ -245,7 +245,8 @@ def _open(engine: Engine, request: ThinkRequest, problem: str) -> ThinkSession:
     )
 
 
-def _make_engine(request: ThinkRequest, preparation: Preparation) -> Engine:
+def make_engine(request: ThinkRequest, preparation: Preparation) -> Engine:
+    """The engine on the model that the request names, with its stages told."""
     from hogwild.models.loading import load
     from hogwild.protocols import Engine
 

@@ -99,6 +99,10 @@ class Safety:
         self._checked = self._declined = False
         self._held = self._since = 0
 
+    def settings(self) -> dict[str, Any]:
+        """The settings, as JSON values."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
     def to_dict(self) -> dict[str, Any]:
         """Settings and state as JSON values; the arguments of the class."""
         return dict(vars(self))
