@@ -295,7 +295,11 @@ def evaluate(
 def compare(
     task: options.Task,
     methods: Annotated[
-        str, typer.Option(help="With commas between them; the others are compared with the first.")
+        str,
+        typer.Option(
+            help="With commas between them; the others are compared with the first. Or think, no-think, async, "
+            "async:POLICY among themselves, by how long a listener waits."
+        ),
     ] = "sequential,self-consistency,skeleton,hogwild:2,hogwild:4",
     budgets: options.Budgets = None,
     data: options.Data = None,
