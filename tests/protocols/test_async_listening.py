@@ -237,6 +237,20 @@ def test_the_writer_is_held_until_there_is_input_or_for_so_many_forwards():
     assert len(run.protocol.answer) > len(said)
 
 
+def test_a_second_interruption_of_the_same_words_only_renews_the_silence():
+    run = running(hold_after_interrupt=6)
+    for _ in range(3):
+        run.protocol.interrupt()
+        run.forwards(5)
+    assert run.view("writer").endswith("(w)A:\n\nxyz[cut]") and run.view("thinker").count("[stop]") == 1
+    assert sum(event.type == "rollback" for event in run.events) == 0
+    run.protocol.interrupt(2)  # less was heard than it seemed
+    run.forwards(1)
+    assert run.view("writer").endswith("(w)A:\n\nxy[cut]") and run.view("thinker").count("[stop]") == 2
+    run.forwards(7)
+    assert run.protocol.answer.startswith("xy") and len(run.protocol.answer) > 2
+
+
 def test_an_interruption_before_the_first_word_does_nothing():
     run = running(make_policy("fixed-ratio", think=9), forwards=3)
     before = list(run.events)

@@ -8,7 +8,7 @@ from hogwild.engine.events import InputEvent, RollbackEvent
 from hogwild.protocols.async_reasoning.conversation import Conversation
 from hogwild.protocols.async_reasoning.encoded import EncodedPrompts
 from hogwild.protocols.async_reasoning.inbox import Finish, Inbox, Interrupt, Message, Push
-from hogwild.protocols.async_reasoning.modes import FOLDING, THINKER, WRITER
+from hogwild.protocols.async_reasoning.modes import FOLDING, THINKER, THINKER_ONLY, WRITER
 from hogwild.protocols.async_reasoning.stream import Stream
 from hogwild.protocols.async_reasoning.streams import Streams
 from hogwild.protocols.async_reasoning.switch import Switch
@@ -135,6 +135,9 @@ class Hearing:
         heard_all = place == len(writer.said)
         if not writer.public or (self._answer_ended and heard_all):
             return
+        if heard_all and self._switch.mode == THINKER_ONLY and self._is_broken_off(writer):
+            self._switch.hold = self._hold_after_interrupt  # it has said nothing since
+            return
         if self._conversation.over:
             self._streams.cut(writer, place)
             self._conversation.broken_off = self._conversation.broken_off or not heard_all
@@ -146,3 +149,8 @@ class Hearing:
             self._switch.stop_writer(place)
             self._switch.tell_thinker(self._encoded.interrupt_note)
             self._switch.hold = self._hold_after_interrupt
+
+    def _is_broken_off(self, writer: Stream) -> bool:
+        """Whether the last that stands in the answer is that it was broken off."""
+        note = self._encoded.interrupted
+        return writer.said[-1].source == "inserted" and tuple(writer.tokens[-len(note) :]) == note
