@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import dataclasses
+import os
 import string
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -190,6 +195,27 @@ def test_a_fork_and_a_file_go_on_alike(settings, forwards, tmp_path):
     assert sampled(forked)[-tail:] == sampled(told) == sampled(restored)[-tail:]
     assert ThinkResult.from_events(forked).text == ThinkResult.from_events(restored).text
     assert engine.pool.used_pages == 0
+
+
+def test_a_file_goes_on_in_another_process(tmp_path):
+    session = think(make_engine(), **STOCHASTIC, rule=RULE)
+    advance(session, 9)
+    session.push("{hint}", to="thinker", at="paragraph")
+    fork = session.fork()
+    fork.snapshot(tmp_path / "run.safetensors")
+    program = (
+        "import sys; from protocols.test_async_engine import make_engine, sampled;"
+        "print(sampled(list(make_engine().restore(sys.argv[1]))))"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "run.safetensors")],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ast.literal_eval(done.stdout.strip()) == sampled(list(fork)) != []
 
 
 def test_a_fork_with_another_seed_says_something_else():

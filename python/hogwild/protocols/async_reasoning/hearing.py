@@ -8,7 +8,7 @@ from hogwild.engine.events import InputEvent, RollbackEvent
 from hogwild.protocols.async_reasoning.conversation import Conversation
 from hogwild.protocols.async_reasoning.encoded import EncodedPrompts
 from hogwild.protocols.async_reasoning.inbox import Finish, Inbox, Interrupt, Message, Push
-from hogwild.protocols.async_reasoning.modes import FOLDING, THINKER, THINKER_ONLY, WRITER
+from hogwild.protocols.async_reasoning.modes import ACTIVE, FOLDING, THINKER, THINKER_ONLY, WRITER
 from hogwild.protocols.async_reasoning.stream import Stream
 from hogwild.protocols.async_reasoning.streams import Streams
 from hogwild.protocols.async_reasoning.switch import Switch
@@ -82,14 +82,18 @@ class Hearing:
             self.deferred.remove(first)
             self._conversation.open_turn(first)
         last = {
-            push.to: index
-            for index, push in enumerate(self.deferred)
-            if all_of_them or self._stream_of(push).at(push.at)
+            push.to: index for index, push in enumerate(self.deferred) if all_of_them or self._is_due(push)
         }
         ready = [push for index, push in enumerate(self.deferred) if index <= last.get(push.to, -1)]
         self.deferred = [push for index, push in enumerate(self.deferred) if index > last.get(push.to, -1)]
         for push in ready:
             self._apply(push)
+
+    def _is_due(self, push: Push) -> bool:
+        stream = self._stream_of(push)
+        if stream.worker in ACTIVE[self._switch.mode] and stream.whole < len(stream.said):
+            return False  # in the middle of a character
+        return stream.at(push.at)
 
     def _stream_of(self, push: Push) -> Stream:
         """The stream whose pauses a text waits for."""
@@ -132,7 +136,7 @@ class Hearing:
     def _interrupt(self, message: Interrupt) -> None:
         writer = self._streams.writer
         place = writer.place_of(message.character, message.seconds)
-        heard_all = place == len(writer.said)
+        heard_all = place == writer.whole
         if not writer.public or (self._answer_ended and heard_all):
             return
         if heard_all and self._switch.mode == THINKER_ONLY and self._is_broken_off(writer):
