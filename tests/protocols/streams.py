@@ -116,7 +116,7 @@ class Run(ScriptedEngine):
         twin.answers, twin.asked, twin.sampled = list(self.answers), list(self.asked), list(self.sampled)
         twin.feeds, twin.store = [], copy.deepcopy(self.store)
         twin._next, twin._measure = twin._say, twin._reply
-        twin.events = twin.protocol.begin(twin.store)
+        twin.events = [*twin.protocol.begin(twin.store), *twin.protocol.resume()]
         return twin
 
     def _reply(self, feed: Feed, view: list[int]) -> tuple[tuple[float, float], float]:

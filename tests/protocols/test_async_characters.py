@@ -104,6 +104,7 @@ def test_a_copy_goes_on_in_the_middle_of_a_character(place):
     state = json.loads(json.dumps(protocol_state(engine.protocol)))
     twin = restore_protocol(state, TOKENIZER)
     twin.begin(engine.store)
+    twin.resume()
     texts = {
         stream.worker: list(text.encode())[len([s for s in stream.said if s.source == "sampled"]) :]
         for stream, text in ((twin._streams.thinker, THOUGHTS), (twin._streams.writer, ANSWER))

@@ -138,7 +138,7 @@ class AsyncReasoningProtocol(Listener):
         )
         # results that have been dealt with, but for operations
         self._received: Sequence[Result] | None = None
-        self._restored = False
+        self._restored = False  # and not resumed yet
 
     @property
     def mode(self) -> str:
@@ -177,15 +177,23 @@ class AsyncReasoningProtocol(Listener):
         streams.begin(store)
         streams.told.append(self._start_event())
         if self._restored:
-            streams.check_blocks()
-            streams.told.append(ModeEvent(mode=self.mode))
-            streams.told.extend([*streams.thinker.events(), *streams.writer.events()])
             return streams.take_told()
         for block in (*self.arrangement.block_names, *self.arrangement.stubs):
             store.create(block)
         streams.input.say(self._encoded.input, "inserted")
         self._conversation.begin()
         return streams.take_told()
+
+    def resume(self) -> list[Event]:
+        """Go on, if it was restored: its blocks are there now. The first events show the streams as they are.
+
+        Raises:
+            BlockError: a block does not hold what was written to it.
+        """
+        streams = self._streams
+        streams.check_blocks()
+        self._restored = False
+        return [ModeEvent(mode=self.mode), *streams.thinker.events(), *streams.writer.events()]
 
     def _start_event(self) -> StartEvent:
         return StartEvent(
@@ -205,6 +213,8 @@ class AsyncReasoningProtocol(Listener):
         )
 
     def listen(self) -> list[Event]:
+        if self._restored:
+            return []
         self._conversation.run_operations()
         self._hearing.hear()
         self._conversation.run_operations()
@@ -215,6 +225,8 @@ class AsyncReasoningProtocol(Listener):
 
     def _plan(self) -> list[Planned]:
         """What the next forward writes, each with what it is."""
+        if self._restored:
+            return []
         streams = self._streams
         return plan_feeds(
             Standing(

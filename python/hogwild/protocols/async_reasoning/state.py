@@ -56,7 +56,7 @@ def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
 def restore_protocol(
     state: dict[str, Any], tokenizer: Any, seed: int | None = None
 ) -> AsyncReasoningProtocol:
-    """A protocol that goes on where `state` was taken, with blocks that hold what they held then.
+    """A protocol that goes on where `state` was taken, once its blocks hold what they held then: see `resume`.
 
     Args:
         state: from `protocol_state`.
