@@ -20,7 +20,7 @@ import torch
 import hogwild
 from engine.tiny import TOKENIZER, make_model
 from hogwild.engine.events import AnswerEvent, FinishEvent, TokenEvent
-from hogwild.errors import BlockError, SessionFinishedError
+from hogwild.errors import BlockError, HogwildError, PoolExhausted, SessionFinishedError
 from hogwild.prompting import AsyncPrompts, StepRule
 from hogwild.protocols.async_reasoning import Safety, make_policy
 from hogwild.protocols.async_reasoning.policies import Ask, FixedRatioPolicy
@@ -271,6 +271,25 @@ def test_forks_and_files_of_what_has_ended_or_is_something_else(tmp_path):
         engine.restore(tmp_path / "b.safetensors")
     with pytest.raises(BlockError, match="pages of 32 tokens"):
         make_engine(page_size=16).restore(path)
+    assert engine.pool.used_pages == 0
+
+
+def test_a_copy_that_finds_no_room_or_is_wrong_leaves_no_pages(tmp_path):
+    engine, small = make_engine(), make_engine(max_tokens=32 * 4)
+    path = tmp_path / "run.safetensors"
+    with think(engine) as session:
+        read(session, 3)
+        session.snapshot(path)
+        with pytest.raises(TypeError, match="seed"):
+            session.fork(seed="x")
+    with pytest.raises(PoolExhausted):
+        small.restore(path)
+    with pytest.raises(TypeError, match="seed"):
+        engine.restore(path, seed="x")
+    assert engine.pool.used_pages == small.pool.used_pages == 0
+    engine.close()
+    with pytest.raises(HogwildError, match="closed"):
+        engine.restore(path)
     assert engine.pool.used_pages == 0
 
 
