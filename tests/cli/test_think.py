@@ -6,7 +6,11 @@ import io
 import json
 import os
 import pty
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -156,11 +160,15 @@ def test_keys_of_a_real_terminal(monkeypatch):
 # ------------------------------------------------------------------ the commands
 
 
-@pytest.fixture
-def engine(monkeypatch):
+def tiny_engine():
     model = make_model()
     model.generation_config.eos_token_id = None
-    made = hogwild.Engine(model, ToyTokenizer([" yes", " no"]))
+    return hogwild.Engine(model, ToyTokenizer([" yes", " no"]))
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    made = tiny_engine()
     monkeypatch.setattr(command, "make_engine", lambda request, preparation: made)
     return made
 
@@ -245,9 +253,30 @@ def test_what_is_typed_reaches_the_session(engine):
     speaker = command.Speaker(session, iter(()), typing=True)
     list(session.turn())
     speaker.line.type("more\r")
-    speaker.next_turn(interrupted=False)
+    speaker.next_turn()
     assert "more" in [event.text for event in session.turn() if event.type == "input"]
     speaker.line.type("\x1b")
     speaker.line.type("\x04")
     assert list(session)[-1].reason == "eos"
     speaker.line.type("too late\r")  # no error
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_chat_that_waits_for_a_line():
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1:];"
+        "from cli.test_think import tiny_engine; from hogwild.cli import think;"
+        "think.make_engine = lambda *_: tiny_engine(); from hogwild.cli.app import run;"
+        "sys.exit(run(['chat', 'One.', '--max-forwards', '3', '--policy', 'always-on', '--json']))"
+    )
+    tests = Path(__file__).parents[1]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program, str(tests), str(tests / "cli")], **pipes) as chat:
+        for line in chat.stdout:
+            if json.loads(line).get("mode") == "waiting":
+                break
+        time.sleep(0.5)
+        chat.send_signal(signal.SIGINT)
+        events = [json.loads(line) for line in chat.stdout]
+        assert chat.wait(timeout=30) == 130
+    assert events[-1]["type"] == "finish" and events[-1]["reason"] == "cancelled"

@@ -132,11 +132,9 @@ class Speaker:
         self._session, self._rest = session, rest
         self.line = Line(self._say, self._break_off, self._end) if typing else None
 
-    def next_turn(self, interrupted: bool) -> None:
+    def next_turn(self) -> None:
         """The session waits: say the next line that was read, or let the user type a moment longer."""
-        if interrupted:
-            self._session.cancel()
-        elif self.line is not None:
+        if self.line is not None:
             self._session.protocol.inbox.wait(0.1)
         elif (text := next(self._rest, None)) is not None:
             self._say(text)
@@ -201,7 +199,11 @@ def _run(session: ThinkSession, speaker: Speaker, reader: Reader, trace: TraceRe
                 what = str(error) if isinstance(error, HogwildError) else f"{type(error).__name__}: {error}"
                 raise RunFailed(what) from error
             if not ending:
-                speaker.next_turn(interrupt.requested)
+                try:
+                    with interrupt.at_once():
+                        speaker.next_turn()
+                except KeyboardInterrupt:
+                    session.cancel()
     return ending
 
 
