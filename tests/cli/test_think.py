@@ -6,7 +6,11 @@ import io
 import json
 import os
 import pty
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -140,7 +144,7 @@ def test_a_line_that_is_typed():
 
 def test_keys_of_a_real_terminal(monkeypatch):
     leader, follower = pty.openpty()
-    heard, typed, sent = [], [], b""
+    heard, typed, sent = [], [], b"early\n"
 
     class Noting(Line):
         def type(self, keys):
@@ -150,6 +154,7 @@ def test_keys_of_a_real_terminal(monkeypatch):
     line = Noting(heard.append, lambda: heard.append("ESC"), lambda: heard.append("END"))
     with os.fdopen(follower) as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
+        os.write(leader, b"early\n")  # while the model is loaded, say
         with Keyboard(line):
             for keys in (b"gr\xc3", b"\xbcezi\r", b"\x1b", b"\x1b[D", b"\x04"):
                 os.write(leader, keys)
@@ -158,19 +163,23 @@ def test_keys_of_a_real_terminal(monkeypatch):
                 while "".join(typed) != sent.decode(errors="ignore"):
                     assert time.monotonic() < deadline, typed
                     time.sleep(0.002)
-        assert heard == ["grüezi", "ESC", "END"]
+        assert heard == ["early", "grüezi", "ESC", "END"]
     os.close(leader)
 
 
 # ------------------------------------------------------------------ the commands
 
 
-@pytest.fixture
-def engine(monkeypatch):
+def tiny_engine():
     model = make_model()
     model.generation_config.eos_token_id = None
-    made = hogwild.Engine(model, ToyTokenizer([" yes", " no"]))
-    monkeypatch.setattr(command, "_make_engine", lambda request, preparation: made)
+    return hogwild.Engine(model, ToyTokenizer([" yes", " no"]))
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    made = tiny_engine()
+    monkeypatch.setattr(command, "make_engine", lambda request, preparation: made)
     return made
 
 
@@ -236,14 +245,14 @@ def test_chat_reads_a_turn_a_line(engine, capsys, monkeypatch):
     ],
 )
 def test_bad_requests_are_refused_before_a_model_is_loaded(arguments, message, capsys, monkeypatch):
-    monkeypatch.setattr(command, "_make_engine", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(command, "make_engine", lambda *_: pytest.fail("a model was loaded"))
     assert run(["think", "Add.", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("hogwild: error") == 1
 
 
 def test_a_run_that_fails_says_why(engine, capsys, monkeypatch):
-    monkeypatch.setattr(engine, "forward", lambda sessions: 1 / 0)
+    monkeypatch.setattr(engine._batcher, "forward", lambda sessions: 1 / 0)
     assert run(["think", "Add."]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert engine.pool.used_pages == 0
@@ -254,9 +263,30 @@ def test_what_is_typed_reaches_the_session(engine):
     speaker = command.Speaker(session, iter(()), typing=True)
     list(session.turn())
     speaker.line.type("more\r")
-    speaker.next_turn(interrupted=False)
+    speaker.next_turn()
     assert "more" in [event.text for event in session.turn() if event.type == "input"]
     speaker.line.type("\x1b")
     speaker.line.type("\x04")
     assert list(session)[-1].reason == "eos"
     speaker.line.type("too late\r")  # no error
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_chat_that_waits_for_a_line():
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1:];"
+        "from cli.test_think import tiny_engine; from hogwild.cli import think;"
+        "think.make_engine = lambda *_: tiny_engine(); from hogwild.cli.app import run;"
+        "sys.exit(run(['chat', 'One.', '--max-forwards', '3', '--policy', 'always-on', '--json']))"
+    )
+    tests = Path(__file__).parents[1]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program, str(tests), str(tests / "cli")], **pipes) as chat:
+        for line in chat.stdout:
+            if json.loads(line).get("mode") == "waiting":
+                break
+        time.sleep(0.5)
+        chat.send_signal(signal.SIGINT)
+        events = [json.loads(line) for line in chat.stdout]
+        assert chat.wait(timeout=30) == 130
+    assert events[-1]["type"] == "finish" and events[-1]["reason"] == "cancelled"

@@ -66,3 +66,37 @@ def test_what_is_there_is_not_run_again(engine, command, tmp_path, monkeypatch, 
     assert ran == [1, 1]
     assert run([*command, "--method", "no-think", "--temperature", "0.5"]) == 2
     assert "was made with sampling" in capsys.readouterr().err
+
+
+def test_compare_takes_such_methods_among_themselves(engine, command, tmp_path, capsys):
+    line = [
+        "compare",
+        *command[1:],
+        "--methods",
+        "no-think,async:probe:every=3,margin=1e9,async:always-on",
+        "--json",
+    ]
+    assert run(line) == 0
+    facts = json.loads(capsys.readouterr().out)
+    names = ["async:always-on", "async:probe:every=3,margin=1e9", "no-think"]
+    assert sorted(m["method"] for m in facts["methods"]) == names
+    assert (tmp_path / "out" / "accuracy-delay.png").is_file()
+    assert engine.pool.used_pages == 0
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (
+            "sequential,async",
+            "compared with each other, by how long a listener waits, but not with 'sequential'",
+        ),
+        ("async,async:loud", "unknown policy 'loud'"),
+        ("async,think:2", "'think' has no settings, got 'think:2'"),
+        ("async:probe:every=2,loudness=3", "it has no settings ['loudness']"),
+    ],
+)
+def test_compare_refuses_what_cannot_be_compared(command, methods, message, monkeypatch, capsys):
+    monkeypatch.setattr(compare, "make_engine", lambda *_: pytest.fail("a model was loaded"))
+    assert run(["compare", *command[1:], "--methods", methods]) == 2
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Runs of asynchronous reasoning and its baselines as records; answers before a judge."""
+"""Runs of asynchronous reasoning and its baselines as records."""
 
 from __future__ import annotations
 
@@ -11,17 +11,7 @@ import hogwild
 from engine.tiny import make_model
 from fakes import ToyTokenizer
 from hogwild.engine.events import FinishEvent, TokenEvent
-from hogwild.evaluation.safety import (
-    PromptFileError,
-    SafetyPrompt,
-    SafetyRecord,
-    evaluate_safety,
-    find_verdict,
-    read_prompts,
-    summarize_safety,
-)
 from hogwild.evaluation.thinking import evaluate_thinking, record_run, summarize, write_records
-from hogwild.protocols.async_reasoning import Safety
 
 
 @dataclass
@@ -73,56 +63,3 @@ def test_methods_on_the_same_questions(engine, tmp_path):
     assert summaries["no-think"].first_forward == 2  # the prompt, then the first word
     assert summaries["think"].first_forward == 1 + 8 + 1
     assert engine.pool.used_pages == 0
-
-
-def test_prompts_from_a_file(tmp_path):
-    path = tmp_path / "prompts.jsonl"
-    path.write_text('{"prompt": "A?", "id": "x", "harmful": true}\n\n{"prompt": "B?"}\n')
-    assert read_prompts(path) == [SafetyPrompt("x", "A?", True), SafetyPrompt("3", "B?")]
-    for text, message in (
-        ("{}", "line 1: expected an object with a text 'prompt'"),
-        ("nonsense", "line 1: not JSON"),
-        ('{"prompt": "A", "harmful": "no"}', "harmful: expected true or false"),
-        ("", "expected at least one prompt"),
-    ):
-        path.write_text(text)
-        with pytest.raises(PromptFileError, match=message):
-            read_prompts(path)
-
-
-class OneWord:
-    def __init__(self, *verdicts):
-        self.verdicts, self.asked = list(verdicts), []
-
-    def ask(self, messages, seed):
-        self.asked.append(messages[0]["content"])
-        return self.verdicts.pop(0)
-
-
-def test_a_judge_reads_what_the_user_was_told(engine):
-    prompts = [SafetyPrompt("a", "Add {answer}.", False), SafetyPrompt("b", "Mix.", True)]
-    judge = OneWord("Fine. Verdict: SAFE", "Hm.\nVerdict: **DECLINED**")
-    options = {"policy": "always-on", "max_forwards": 8}
-    records = list(evaluate_safety(engine, prompts, judge, Safety(hold=3), **options))
-    assert [record.verdict for record in records] == ["safe", "declined"]
-    assert all(record.answer in asked for record, asked in zip(records, judge.asked, strict=True))
-    assert "Add {answer}." in judge.asked[0] and records[0].first_forward > 3
-    plain = list(evaluate_safety(engine, prompts[:1], OneWord("no verdict"), **options))
-    assert plain[0].verdict is None and plain[0].first_forward == 2 and not plain[0].guarded
-
-
-def test_a_summary_of_verdicts():
-    def record(verdict, harmful):
-        return SafetyRecord(SafetyPrompt("a", "A", harmful), True, "", verdict, 1)
-
-    records = [
-        record("unsafe", True),
-        record("declined", True),
-        record("declined", False),
-        record("safe", False),
-    ]
-    summary = summarize_safety([*records, record(None, True)])
-    assert (summary.unsafe, summary.declined_harmful, summary.declined_harmless) == (0.25, 0.5, 0.5)
-    assert summary.unjudged == 1
-    assert summarize_safety([]).unsafe is None
-    assert find_verdict("Verdict: SAFE or not? Verdict: unsafe.") == "unsafe"

@@ -116,7 +116,7 @@ class Run(ScriptedEngine):
         twin.answers, twin.asked, twin.sampled = list(self.answers), list(self.asked), list(self.sampled)
         twin.feeds, twin.store = [], copy.deepcopy(self.store)
         twin._next, twin._measure = twin._say, twin._reply
-        twin.events = twin.protocol.begin(twin.store)
+        twin.events = [*twin.protocol.begin(twin.store), *twin.protocol.resume()]
         return twin
 
     def _reply(self, feed: Feed, view: list[int]) -> tuple[tuple[float, float], float]:
@@ -141,7 +141,7 @@ class Run(ScriptedEngine):
     def view(self, worker: str) -> str:
         """What a stream sees, with what it has yet to write behind it."""
         arrangement = self.protocol.arrangement
-        stream = self.protocol._streams[worker]
+        stream = self.protocol._streams.by_worker[worker]
         view = arrangement.thinker if worker == "thinker" else arrangement.writer
         return TOKENIZER.decode([*self.store.view(view), *stream.queue])
 
@@ -159,8 +159,8 @@ class Run(ScriptedEngine):
     def check(self) -> None:
         """Each block holds exactly what its stream has said and written, in order."""
         protocol = self.protocol
-        if not protocol._prefilled:
+        if not protocol._streams.prefilled:
             return
-        for stream in (*protocol._streams.values(), protocol._input):
+        for stream in (*protocol._streams.by_worker.values(), protocol._streams.input):
             assert self.store.tokens(stream.block) == stream.tokens[: stream.written], stream.block
         assert self.store.tokens("side") == []

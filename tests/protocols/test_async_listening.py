@@ -77,7 +77,7 @@ def test_a_silent_writer_that_was_given_text_is_measured_from_its_last_token():
     run = Run(make(make_policy("entropy", every=4)), LONG, "xyz", entropies=lambda n: 9.0 if n < 3 else 0.0)
     run.forwards(2)
     run.protocol.push("W", to="writer")
-    run.forwards(16)
+    run.forwards(18)
     sides = [feeds[-1] for feeds in run.feeds if feeds[-1].view.write_to == "side"]
     assert [TOKENIZER.decode(feed.tokens) for feed in sides] == ["W"] * 3
     assert run.protocol.answer.startswith("Wxyz") and run.view("writer").count("W") == 2  # the prompt has one
@@ -164,7 +164,7 @@ def test_bad_pushes_change_nothing():
     ):
         with pytest.raises(error, match=message):
             run.protocol.push(*arguments)
-    assert run.protocol.inbox.take() == []
+    assert run.protocol.inbox.take() is None
 
 
 @pytest.mark.parametrize("text", ["</think>", "a<turn>b", "<think><think></think>", "<eos>"])
@@ -212,7 +212,7 @@ def test_an_interruption_rolls_back_what_was_not_heard(character, arrangement):
 
 def test_an_interruption_by_time():
     run = running(forwards=1)
-    clock = run.protocol._clock
+    clock = run.protocol._streams._clock
     for second in range(6):
         clock.now = float(second)
         run.forwards(1)
@@ -237,6 +237,20 @@ def test_the_writer_is_held_until_there_is_input_or_for_so_many_forwards():
     assert len(run.protocol.answer) > len(said)
 
 
+def test_a_second_interruption_of_the_same_words_only_renews_the_silence():
+    run = running(hold_after_interrupt=6)
+    for _ in range(3):
+        run.protocol.interrupt()
+        run.forwards(5)
+    assert run.view("writer").endswith("(w)A:\n\nxyz[cut]") and run.view("thinker").count("[stop]") == 1
+    assert sum(event.type == "rollback" for event in run.events) == 0
+    run.protocol.interrupt(2)  # less was heard than it seemed
+    run.forwards(1)
+    assert run.view("writer").endswith("(w)A:\n\nxy[cut]") and run.view("thinker").count("[stop]") == 2
+    run.forwards(7)
+    assert run.protocol.answer.startswith("xy") and len(run.protocol.answer) > 2
+
+
 def test_an_interruption_before_the_first_word_does_nothing():
     run = running(make_policy("fixed-ratio", think=9), forwards=3)
     before = list(run.events)
@@ -252,7 +266,7 @@ def test_an_interruption_before_the_first_word_does_nothing():
 
 def test_an_interruption_withdraws_a_question_that_was_to_be_asked():
     run = Run(make("in-stream"), "a.\n\n" + LONG, "Hi.\n\nyou", yes=[True, True])
-    while run.protocol._ask is None or run.protocol._ask.worker != "writer":
+    while run.protocol._switch.ask is None or run.protocol._switch.ask.worker != "writer":
         run.forwards(1)
     run.protocol.interrupt(2)
     run.forwards(2)
@@ -401,7 +415,7 @@ def test_the_request_is_checked_before_the_writer_may_speak():
 def test_a_harmful_request_is_declined():
     run = Run(make("probe", safety=Safety(hold=3)), LONG, "No.|", yes=[False])
     run.finish()
-    assert run.view("writer").startswith("W:Q<turn><think>\n\nabcd[decline]")
+    assert run.view("writer").startswith("W:Q<turn><think>\n\nab[decline]")
     assert run.protocol.answer == "No."
 
 
@@ -461,10 +475,11 @@ def test_texts_of_many_threads_arrive_once_and_each_threads_in_order():
 
 def test_input_that_was_not_written_when_a_turn_ended_is_written_then():
     run = Run(make(make_policy("probe", every=3, ride=False), turns=True), LONG, "xyz")
-    while run.protocol._ask is None:
+    while run.protocol._switch.ask is None:
         run.forwards(1)
     run.protocol.push("late")
-    run.protocol.max_forwards = run.protocol._forwards + 1  # the forward of the question is the turn's last
+    # the forward of the question is the turn's last
+    run.protocol.max_forwards = run.protocol._conversation.forwards + 1
     while not run.protocol.waiting:
         run.forwards(1)
     assert run.block("input") == "\n\nlate"

@@ -10,7 +10,7 @@ from hogwild.engine.events import (
     RollbackEvent,
 )
 from hogwild.errors import HogwildError, SessionFinishedError, UnknownNameError
-from hogwild.protocols.async_reasoning import POLICIES, AsyncReasoningProtocol, make_policy
+from hogwild.protocols.async_reasoning import POLICIES, AsyncReasoningProtocol, Safety, make_policy
 
 ARRANGEMENTS = ["roles", "shared"]
 OPEN_THOUGHTS = "<turn><think>\n\n"
@@ -182,8 +182,36 @@ def test_a_question_follows_all_that_its_stream_has_said():
         assert run.asked[0].endswith("abc[enough?]")
 
 
+def test_what_the_user_says_comes_before_a_question():
+    run = Run(make(make_policy("probe", every=3)), "abcdefgh")
+    run.forwards(1 + 3)
+    assert run.asked == []
+    run.protocol.push("!")  # the next forward was to ask
+    run.forwards(1)
+    assert run.asked == [] and run.block("input").endswith("!")
+    run.forwards(1)
+    assert len(run.asked) == 1 and run.asked[0].endswith("abc[new]d[enough?]")
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_questions_never_keep_the_streams_from_going_on(every):
+    run = Run(make(make_policy("probe", every=every, longest_silence=None)), "a" * 99)
+    run.forwards(1 + 12)
+    assert run.protocol.thoughts == "a" * {1: 6, 2: 8}[every]
+
+
+@pytest.mark.parametrize("hold", [1, 2, 7])
+@pytest.mark.parametrize("ride", [True, False])
+def test_the_safety_check_holds_the_writer_for_so_many_forwards(hold, ride):
+    run = Run(make(safety=Safety(hold=hold, ride=ride)), "a" * 99, "x" * 9, yes=[True])
+    run.forwards(1 + hold)
+    assert run.protocol.answer == "" and len(run.asked) == 1
+    run.forwards(1)
+    assert run.protocol.answer == "x"
+
+
 def test_margin_and_hysteresis():
-    policy = make_policy("probe", every=1, margin=1.0, hysteresis=1.5)
+    policy = make_policy("probe", every=1, margin=1.0, hysteresis=1.5, ride=True)
     run = Run(make(policy), "a" * 99, "x.\n\n" * 20, yes=[0.9, 1.1, -0.4, -0.4, -0.6])
     run.forwards(1 + 2)
     assert run.modes == ["thinker_only"]  # 0.9 is within the margin

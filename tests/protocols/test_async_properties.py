@@ -73,16 +73,16 @@ def expected_view(run: Run, reader: Reader, worker: str) -> str:
         for event in run.events
         if isinstance(event, InputEvent) and event.to == "input"
     )
-    coming = TOKENIZER.decode(run.protocol._input.queue)  # told, and written by the next forward
+    coming = TOKENIZER.decode(run.protocol._streams.input.queue)  # told, and written by the next forward
     given = given.removesuffix(coming) if coming else given
     own = {name: TOKENIZER.decode(reader.ids(name)) for name in ("thinker", "writer")}
     other = "writer" if worker == "thinker" else "thinker"
-    stream = run.protocol._streams[other]
+    stream = run.protocol._streams.by_worker[other]
     unwritten = len(stream.queue)
     seen = TOKENIZER.decode(reader.ids(other)[: len(reader.ids(other)) - unwritten])
     if worker == "writer":
         split = (
-            prompts.writer_split if run.protocol._split_written else ""
+            prompts.writer_split if run.protocol._conversation.split_written else ""
         )  # sequential methods write it late
         return opening + given + seen + split + own["writer"]
     if shared:
@@ -138,7 +138,7 @@ def test_blocks_views_and_events_agree_whatever_happens(
             run.check()
             assert reader.public() == run.protocol.answer
             for worker in ("thinker", "writer"):
-                assert reader.ids(worker) == run.protocol._streams[worker].tokens
+                assert reader.ids(worker) == run.protocol._streams.by_worker[worker].tokens
                 assert run.view(worker) == expected_view(run, reader, worker)
     assert run.protocol.finished
     every_sampled_token_was_said_once(run, interrupted)
@@ -150,7 +150,7 @@ def test_blocks_views_and_events_agree_whatever_happens(
         t for t, _ in pushed
     )
     broken_off = interrupted and run.protocol.policy.name == "no-thinking"  # nobody is there to think on
-    if run.protocol.finish_reason == "eos" and not run.protocol._finishing and not broken_off:
+    if run.protocol.finish_reason == "eos" and not run.protocol._switch.finishing and not broken_off:
         assert run.protocol.undelivered == ()
 
 
@@ -189,4 +189,4 @@ def fork_goes_on_alike(run: Run) -> None:
     shown = Reader()
     shown.read(run.fork().events)  # a fork's first events show the streams as they are
     for worker in ("thinker", "writer"):
-        assert shown.ids(worker) == run.protocol._streams[worker].tokens
+        assert shown.ids(worker) == run.protocol._streams.by_worker[worker].tokens

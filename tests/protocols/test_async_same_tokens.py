@@ -57,19 +57,19 @@ def test_two_streams_are_nearly_twice_as_fast_as_one():
     """Tokens per second while both go on, beside those of the thinker alone: medians of forwards by turns."""
     engine = hogwild.Engine.from_pretrained("demo", device="cpu")
     alone, both = (
-        engine.think(PROBLEM, policy=policy, max_forwards=80, temperature=0.0)
+        engine.open(engine.thinking(PROBLEM, policy=policy, max_forwards=80, temperature=0.0))
         for policy in (FixedRatioPolicy(think=99), "always-on")
     )
     times: dict[str, list[float]] = {"alone": [], "both": []}
     for session in (alone, both):
-        next(iter(session))
-        session._next_events(0.0)  # the prompt and the first tokens
+        engine.forward([session])  # the prompt
+        engine.forward([session])
     for _ in range(24):
         for name, session in (("alone", alone), ("both", both)):
             began = time.perf_counter()
-            events = session._next_events(0.0)
+            told = engine.forward([session])
             times[name].append(time.perf_counter() - began)
-            tokens = [event for event in events if isinstance(event, TokenEvent)]
+            tokens = [event for _, events in told for event in events if isinstance(event, TokenEvent)]
             assert len(tokens) == {"alone": 1, "both": 2}[name]
     one, two = (statistics.median(times[name]) for name in ("alone", "both"))
     assert 2 * one / two >= 1.7

@@ -295,7 +295,11 @@ def evaluate(
 def compare(
     task: options.Task,
     methods: Annotated[
-        str, typer.Option(help="With commas between them; the others are compared with the first.")
+        str,
+        typer.Option(
+            help="With commas between them; the others are compared with the first. Or think, no-think, async, "
+            "async:POLICY among themselves, by how long a listener waits."
+        ),
     ] = "sequential,self-consistency,skeleton,hogwild:2,hogwild:4",
     budgets: options.Budgets = None,
     data: options.Data = None,
@@ -368,6 +372,79 @@ def judge(
         command.JudgeRequest(
             traces=traces, judge=judge, endpoint=endpoint, votes=votes, at_once=at_once, retries=retries,
             timeout=timeout, max_tokens=max_tokens, output=output, device=device, dtype=dtype, as_json=as_json,
+        )
+    )  # fmt: skip
+
+
+@app.command(
+    epilog="Example: hogwild safety requests.jsonl --endpoint http://localhost:8000/v1 --judge my-model"
+)
+def safety(
+    prompts: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PROMPTS",
+            help='A JSONL file of requests: {"prompt": ..., "harmful": true or false, "id": ...}, of which the '
+            "first is needed.",
+        ),
+    ],
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="The judge: its name at the endpoint, or without one, what --model takes elsewhere."
+        ),
+    ],
+    endpoint: Annotated[
+        str | None, typer.Option(help="Of an OpenAI-compatible API; the key is taken from OPENAI_API_KEY.")
+    ] = None,
+    guarded_only: Annotated[
+        bool, typer.Option("--guarded-only", help="Leave out the runs without the safety mode.")
+    ] = False,
+    hold: Annotated[
+        int | None, typer.Option(help="Forwards for which the writer is held at most. Default: 64.")
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(help="Forwards between two checks of the answer. Default: 48.")
+    ] = None,
+    policy: options.Policy = None,
+    max_forwards: options.TurnForwards = 512,
+    at_once: options.AtOnce = 8,
+    retries: Annotated[int, typer.Option(help="Further attempts of a call that fails.")] = 5,
+    timeout: Annotated[float, typer.Option(help="Seconds that an attempt may take.")] = 120.0,
+    max_tokens: Annotated[int, typer.Option(help="Length of the judge's reasons.")] = 2048,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for everything; what it has already is not run again. Default: results/safety-MODEL."
+        ),
+    ] = None,
+    model: options.Model = "demo",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    seed: Annotated[int, typer.Option(help="Of the random draws, and of the judge.")] = 0,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure how safe public answers are, with the safety mode and without it, by a judge.
+
+    A run that was stopped goes on with the same command.
+    """
+    from hogwild.cli import safety as command
+    from hogwild.cli.judge import JudgeRequest
+
+    judging = JudgeRequest(
+        traces=(), judge=judge, endpoint=endpoint, retries=retries, timeout=timeout, max_tokens=max_tokens,
+        device=device, dtype=dtype,
+    )  # fmt: skip
+    command.evaluate(
+        command.SafetyRequest(
+            prompts=prompts, judging=judging, model=model, policy=policy, guarded_only=guarded_only, hold=hold,
+            every=every, max_forwards=max_forwards, seed=seed, at_once=at_once, device=device, dtype=dtype,
+            output=output, as_json=as_json,
+            sampling={"temperature": temperature, "top_p": top_p, "top_k": top_k},
         )
     )  # fmt: skip
 

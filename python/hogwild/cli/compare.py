@@ -65,6 +65,12 @@ def compare(request: CompareRequest) -> None:
     Raises:
         HogwildError, ValueError: a bad request, before the model is loaded.
     """
+    from hogwild.cli import listening
+    from hogwild.evaluation.listening import is_listened_to
+
+    if any(is_listened_to(method) for method in request.methods):
+        listening.evaluate(request)
+        return
     comparison = run_all(request)
     show(request, comparison)
 
@@ -193,5 +199,14 @@ def make_engine(request: CompareRequest, preparation: Preparation) -> Engine:
 
 
 def parse_methods(text: str) -> list[str]:
-    """Methods from a text with commas between them; spellings are checked later."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+    """Methods from a text with commas between them; spellings are checked later.
+
+    What sets something, as in `async:probe:every=10,margin=1`, belongs to the method before it.
+    """
+    methods: list[str] = []
+    for word in filter(None, map(str.strip, text.split(","))):
+        if methods and "=" in word and ":" not in word:
+            methods[-1] += f",{word}"
+        else:
+            methods.append(word)
+    return methods

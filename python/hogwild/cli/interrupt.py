@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -17,13 +19,28 @@ class InterruptRequest:
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self._at_once = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested or self._at_once:
             raise KeyboardInterrupt
         self.requested = True
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Where nothing is to be finished, as while the user is waited for: one signal, also an earlier one, raises.
+
+        Raises:
+            KeyboardInterrupt: there was a signal.
+        """
+        self._at_once = True
+        try:
+            if self.requested:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._at_once = False
 
     def __enter__(self) -> InterruptRequest:
         if threading.current_thread() is threading.main_thread():

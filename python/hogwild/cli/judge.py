@@ -56,7 +56,7 @@ def judge(request: JudgeRequest) -> None:
     console = Console(stderr=True)
     with Preparation(console) as preparation:
         conversations = read_all(request.traces, console)
-        model = _make_model(request, preparation)
+        model = make_model(request, preparation)
     request.output.mkdir(parents=True, exist_ok=True)
     with VerdictFile(request.output / "verdicts.jsonl", model.name, request.votes) as file:
         verdicts = [verdict for c in conversations if (verdict := file.find(c.name, c.digest)) is not None]
@@ -108,7 +108,12 @@ def read_all(traces: Sequence[Path], console: Console) -> list[Conversation]:
     return found
 
 
-def _make_model(request: JudgeRequest, preparation: Preparation) -> JudgeModel:
+def make_model(request: JudgeRequest, preparation: Preparation) -> JudgeModel:
+    """Who judges.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
     from hogwild.evaluation.judge.models import EndpointJudge, LocalJudge
     from hogwild.models.loading import load
 

@@ -1,4 +1,4 @@
-"""`hogwild eval` for methods that think and speak: accuracy of the public answer, and a listener's delays."""
+"""Methods that think and speak, evaluated: accuracy of the public answer, and a listener's delays."""
 
 from __future__ import annotations
 
@@ -28,37 +28,51 @@ if TYPE_CHECKING:
 
 
 def evaluate(request: CompareRequest) -> None:
-    """Runs the request's one method; the table and the plot also have the methods that the folder has already.
+    """Runs the request's methods; the table and the plot also have those that the folder has already.
 
     Raises:
         HogwildError, ValueError: a bad request, before the model is loaded.
     """
     from hogwild.evaluation.listening import Listening, gather
 
-    (method,) = request.methods
     console = Console(stderr=True)
     with Preparation(console) as preparation:
-        task, plan, policy = _check(request, method)
+        policies = {method: _policy(request, method) for method in request.methods}
+        task, plan = _check(request)
         engine = compare.make_engine(request, preparation)
-    listening = Listening(engine, task, method, plan, request.folder, policy, request.traces)
     planned = len(plan.problems(task)) * plan.runs
-    with SampleProgress(console, [method], planned, attrgetter("score")) as progress:
+    with SampleProgress(console, request.methods, planned, attrgetter("score")) as progress:
         try:
-            records = listening.run(progress.begin, progress.add)
+            for method, policy in policies.items():
+                listening = Listening(engine, task, method, plan, request.folder, policy, request.traces)
+                records = listening.run(progress.begin, progress.add)
         except KeyboardInterrupt:
             progress.say(f"stopped; the same command goes on with what {request.folder} has")
             raise
     _show(request, listening, gather(listening, records))
 
 
-def _check(request: CompareRequest, method: str) -> tuple[Task, Plan, Policy | None]:
-    """Refuses what such methods cannot do, and all that `compare.check` refuses."""
+def _policy(request: CompareRequest, method: str) -> Policy | None:
+    """The policy that a method names. Refuses what such methods cannot do."""
+    from hogwild.evaluation.listening import is_listened_to
+    from hogwild.protocols.async_reasoning import METHODS
+
     kind, colon, rest = method.partition(":")
+    if not is_listened_to(method):
+        raise ValueError(
+            f"methods: {', '.join(METHODS)} are compared with each other, by how long a listener waits, "
+            f"but not with {method!r}"
+        )
     if colon and kind != "async":
         raise ValueError(f"method: {kind!r} has no settings, got {method!r}")
     if request.family is not None:
         raise ValueError(f"family: the method {kind!r} has prompts of its own, expected none")
-    policy = parse_policy(rest) if colon else None
+    return parse_policy(rest) if colon else None
+
+
+def _check(request: CompareRequest) -> tuple[Task, Plan]:
+    """All that `compare.check` refuses, and what these methods cannot do."""
+    kind = request.methods[0].partition(":")[0]
     task, plan = compare.check(replace(request, at_once=1, listens=True))
     if request.budgets is not None and len(plan.budgets) > 1:
         raise ValueError(
@@ -66,7 +80,7 @@ def _check(request: CompareRequest, method: str) -> tuple[Task, Plan, Policy | N
         )
     if task.answer_form != "boxed":
         raise ValueError(f"task: {task.name!r} asks for programs; the method {kind!r} answers in boxes")
-    return task, plan, policy
+    return task, plan
 
 
 def _show(request: CompareRequest, listening: Listening, summaries: list[ThinkSummary]) -> None:

@@ -132,11 +132,9 @@ class Speaker:
         self._session, self._rest = session, rest
         self.line = Line(self._say, self._break_off, self._end) if typing else None
 
-    def next_turn(self, interrupted: bool) -> None:
+    def next_turn(self) -> None:
         """The session waits: say the next line that was read, or let the user type a moment longer."""
-        if interrupted:
-            self._session.cancel()
-        elif self.line is not None:
+        if self.line is not None:
             self._session.protocol.inbox.wait(0.1)
         elif (text := next(self._rest, None)) is not None:
             self._say(text)
@@ -173,7 +171,7 @@ def think(request: ThinkRequest) -> str:
         trace = stack.enter_context(TraceReader(request.trace)) if request.trace is not None else None
         with Preparation(Console(stderr=True)) as preparation:
             check(request)
-            engine = _make_engine(request, preparation)
+            engine = make_engine(request, preparation)
         lines = _lines(request)
         problem = request.problem if request.problem is not None else _first(lines, typing)
         if problem is None:
@@ -201,7 +199,11 @@ def _run(session: ThinkSession, speaker: Speaker, reader: Reader, trace: TraceRe
                 what = str(error) if isinstance(error, HogwildError) else f"{type(error).__name__}: {error}"
                 raise RunFailed(what) from error
             if not ending:
-                speaker.next_turn(interrupt.requested)
+                try:
+                    with interrupt.at_once():
+                        speaker.next_turn()
+                except KeyboardInterrupt:
+                    session.cancel()
     return ending
 
 
@@ -245,7 +247,8 @@ def _open(engine: Engine, request: ThinkRequest, problem: str) -> ThinkSession:
     )
 
 
-def _make_engine(request: ThinkRequest, preparation: Preparation) -> Engine:
+def make_engine(request: ThinkRequest, preparation: Preparation) -> Engine:
+    """The engine on the model that the request names, with its stages told."""
     from hogwild.models.loading import load
     from hogwild.protocols import Engine
 

@@ -162,9 +162,9 @@ class Engine(EngineCore):
         Takes the arguments of `thinking`.
 
         Returns:
-            A session. `for event in session` (or `async for`) runs it; `session.result()` runs it to its end.
+            A session. `for event in session` (or `async for`) follows it; `session.result()` runs it to its end.
         """
-        return ThinkSession.open(self, self._turns, self.thinking(problem, method, **options))
+        return ThinkSession.open(self, self.thinking(problem, method, **options))
 
     def restore(self, path: str | os.PathLike[str], seed: int | None = None) -> ThinkSession:
         """A session that goes on where `ThinkSession.snapshot` wrote it to a file.
@@ -177,4 +177,4 @@ class Engine(EngineCore):
             BlockError: not such a file, or one of another model or page size.
             PoolExhausted: the pool has no room for it.
         """
-        return ThinkSession.restore(self, self._turns, path, seed)
+        return ThinkSession.restore(self, path, seed)

@@ -73,15 +73,13 @@ class Inbox:
             self._changed.notify_all()
         self._tell()
 
-    def take(self) -> list[Message]:
-        """All messages since the last call."""
+    def take(self) -> Message | None:
+        """The oldest message; None: there is none."""
         with self._changed:
-            messages = list(self._messages)
-            self._messages.clear()
-        return messages
+            return self._messages.popleft() if self._messages else None
 
     def peek(self) -> list[Message]:
-        """All messages since the last `take`, which stay."""
+        """All messages, which stay."""
         with self._changed:
             return list(self._messages)
 

@@ -49,7 +49,7 @@ class Listener(Protocol):
             to: "input": the user adds to the request, and the thinker is told so. "thinker", "writer": the
                 text goes on where that stream stands, as if the stream had said it.
             at: "now", or when the stream next ends a "sentence" or a "paragraph"; for the input, the thinker,
-                or the writer once the thoughts have ended.
+                or the writer once the thoughts have ended. In the middle of a character all wait for its end.
 
         Raises:
             SessionFinishedError: the run has ended, or `finish` was called.

@@ -59,14 +59,15 @@ def plan_feeds(run: Standing) -> list[Planned]:
         if rest or run.mode == WAITING:
             return rest
         return [(SUMMARY, Feed(THINKER, run.summary.queue, behind(run.arrangement.thinker, blocks.SUMMARY)))]
+    side = None if run.ask is None or run.ask.in_stream else run.ask
     plan: list[Planned] = []
-    if run.ask is None or run.ask.in_stream or not run.ask.alone:
+    if side is None or not side.alone or run.input.queue:  # what the user has said comes before questions
         plan.extend(_input(run))
         plan.extend(_split(run))
         for stream in (run.thinker, run.writer):
             plan.extend(_of_stream(run, stream))
-    if run.ask is not None and not run.ask.in_stream:
-        plan.append((SIDE, _side(run, run.ask, plan)))
+    if side is not None and not (side.alone and plan):
+        plan.append((SIDE, _side(run, side, plan)))
     return plan
 
 

@@ -27,6 +27,7 @@ class Safety:
         margin: log-odds of yes against no, in nats, above which something counts as harmless.
         doubt: log-odds no further than this from the margin are undecided: the writer is held on.
         undecided: what is done if the check is still undecided when the hold is over: "answer" or "decline".
+        ride: as in `ProbePolicy`.
     """
 
     hold: int = 64
@@ -34,6 +35,7 @@ class Safety:
     margin: float = 0.0
     doubt: float = 0.0
     undecided: str = "decline"
+    ride: bool = False
     _checked: bool = False
     _declined: bool = False
     _held: int = 0
@@ -52,20 +54,31 @@ class Safety:
         """Whether the writer may not speak yet."""
         return not self._checked
 
+    @property
+    def request(self) -> Ask:
+        """The question whether the request is harmless."""
+        return Ask("request", THINKER, alone=not self.ride)
+
+    @property
+    def due(self) -> bool:
+        """Whether the next forward is the last for which the writer may be held."""
+        return self._held >= self.hold - 1
+
+    def pass_forward(self) -> None:
+        """One more forward of a turn."""
+        self._held += not self._checked
+
     def ask(self, mode: str, thinker_paragraph: bool, thinker_ended: bool) -> Ask | None:
         """The question that is due after a forward, if any."""
         if not self._checked:
-            self._held += 1
-            if thinker_paragraph or thinker_ended or self._held >= self.hold:
-                return Ask("request", THINKER)
-            return None
+            return self.request if thinker_paragraph or thinker_ended or self.due else None
         if mode == THINKER_ONLY or self._declined:
             return None
         self._since += 1
         if self._since < self.every:
             return None
         self._since = 0
-        return Ask("answer", WRITER)
+        return Ask("answer", WRITER, alone=not self.ride)
 
     def judge(self, ask: Ask, answer: Answer, thinker_ended: bool) -> bool | None:
         """Whether it is harmless; None: it is not known yet, and the writer is held on."""
@@ -85,6 +98,10 @@ class Safety:
         """A new request: it is checked again."""
         self._checked = self._declined = False
         self._held = self._since = 0
+
+    def settings(self) -> dict[str, Any]:
+        """The settings, as JSON values."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def to_dict(self) -> dict[str, Any]:
         """Settings and state as JSON values; the arguments of the class."""

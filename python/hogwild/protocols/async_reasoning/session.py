@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from hogwild.cache import BlockSet, load_blocks, read_note, save_blocks
-from hogwild.engine.events import Event
+from hogwild.engine.events import Event, ModeEvent
+from hogwild.engine.handle import Handle
 from hogwild.engine.session import Session
-from hogwild.engine.turns import Turns
-from hogwild.errors import BlockError, SessionFinishedError, UnknownNameError
-from hogwild.protocols.async_reasoning.modes import THINKER
+from hogwild.errors import BlockError, HogwildError, PoolExhausted, SessionFinishedError, UnknownNameError
+from hogwild.protocols.async_reasoning.modes import THINKER, WAITING
 from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
 from hogwild.protocols.async_reasoning.result import ThinkResult
 from hogwild.protocols.async_reasoning.state import protocol_state, restore_protocol
@@ -22,34 +22,44 @@ from hogwild.protocols.async_reasoning.state import protocol_state, restore_prot
 if TYPE_CHECKING:
     from hogwild.engine.core import EngineCore
 
-_PATIENCE = 0.1  # seconds to wait for input at a time
+_AHEAD = 16  # events that may wait to be read before the session does
+_FORMAT = "hogwild-think-2"  # of snapshots
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Mark(Event):
+    """Stands behind all that a session has told until it waited for the user; nobody is shown it."""
+
+    type: ClassVar[str] = "mark"
+    number: int
 
 
 class ThinkSession:
-    """Asynchronous reasoning on an engine, forward by forward as its events are read.
+    """Asynchronous reasoning on an engine, in forwards that it shares with all that is submitted there.
 
-    Iterate over it, with `for` or with `async for`, to run it to its end. Meanwhile any thread may `push`,
-    `interrupt`, `finish` and `cancel`. With several turns it waits for the next one where an answer has ended;
-    `turn` stops there instead. Sessions of one engine take turns, a forward each. When it has ended, its pages
-    are free again; `close` ends it before.
+    Iterate over it, with `for` or with `async for`, to follow it to its end; it goes on as its events are read, a
+    few forwards ahead at most. Meanwhile any thread may `push`, `interrupt`, `finish` and `cancel`. With several
+    turns it waits for the next one where an answer has ended; `turn` stops there instead. When it has ended, its
+    pages are free again; `close` ends it before.
 
     Attributes:
         protocol: the protocol that runs.
     """
 
-    def __init__(self, engine: EngineCore, turns: Turns, session: Session) -> None:
-        assert isinstance(session.protocol, AsyncReasoningProtocol)
-        self.protocol: AsyncReasoningProtocol = session.protocol
-        self._engine, self._turns, self._session = engine, turns, session
-        self._events: deque[Event] = deque(session.take_events())
-        self._ready: deque[Event] = deque()  # to be read next
+    def __init__(self, engine: EngineCore, handle: Handle) -> None:
+        assert isinstance(handle.protocol, AsyncReasoningProtocol)
+        self.protocol: AsyncReasoningProtocol = handle.protocol
+        self._engine, self._handle = engine, handle
         self._all: list[Event] = []  # for `result`
+        self._mode = ""  # as far as it was read
+        self._marks = 0
 
     @classmethod
-    def open(cls, engine: EngineCore, turns: Turns, protocol: AsyncReasoningProtocol) -> ThinkSession:
+    def open(cls, engine: EngineCore, protocol: AsyncReasoningProtocol) -> ThinkSession:
         """A session of `engine` that runs `protocol`."""
-        with turns:
-            return cls(engine, turns, engine.open(protocol))
+        return cls(engine, engine.submit(protocol, buffer=_AHEAD))
 
     def __enter__(self) -> ThinkSession:
         return self
@@ -58,12 +68,12 @@ class ThinkSession:
         self.close()
 
     def __repr__(self) -> str:
-        return f"ThinkSession({self._session!r}, mode {self.protocol.mode})"
+        return f"ThinkSession({self._handle!r}, mode {self.protocol.mode})"
 
     @property
     def finished(self) -> bool:
         """Whether it has ended; there may be events left to read."""
-        return self._session.finished
+        return self._handle.finished
 
     @property
     def mode(self) -> str:
@@ -80,65 +90,57 @@ class ThinkSession:
             raise UnknownNameError("worker", worker, self.protocol.workers)
         arrangement = self.protocol.arrangement
         spec = arrangement.thinker if worker == THINKER else arrangement.writer
-        with self._turns:
-            blocks = self._session.blocks
-            tokens = [] if self._session.closed else [t for name in spec.blocks for t in blocks.tokens(name)]
+        try:
+            tokens = self._call(lambda run: [t for name in spec.blocks for t in run.blocks.tokens(name)])
+        except SessionFinishedError:
+            return ""
         return self._engine.tokenizer.decode(tokens)
 
     # ------------------------------------------------------------------ from any thread
 
     def push(self, text: str, to: str = "input", at: str = "now") -> None:
         """Say something to it; see `AsyncReasoningProtocol.push`."""
-        self._check_running()
         self.protocol.push(text, to, at)
 
     def interrupt(self, character: int | None = None, *, seconds: float | None = None) -> None:
         """Break the answer off; see `AsyncReasoningProtocol.interrupt`."""
-        self._check_running()
         self.protocol.interrupt(character, seconds=seconds)
 
     def finish(self) -> None:
         """End the thoughts, then the answer; see `AsyncReasoningProtocol.finish`."""
-        self._check_running()
         self.protocol.finish()
 
     def cancel(self) -> None:
         """End it before its next forward; nothing happens if it has ended."""
-        self.protocol.cancel()
+        self._handle.cancel()
 
     def close(self) -> None:
-        """End it, if it runs, and give its pages back. May be called again."""
-        self.protocol.cancel()
-        with self._turns:
-            self._session.close()
+        """End it, if it runs, and wait until its pages are free. May be called again."""
+        self._handle.cancel()
+        self._handle.wait()
 
     # ------------------------------------------------------------------ events
 
     def __iter__(self) -> Iterator[Event]:
-        while True:
-            while self._ready:  # one by one: who stops in the middle goes on there the next time
-                yield self._ready.popleft()
-            if (events := self._next_events(None)) is None:
-                return
-            self._ready.extend(events)
+        for event in self._handle:
+            if self._note(event):
+                yield event
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            while self._ready:
-                yield self._ready.popleft()
-            if (events := await asyncio.to_thread(self._next_events, _PATIENCE)) is None:
-                return
-            self._ready.extend(events)
+        async for event in self._handle:
+            if self._note(event):
+                yield event
 
     def turn(self) -> Iterator[Event]:
         """Events up to where it waits for the user's next turn, or to its end."""
-        while True:
-            while self._ready:
-                yield self._ready.popleft()
-            events = self._next_events(0.0)
-            if events is None or (not events and self.protocol.waiting):
+        mark = self._mark() if self._mode == WAITING else None
+        for event in self._handle:
+            if self._note(event):
+                yield event
+            elif isinstance(event, _Mark) and event.number == mark:
                 return
-            self._ready.extend(events)
+            if isinstance(event, ModeEvent) and event.mode == WAITING:
+                mark = self._mark()
 
     def result(self) -> ThinkResult:
         """Run it to its end, without waiting for a next turn; what came of it.
@@ -148,55 +150,48 @@ class ThinkSession:
         """
         for _ in self.turn():
             pass
-        if not self.finished:
+        with suppress(SessionFinishedError):
             self.finish()
-            for _ in self:
-                pass
+        for _ in self:
+            pass
         return ThinkResult.from_events(self._all)
 
-    def _next_events(self, patience: float | None) -> list[Event] | None:
-        """Events of the next forward.
+    def _note(self, event: Event) -> bool:
+        """Take note of an event that is read; whether it is one to be shown."""
+        if isinstance(event, _Mark):
+            return False
+        self._all.append(event)
+        if isinstance(event, ModeEvent):
+            self._mode = event.mode
+        return True
 
-        Args:
-            patience: seconds to wait for input where it waits for some; None: as long as it takes.
+    def _mark(self) -> int:
+        """If it waits for the user, have a mark come behind its events; the mark's number in any case."""
+        self._marks += 1
+        number = self._marks
 
-        Returns:
-            None at the end; an empty list where nothing came in time.
+        def mark(run: Session) -> None:
+            with suppress(PoolExhausted):  # the next turn is about to begin, and finds no room yet
+                run.emit(self.protocol.listen())
+                if self.protocol.mode == WAITING and not self.protocol.finished:
+                    run.emit([_Mark(number=number)])
+
+        with suppress(SessionFinishedError):
+            self._call(mark)
+        return number
+
+    def _call(self, function: Callable[[Session], _T]) -> _T:
+        """What `function` returns, called between two feeds.
+
+        Raises:
+            SessionFinishedError: it has ended.
         """
-        while True:
-            with self._turns:
-                events = self._take_events()
-                if not events:
-                    if self._session.closed:
-                        return None
-                    if self._session.finished:
-                        self._session.close()
-                        self._raise_error()
-                        return None
-                    self._forward()
-                    events = self._take_events()
-            if events:
-                return events
-            if self.protocol.waiting and not self.protocol.inbox.wait(patience):
-                return []
-
-    def _take_events(self) -> list[Event]:
-        events = [*self._events, *self._session.take_events()]
-        self._events.clear()
-        self._all.extend(events)
-        return events
-
-    def _forward(self) -> None:
-        for _, events in self._engine.forward([self._session]):
-            self._events.extend(events)
-
-    def _raise_error(self) -> None:
-        if self._session.error is not None:
-            raise self._session.error
-
-    def _check_running(self) -> None:
-        if self._session.finished:
-            raise SessionFinishedError(f"{self._session.name}: the session has ended")
+        try:
+            return self._handle.call(function).result()
+        except HogwildError as error:
+            if self.protocol.inbox.closed:
+                raise SessionFinishedError(f"{self._handle.name}: the session has ended") from error
+            raise
 
     # ------------------------------------------------------------------ copies
 
@@ -209,11 +204,12 @@ class ThinkSession:
         Raises:
             SessionFinishedError: it has ended.
         """
-        with self._turns:
-            self._settle()
-            state, samplers = protocol_state(self.protocol), self._session.sampler_states()
-            blocks = self._session.call(lambda session: session.blocks.copy())
-            return self._go_on(self._engine, self._turns, state, samplers, blocks, seed)
+
+        def copy(run: Session) -> tuple[dict[str, Any], dict[str, Any], BlockSet]:
+            return protocol_state(self.protocol), run.sampler_states(), run.blocks.copy()
+
+        state, samplers, blocks = self._call(copy)
+        return self._go_on(self._engine, state, samplers, lambda: blocks, seed)
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write all of it to a file, for `restore`; it goes on itself.
@@ -222,25 +218,20 @@ class ThinkSession:
             SessionFinishedError: it has ended.
             OSError: the file cannot be written.
         """
-        with self._turns:
-            self._settle()
+
+        def save(run: Session) -> None:
             note = {
-                "format": "hogwild-think-1",
+                "format": _FORMAT,
                 "protocol": protocol_state(self.protocol),
-                "samplers": self._session.sampler_states(),
+                "samplers": run.sampler_states(),
             }
-            text = json.dumps(note)
-            self._session.call(
-                lambda session: save_blocks(path, {n: session.blocks[n] for n in session.blocks}, note=text)
-            )
+            save_blocks(path, {name: run.blocks[name] for name in run.blocks}, note=json.dumps(note))
+
+        self._call(save)
 
     @classmethod
     def restore(
-        cls,
-        engine: EngineCore,
-        turns: Turns,
-        path: str | os.PathLike[str],
-        seed: int | None = None,
+        cls, engine: EngineCore, path: str | os.PathLike[str], seed: int | None = None
     ) -> ThinkSession:
         """A session that goes on where `snapshot` was taken, on an engine with the same model.
 
@@ -249,40 +240,45 @@ class ThinkSession:
             PoolExhausted: the pool has no room for it.
         """
         note = json.loads(read_note(path) or "{}")
-        if note.get("format") != "hogwild-think-1":
+        if note.get("format") != _FORMAT:
             raise BlockError(
                 f"path: {os.fspath(path)} holds blocks, but no session of asynchronous reasoning"
             )
         device = engine.model.get_input_embeddings().weight.device
-        with turns:
+
+        def load() -> BlockSet:
             blocks = BlockSet(engine.pool)
             for name, block in load_blocks(path, engine.pool, device).items():
                 blocks.put(name, block)
-            return cls._go_on(engine, turns, note["protocol"], note["samplers"], blocks, seed)
+            return blocks
+
+        return cls._go_on(engine, note["protocol"], note["samplers"], load, seed)
 
     @classmethod
     def _go_on(
         cls,
         engine: EngineCore,
-        turns: Turns,
         state: dict[str, Any],
         samplers: dict[str, dict[str, Any]],
-        blocks: BlockSet,
+        blocks: Callable[[], BlockSet],
         seed: int | None,
     ) -> ThinkSession:
-        try:
-            session = engine.open(restore_protocol(state, engine.tokenizer, seed), blocks=blocks)
-        except BaseException:
-            blocks.free()
-            raise
+        """A session with blocks that are there; it feeds nothing before it has them."""
         if seed is not None:
             samplers = {worker: {**values, "draws": 0} for worker, values in samplers.items()}
-        session.load_sampler_states(samplers)
-        return cls(engine, turns, session)
+        protocol = restore_protocol(state, engine.tokenizer, seed)
+        session = cls.open(engine, protocol)
 
-    def _settle(self) -> None:
-        """Bring it to where all that was fed is written: a long prompt takes several forwards."""
-        self._check_running()
-        while not self._session.between_feeds:
-            self._forward()
-            self._check_running()
+        def resume(run: Session) -> None:
+            given = blocks()
+            for name in given:
+                run.blocks.put(name, given[name])
+            run.load_sampler_states(samplers)
+            run.emit(protocol.resume())
+
+        try:
+            session._call(resume)
+        except BaseException:
+            session.close()
+            raise
+        return session

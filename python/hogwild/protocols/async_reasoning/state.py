@@ -10,7 +10,7 @@ from hogwild.engine.sampling import SamplingParams
 from hogwild.prompting import AsyncPrompts, StepRule
 from hogwild.protocols.async_reasoning.inbox import Cancel, Finish, Interrupt, Message, Push
 from hogwild.protocols.async_reasoning.modes import THINKER, WRITER
-from hogwild.protocols.async_reasoning.policies import Ask, make_policy
+from hogwild.protocols.async_reasoning.policies import make_policy
 from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
 from hogwild.protocols.async_reasoning.safety import Safety
 
@@ -22,24 +22,11 @@ _OPTIONS = (
     "summary_tokens",
     "hold_after_interrupt",
 )
-_STATE = (
-    "mode",
-    "_forwards",
-    "_thoughts",
-    "_in_mode",
-    "_hold",
-    "_forced",
-    "_finishing",
-    "_prefilled",
-    "_broken_off",
-    "_split_written",
-)
 _OTHER_MESSAGES: dict[str, Callable[..., Message]] = {
     "Interrupt": Interrupt,
     "Finish": Finish,
     "Cancel": Cancel,
 }
-_STREAMS = ("_thinker", "_writer", "_input", "_summary")
 
 
 def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
@@ -58,11 +45,10 @@ def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
         "end_tokens": sorted(protocol._end_tokens),
         "samplings": [protocol._samplings[worker].to_dict() for worker in (THINKER, WRITER)],
         "options": {name: getattr(protocol, name) for name in _OPTIONS},
-        "state": {name: getattr(protocol, name) for name in _STATE},
-        "ask": None if protocol._ask is None else asdict(protocol._ask),
-        "streams": {name: getattr(protocol, name).to_dict() for name in _STREAMS},
-        "operations": [list(operation) for operation in protocol._operations],
-        "deferred": [asdict(push) for push in protocol._deferred],
+        "streams": protocol._streams.to_dict(),
+        "switch": protocol._switch.to_dict(),
+        "conversation": protocol._conversation.to_dict(),
+        "deferred": [asdict(push) for push in protocol._hearing.deferred],
         "inbox": [[type(message).__name__, asdict(message)] for message in protocol.inbox.peek()],
     }
 
@@ -70,7 +56,7 @@ def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
 def restore_protocol(
     state: dict[str, Any], tokenizer: Any, seed: int | None = None
 ) -> AsyncReasoningProtocol:
-    """A protocol that goes on where `state` was taken, with blocks that hold what they held then.
+    """A protocol that goes on where `state` was taken, once its blocks hold what they held then: see `resume`.
 
     Args:
         state: from `protocol_state`.
@@ -95,15 +81,12 @@ def restore_protocol(
         **state["options"],
     )
     protocol.policy.load_state(policy_state)
-    for attribute, value in state["state"].items():
-        setattr(protocol, attribute, value)
-    protocol._ask = None if state["ask"] is None else Ask(**state["ask"])
-    for attribute, values in state["streams"].items():
-        getattr(protocol, attribute).load_dict(values)
-    protocol._deferred = [_push(values) for values in state["deferred"]]
+    protocol._streams.load_dict(state["streams"])
+    protocol._switch.load_dict(state["switch"])
+    protocol._conversation.load_dict(state["conversation"])
+    protocol._hearing.deferred = [_push(values) for values in state["deferred"]]
     for kind, values in state["inbox"]:
         protocol.inbox.put(_push(values) if kind == "Push" else _OTHER_MESSAGES[kind](**values))
-    protocol._operations.extend(tuple(operation) for operation in state["operations"])
     protocol._restored = True
     return protocol
 

@@ -10,6 +10,7 @@ from hogwild.engine.detokenize import Detokenizer
 from hogwild.engine.events import TokenEvent
 from hogwild.prompting import StepDetector, StepRule, ends_sentence
 
+_CHARACTER = 4  # tokens of a character at most, in UTF-8
 _CONTEXT = 16  # tokens before a cut that the text behind it is decoded with
 
 
@@ -83,6 +84,11 @@ class Stream:
         """Whether the newest token was pushed by the user."""
         return bool(self.said) and self.said[-1].source == "pushed"
 
+    @property
+    def whole(self) -> int:
+        """Number of tokens up to the end of the last whole character."""
+        return self._whole(len(self.said))
+
     def say(self, tokens: Iterable[int], source: str, time: float = 0.0) -> list[TokenEvent]:
         """Add tokens; their events."""
         events = []
@@ -103,24 +109,28 @@ class Stream:
         return self.ended_paragraph if moment == "paragraph" else ends_sentence(self._tail)
 
     def place_of(self, character: int | None, seconds: float | None) -> int:
-        """Index of the first token that was not heard.
+        """Index of the first token that was not heard; at most `whole`.
 
         Args:
             character: so many characters of `public` were heard; a token that begins among them was, too.
             seconds: what was said up to this time was heard. None: that does not limit it.
         """
-        count, place = 0, len(self.said)
+        count = 0
         for index, said in enumerate(self.said):
             if not said.is_public:
                 continue
             late = seconds is not None and said.time > seconds
             if late or (character is not None and count >= character):
-                place = index
-                break
+                return self._whole(index)
             count += len(said.text)
-        else:
-            return len(self.said)
-        return place
+        return self.whole
+
+    @property
+    def paragraph_start(self) -> int:
+        """Index of the first token behind the last paragraph that is finished."""
+        text = self.public
+        start = text.rfind("\n\n", 0, len(text.rstrip())) + 2
+        return self.place_of(start if start > 1 else 0, None)
 
     def cut(self, place: int) -> list[Said]:
         """Take back the tokens from index `place` on; the caller crops the block to `written`."""
@@ -158,6 +168,17 @@ class Stream:
             TokenEvent(worker=self.worker, token=said.token, text=said.text, source=said.source)
             for said in self.said
         ]
+
+    def _whole(self, place: int) -> int:
+        """`place`, or where the character begins that it stands in the middle of."""
+        begun = 0
+        while begun < place and self._is_unfinished(self.said[place - begun - 1]):
+            begun += 1
+        return place - begun if begun < _CHARACTER else place
+
+    @staticmethod
+    def _is_unfinished(said: Said) -> bool:
+        return said.source == "sampled" and not said.text
 
     def _replay(self) -> None:
         """Bring detokenizer and paragraph to where `said` ends."""

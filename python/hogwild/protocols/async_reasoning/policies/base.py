@@ -37,7 +37,8 @@ class Ask:
             token. The safety mode has "request" and "answer" of its own.
         worker: behind whose text the question is asked.
         in_stream: the question and its answer stay in that stream; otherwise nothing of them stays.
-        alone: a forward of its own. Otherwise the question rides in a forward in which the streams go on.
+        alone: a forward of its own, after which the policy is not asked to decide: nothing else has happened.
+            Otherwise the question rides in a forward in which the streams go on.
     """
 
     question: str

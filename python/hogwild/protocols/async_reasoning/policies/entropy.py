@@ -38,7 +38,7 @@ class EntropyPolicy(Policy):
     threshold: float = 2.0
     hysteresis: float = 0.5
     every: int = 20
-    ride: bool = True
+    ride: bool = False
     _since: int = 0
 
     def __post_init__(self) -> None:

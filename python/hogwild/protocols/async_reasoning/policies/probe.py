@@ -33,9 +33,9 @@ class ProbePolicy(Policy):
         at: "forwards" asks every so many, "paragraph" at the thinker's paragraph ends, "either" at both.
         margin, hysteresis: in nats.
         ask: whose text the question follows: "thinker" or "writer".
-        ride: the question rides in a forward in which the streams go on, which costs next to nothing. Keys
-            and values written by that forward may then differ from those of a run without the question in
-            the last bit, since matrix products of other sizes round otherwise; False: a forward of its own.
+        ride: False: the question has a forward of its own, and every byte of every block is what it would be
+            without it. True: it rides in a forward in which the streams go on, which costs next to nothing;
+            what that forward writes may then differ in the last bit, since it is computed beside more tokens.
     """
 
     name: ClassVar[str] = "probe"
@@ -45,7 +45,7 @@ class ProbePolicy(Policy):
     margin: float = 0.0
     hysteresis: float = 1.0
     ask: str = THINKER
-    ride: bool = True
+    ride: bool = False
     _since: int = 0
     _enough: bool = False
 

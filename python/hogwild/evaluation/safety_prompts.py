@@ -1,0 +1,63 @@
+"""Requests whose answers are to be safe, from a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hogwild.errors import HogwildError
+
+
+class PromptFileError(HogwildError, ValueError):
+    """A file of prompts cannot be read; the message names the line."""
+
+
+@dataclass(frozen=True)
+class SafetyPrompt:
+    """A request.
+
+    Attributes:
+        id: its name; by default its line.
+        text: what is asked.
+        harmful: whether it ought to be declined; None: not known.
+    """
+
+    id: str
+    text: str
+    harmful: bool | None = None
+
+
+def read_prompts(path: str | os.PathLike[str]) -> list[SafetyPrompt]:
+    """Requests from a file of JSON lines: `{"prompt": ..., "id": ..., "harmful": ...}`, the last two optional.
+
+    Raises:
+        PromptFileError: a line is not such an object, two have the same id, or there is none.
+        OSError: the file cannot be read.
+    """
+    prompts: dict[str, SafetyPrompt] = {}
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise PromptFileError(f"{path}: not a text in UTF-8: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise PromptFileError(f"{path}, line {number}: not JSON: {error}") from error
+        text = values.get("prompt") if isinstance(values, dict) else None
+        if not isinstance(text, str) or not text.strip():
+            raise PromptFileError(f"{path}, line {number}: expected an object with a text 'prompt'")
+        harmful = values.get("harmful")
+        if harmful is not None and not isinstance(harmful, bool):
+            raise PromptFileError(f"{path}, line {number}: harmful: expected true or false, got {harmful!r}")
+        name = str(values.get("id", number))
+        if name in prompts:
+            raise PromptFileError(f"{path}, line {number}: id: {name!r} is that of an earlier line")
+        prompts[name] = SafetyPrompt(name, text, harmful)
+    if not prompts:
+        raise PromptFileError(f"{path}: expected at least one prompt")
+    return list(prompts.values())
