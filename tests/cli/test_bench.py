@@ -119,5 +119,5 @@ def test_tables_by_hand():
 
 def test_pages_that_are_needed():
     # a history of 100 tokens, two headers, and a block of 20 + 10 + 6 tokens for each worker, in pages of 32
-    assert tokens_needed(2, 100, 10) == 128 + 2 * 32 + 2 * 64
+    assert tokens_needed(2, 100, 10) == 128 + 2 * 32 + 2 * 160  # 20 tokens, 10 forwards and those before them
     assert tokens_needed(2, 100, 10, sessions=3) == 3 * tokens_needed(2, 100, 10)

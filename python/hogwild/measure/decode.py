@@ -21,7 +21,7 @@ from hogwild.measure.workload import HEADER, OWN, DecodeWorkload, randomize
 __all__ = ["DecodeTime", "measure_decode", "tell_kernels_apart", "tokens_needed"]
 
 _PRODUCT = re.compile(r"gemm|gemv|cutlass|nvjet|cublas|splitk|xmma", re.IGNORECASE)
-_WARM_UPS = 20
+_FEW, _MANY = 4, 100  # forwards before the first that is timed: on CUDA processes that compile have to come to rest
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class DecodeTime:
 
 def tokens_needed(workers: int, context: int, forwards: int, sessions: int = 1, page_size: int = 32) -> int:
     """Tokens that a pool must have room for: whole pages for each block."""
-    longest = OWN + forwards + _WARM_UPS + 2
+    longest = OWN + forwards + _MANY + 2
     blocks = [context, HEADER, HEADER, *[longest] * workers]
     return sessions * sum(-(-length // page_size) * page_size for length in blocks)
 
@@ -85,7 +85,8 @@ def measure_decode(
         forwards: how many are timed.
         sessions: how many such teams.
     """
-    with _decoding(engine, workers, context, forwards, sessions) as opened:
+    warm_ups = _MANY if engine.model.device.type == "cuda" else _FEW
+    with _decoding(engine, workers, context, forwards, sessions, warm_ups) as opened:
         with _ModelTime(engine) as model_time:
             seconds, inside = [], []
             for _ in range(forwards):
@@ -123,7 +124,7 @@ def tell_kernels_apart(engine: EngineCore, measured: DecodeTime) -> DecodeTime:
     """
     if not measured.captured:
         return measured
-    with _decoding(engine, measured.workers, measured.context, 1, measured.sessions) as opened:
+    with _decoding(engine, measured.workers, measured.context, 1, measured.sessions, _FEW) as opened:
         engine.forward(opened)
         _check(opened)
         graph = _last_graph(engine)
@@ -132,15 +133,15 @@ def tell_kernels_apart(engine: EngineCore, measured: DecodeTime) -> DecodeTime:
 
 @contextmanager
 def _decoding(
-    engine: EngineCore, workers: int, context: int, forwards: int, sessions: int
+    engine: EngineCore, workers: int, context: int, forwards: int, sessions: int, warm_ups: int
 ) -> Iterator[list[Session]]:
     """Sessions that have begun to decode and have `forwards` left to go."""
-    count = forwards + _WARM_UPS
+    count = forwards + warm_ups
     opened = [engine.open(DecodeWorkload(workers, context, count + 1)) for _ in range(sessions)]
     try:
         engine.forward(opened)
         randomize(engine.pool)
-        for _ in range(_WARM_UPS):
+        for _ in range(warm_ups):
             engine.forward(opened)
         yield opened
     finally:
