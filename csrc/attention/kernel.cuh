@@ -184,22 +184,17 @@ __global__ void __launch_bounds__(kThreads, 1)
         }
     }
 
-    // Each warp merges a row of the output. Which parts it has is looked up by a copying warp, since those
+    // Each warp merges a part of a row. Which splits its row has is looked up by a copying warp, since those
     // are there before the others.
-    RowMerge<Traits> merge(p, launch, plan, memory, workspace);
-    const int num_ctas = launch.num_ctas.divisor();
-    const int num_rows = p.num_tokens * p.num_heads;
+    const RowMerge<Traits> merge(p, launch, plan, memory, workspace);
     const int lane = threadIdx.x % 32;
-    const int lane_row = lane * num_ctas + blockIdx.x;
-    if (warp == kWarps - 1 && lane < kWarps && lane_row < num_rows) ring.found[lane] = merge.find(lane_row);
-    if (num_ctas > 1) {
+    if (warp == kWarps - 1 && lane < kWarps) merge.find_first(lane, &ring.found[lane]);
+    if (launch.num_ctas.divisor() > 1) {
         cooperative_groups::this_grid().sync();
     } else {
         __syncthreads();
     }
-    for (int row = warp * num_ctas + blockIdx.x, i = 0; row < num_rows; row += kWarps * num_ctas, ++i) {
-        merge.merge(i == 0 ? ring.found[warp] : merge.find(row));
-    }
+    merge.merge_all(ring.found);
 }
 
 }  // namespace hogwild::cuda

@@ -230,15 +230,17 @@ class Lister {
         const unsigned all_used = __ballot_sync(~0u, used);
         const int below = __popc(all_used & ((1u << lane) - 1));
         const int size = used ? piece.num_angles + piece.num_tiles() : 0;
-        const int last = inclusive_sum(size);
+        const int num_used = __popc(all_used);
+        int last = size;
+        if (num_used > 1) last = inclusive_sum(size);
         if (used) {
             piece.opens = piece.opens && below == 0;
-            piece.closes = piece.closes && below + 1 == __popc(all_used);
+            piece.closes = piece.closes && below + 1 == num_used;
             piece.first_item = items + last - size;
             m.pieces[count + below] = piece;
         }
-        count += __popc(all_used);
-        items += __shfl_sync(~0u, last, 31);
+        count += num_used;
+        items += __shfl_sync(~0u, last, num_used > 1 ? 31 : __ffs(all_used) - 1 & 31);
     }
 
     // So that a segment of which no keys are left is written all the same.

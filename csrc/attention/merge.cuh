@@ -36,14 +36,51 @@ class RowMerge {
         return found;
     }
 
-    // By one warp. A row that one CTA has whole is written already.
-    __device__ void merge(const SplitRow& which) const {
+    // All rows, behind the barrier. `found` is what find_first found for each warp of the CTA.
+    __device__ void merge_all(const SplitRow* found) const {
+        is_fine() ? merge_all<1>(found) : merge_all<kCoarse>(found);
+    }
+
+    // What a warp merges first, by one thread of any warp; nothing where it merges nothing.
+    __device__ void find_first(int warp, SplitRow* found) const {
+        const int i = warp * launch.num_ctas.divisor() + blockIdx.x;
+        const int row = is_fine() ? i / kParts<1> : i / kParts<kCoarse>;
+        if (row < num_rows()) *found = find(row);
+    }
+
+  private:
+    static constexpr int kBatch = 16;  // splits that a warp asks for at once
+    // Consecutive dims that a lane adds up. A warp that has one of them is done sooner.
+    static constexpr int kCoarse = 4;
+    template <int kDims>
+    static constexpr int kParts = (Traits::kHeadDim + 32 * kDims - 1) / (32 * kDims);
+
+    __device__ int num_rows() const { return p.num_tokens * p.num_heads; }
+    // Whether there are warps enough.
+    __device__ bool is_fine() const { return num_rows() * kParts<1> <= kWarps * launch.num_ctas.divisor(); }
+
+    template <int kDims>
+    __device__ void merge_all(const SplitRow* found) const {
+        constexpr int parts = kParts<kDims>;
+        const int num_ctas = launch.num_ctas.divisor();
+        const int warp = threadIdx.x / 32;
+        bool is_first = true;
+#pragma unroll 1
+        for (int i = warp * num_ctas + blockIdx.x; i < num_rows() * parts; i += kWarps * num_ctas) {
+            merge<kDims>(is_first ? found[warp] : find(i / parts), i % parts);
+            is_first = false;
+        }
+    }
+
+    // One of the parts of a row. By one warp. A row that one CTA has whole is written already.
+    template <int kDims>
+    __device__ void merge(const SplitRow& which, int part) const {
         if (which.num_splits == 1) return;
         const int lane = threadIdx.x % 32;
+        const int dim = (part * 32 + lane) * kDims;
+        const bool has_dims = Traits::kHeadDim % (32 * kDims) == 0 || dim < Traits::kHeadDim;
         Softmax all;
-        float4 sum[kVectors];
-#pragma unroll
-        for (int v = 0; v < kVectors; ++v) sum[v] = make_float4(0, 0, 0, 0);
+        Vector<kDims> sum;
 #pragma unroll 1
         for (int first = 0; first < which.num_splits; first += kBatch) {
             const int split = first + lane;
@@ -52,15 +89,11 @@ class RowMerge {
             Softmax mine;
             if (written) mine = load_softmax(place(which, split));
             // All splits are on their way before the first is waited for: it is one trip to L2, not one each.
-            float4 part[kBatch][kVectors];
+            Vector<kDims> values[kBatch];
 #pragma unroll
             for (int i = 0; i < kBatch; ++i) {
-                const auto* from = reinterpret_cast<const float4*>(partials.sums(place(which, first + i)));
-#pragma unroll
-                for (int v = 0; v < kVectors; ++v) {
-                    part[i][v] = make_float4(0, 0, 0, 0);
-                    if ((all_written >> i & 1) && has_vector(v)) part[i][v] = __ldcg(from + lane + 32 * v);
-                }
+                if ((all_written >> i & 1) && has_dims)
+                    values[i].load(partials.sums(place(which, first + i)) + dim);
             }
             float top = fmaxf(all.top, mine.top);
             for (int i = kBatch / 2; i > 0; i /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, i));
@@ -72,49 +105,56 @@ class RowMerge {
             float denominator = mine.sum * factor;
             for (int i = kBatch / 2; i > 0; i /= 2) denominator += __shfl_xor_sync(~0u, denominator, i);
             all.sum = all.sum * rescale + __shfl_sync(~0u, denominator, 0);
+            sum.scale(rescale);
 #pragma unroll
-            for (int v = 0; v < kVectors; ++v) scale(sum[v], rescale);
-#pragma unroll
-            for (int i = 0; i < kBatch; ++i) {
-                const float weight = __shfl_sync(~0u, factor, i);
-#pragma unroll
-                for (int v = 0; v < kVectors; ++v) add(sum[v], part[i][v], weight);
-            }
+            for (int i = 0; i < kBatch; ++i) sum.add(values[i], __shfl_sync(~0u, factor, i));
         }
 
         const int head = launch.num_heads.remainder(which.output);
         const RowEnd end(all, p.sinks ? p.sinks + head : nullptr);
-        if (lane == 0) p.lse[which.output] = end.lse;
-        auto* out = static_cast<uint2*>(p.out) + std::int64_t{which.output} * (Traits::kHeadDim / 4) + lane;
-        using T = typename Traits::T;
-#pragma unroll
-        for (int v = 0; v < kVectors; ++v) {
-            if (!has_vector(v)) continue;
-            scale(sum[v], end.factor);
-            out[32 * v] = end.empty ? make_uint2(0, 0)
-                                    : make_uint2(pack<T>(sum[v].x, sum[v].y), pack<T>(sum[v].z, sum[v].w));
+        if (lane == 0 && part == 0) p.lse[which.output] = end.lse;
+        if (!has_dims) return;
+        sum.scale(end.factor);
+        if (end.empty) sum = {};
+        sum.template store<typename Traits::T>(p.out, std::int64_t{which.output} * Traits::kHeadDim + dim);
+    }
+
+    // Some dims of one row.
+    template <int kDims>
+    struct Vector {
+        float x[kDims] = {};
+
+        __device__ void load(const float* from) {
+            if constexpr (kDims == 4) {
+                const float4 all = __ldcg(reinterpret_cast<const float4*>(from));
+                x[0] = all.x;
+                x[1] = all.y;
+                x[2] = all.z;
+                x[3] = all.w;
+            } else {
+                x[0] = __ldcg(from);
+            }
         }
-    }
-
-  private:
-    static constexpr int kVectors = (Traits::kHeadDim / 4 + 31) / 32;  // float4, of one lane
-    static constexpr int kBatch = 16 / kVectors;                       // splits that a warp has in registers
-
-    __device__ static bool has_vector(int v) {
-        return Traits::kHeadDim % 128 == 0 || threadIdx.x % 32 + 32 * v < Traits::kHeadDim / 4;
-    }
-    __device__ static void scale(float4& x, float by) {
-        x.x *= by;
-        x.y *= by;
-        x.z *= by;
-        x.w *= by;
-    }
-    __device__ static void add(float4& to, const float4& x, float weight) {
-        to.x += x.x * weight;
-        to.y += x.y * weight;
-        to.z += x.z * weight;
-        to.w += x.w * weight;
-    }
+        __device__ void scale(float by) {
+#pragma unroll
+            for (int i = 0; i < kDims; ++i) x[i] *= by;
+        }
+        __device__ void add(const Vector& other, float weight) {
+#pragma unroll
+            for (int i = 0; i < kDims; ++i) x[i] += other.x[i] * weight;
+        }
+        template <typename T>
+        __device__ void store(void* to, std::int64_t at) const {
+            if constexpr (kDims == 4) {
+                *reinterpret_cast<uint2*>(static_cast<T*>(to) + at) =
+                    make_uint2(pack<T>(x[0], x[1]), pack<T>(x[2], x[3]));
+            } else {
+                const std::uint32_t both = pack<T>(x[0], 0);
+                *reinterpret_cast<std::uint16_t*>(static_cast<T*>(to) + at) =
+                    static_cast<std::uint16_t>(both);
+            }
+        }
+    };
 
     // The first split goes on behind its CTA's part of the line; the others began before theirs.
     __device__ int place(const SplitRow& which, int split) const {
