@@ -23,18 +23,25 @@ class Tables {
     template <typename Meanwhile>
     __device__ void stage(Meanwhile meanwhile) {
         if (is_staged()) {
-            const auto copy = [&](const std::int32_t* from, int begin, int end) {
+            // Each array by two warps of the twelve: one after the other they would take longer to ask for
+            // than to come.
+            constexpr int kArrays = 6;
+            static_assert(kWarps % kArrays == 0);
+            const int warp = threadIdx.x / 32;
+            const auto copy = [&](int array, const std::int32_t* from, int begin, int end) {
+                if (warp % kArrays != array) return;
 #pragma unroll 1
-                for (int i = threadIdx.x; i < end - begin; i += kThreads) {
+                for (int i = warp / kArrays * 32 + threadIdx.x % 32; i < end - begin;
+                     i += kThreads / kArrays) {
                     copy_word_async(shared_address(memory + begin + i), from + i);
                 }
             };
-            copy(p.query_pos, query_pos_at(), launch.staged_ints);
-            copy(p.group_tokens, 0, groups_end());
-            copy(p.group_blocks, groups_end(), block_lens_at());
-            copy(p.block_lens, block_lens_at(), rotary_pos_at());
-            copy(p.rotary_pos, rotary_pos_at(), own_block_at());
-            copy(p.own_block, own_block_at(), query_pos_at());
+            copy(0, p.query_pos, query_pos_at(), launch.staged_ints);
+            copy(1, p.group_tokens, 0, groups_end());
+            copy(2, p.group_blocks, groups_end(), block_lens_at());
+            copy(3, p.block_lens, block_lens_at(), rotary_pos_at());
+            copy(4, p.rotary_pos, rotary_pos_at(), own_block_at());
+            copy(5, p.own_block, own_block_at(), query_pos_at());
         }
         meanwhile();
         wait_for_copies();
