@@ -150,11 +150,13 @@ def main() -> None:
             flush=True,
         )
 
-    beside = {  # first: with the engine's pool beside them they might not fit
-        (context, workers): baselines_of(model, workers, context, not args.no_eager, args.compiled)
-        for context in args.contexts
-        for workers in args.workers
-    }
+    beside: list[dict[str, float]] = []
+
+    def measure_beside(times: list[DecodeTime]) -> None:
+        beside.extend(
+            baselines_of(model, t.workers, t.context, not args.no_eager, args.compiled) for t in times
+        )
+
     times = measure_all(
         model,
         tokenizer,
@@ -165,17 +167,17 @@ def main() -> None:
         compile=args.compile,
         skipped=lambda why: print(f"  left out: {why}", flush=True),
         told=tell,
+        timed=measure_beside,
     )
     if not times:
         sys.exit("error: no case fits into memory")
-    baselines = [beside[t.context, t.workers] for t in times]
 
-    print("\nmilliseconds a forward\n" + table_of_parts(times, baselines))
+    print("\nmilliseconds a forward\n" + table_of_parts(times, beside))
     print("\nTable 1\n" + table_1(times))
     print("\nTable 2\n" + table_2(times, text_config(model).num_hidden_layers))
     print("\n" + "\n".join(explain(times)))
     rows = [
-        row_of(args.model, args.dtype, args.compile, t, row) for t, row in zip(times, baselines, strict=True)
+        row_of(args.model, args.dtype, args.compile, t, row) for t, row in zip(times, beside, strict=True)
     ]
     name = "decode_cuda" + f"-{args.model.rpartition('/')[2]}"
     if args.sessions > 1:

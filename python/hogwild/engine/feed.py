@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from hogwild.cache.view import ViewSpec
@@ -48,8 +48,7 @@ class Feed:
             )
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What came of one feed.
 
     Attributes:

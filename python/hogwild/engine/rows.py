@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hogwild.engine.feed import Feed
 from hogwild.errors import BlockError, UnknownNameError
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from hogwild.cache.view import ViewSpec
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A feed, or a part of one, in one forward.
 
     Attributes:

@@ -21,7 +21,10 @@ from hogwild.measure.workload import HEADER, OWN, DecodeWorkload, randomize
 __all__ = ["DecodeTime", "measure_decode", "tell_kernels_apart", "tokens_needed"]
 
 _PRODUCT = re.compile(r"gemm|gemv|cutlass|nvjet|cublas|splitk|xmma", re.IGNORECASE)
-_FEW, _MANY = 4, 100  # forwards before the first that is timed: on CUDA processes that compile have to come to rest
+_FEW, _MANY = (
+    4,
+    100,
+)  # forwards before the first that is timed: on CUDA processes that compile have to come to rest
 
 
 @dataclass(frozen=True)

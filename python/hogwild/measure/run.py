@@ -37,6 +37,7 @@ def measure_all(
     compile: str | None = None,
     skipped: Callable[[str], None] = print,
     told: Callable[[DecodeTime], None] = lambda time: None,
+    timed: Callable[[list[DecodeTime]], None] = lambda times: None,
 ) -> list[DecodeTime]:
     """Measure every number of workers on every context, as `measure_decode` does, then tell kernels apart.
 
@@ -49,6 +50,7 @@ def measure_all(
         compile: see `hogwild.engine.graphs.make_runner`.
         skipped: is told of contexts that do not fit, and why.
         told: of each case as soon as it is measured, before its kernels are told apart.
+        timed: is given all cases before kernels are told apart, which makes all that is timed later slower.
     """
     positions = getattr(text_config(model), "max_position_embeddings", None)
     room = _free_bytes(model) // bytes_per_token(model)
@@ -78,6 +80,7 @@ def measure_all(
         for count in workers:
             times.append(measure_decode(engine, count, context, forwards, sessions))
             told(times[-1])
+    timed(times)
     return [tell_kernels_apart(engine, measured) for measured in times]
 
 
