@@ -49,6 +49,7 @@ lint: $(LINTERS)  ## check style, formatting and types
 bench: $(READY)  ## measure on this machine's CPU; results go to bench/results
 	$(BIN)/python bench/attention_cpu.py
 	$(BIN)/python bench/decode_cpu.py
+	$(BIN)/python bench/async_cpu.py
 
 # --- on a machine with a GPU --------------------------------------------------------------------------------------
 # With what PYTHON has installed, without an environment and without a network: PyTorch with CUDA, transformers,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from dataclasses import replace
 
 import pytest
@@ -53,25 +51,16 @@ def test_loop_by_hand_equals_the_protocol(engine):
         assert said == tokens
 
 
-def test_two_streams_are_nearly_twice_as_fast_as_one():
-    """Tokens per second while both go on, beside those of the thinker alone: medians of forwards by turns."""
+def test_two_streams_write_two_tokens_a_forward():
+    """And one alone one; how long the forwards take is measured by bench/async_cpu.py."""
     engine = hogwild.Engine.from_pretrained("demo", device="cpu")
-    alone, both = (
-        engine.open(engine.thinking(PROBLEM, policy=policy, max_forwards=80, temperature=0.0))
-        for policy in (FixedRatioPolicy(think=99), "always-on")
-    )
-    times: dict[str, list[float]] = {"alone": [], "both": []}
-    for session in (alone, both):
-        engine.forward([session])  # the prompt
-        engine.forward([session])
-    for _ in range(24):
-        for name, session in (("alone", alone), ("both", both)):
-            began = time.perf_counter()
-            told = engine.forward([session])
-            times[name].append(time.perf_counter() - began)
-            tokens = [event for _, events in told for event in events if isinstance(event, TokenEvent)]
-            assert len(tokens) == {"alone": 1, "both": 2}[name]
-    one, two = (statistics.median(times[name]) for name in ("alone", "both"))
-    assert 2 * one / two >= 1.7
-    alone.close()
-    both.close()
+    for policy, count in ((FixedRatioPolicy(think=99), 1), ("always-on", 2)):
+        with engine.open(
+            engine.thinking(PROBLEM, policy=policy, max_forwards=20, temperature=0.0)
+        ) as session:
+            engine.forward([session])  # the prompt
+            engine.forward([session])
+            for _ in range(8):
+                told = engine.forward([session])
+                tokens = [event for _, events in told for event in events if isinstance(event, TokenEvent)]
+                assert len(tokens) == count
