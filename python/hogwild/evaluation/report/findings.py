@@ -37,8 +37,8 @@ def cautions(comparison: Comparison) -> list[str]:
         alike = sum(_alike(record) for record in records)
         if method.startswith("self-consistency") and 2 * alike >= len(records):
             sentences.append(
-                f"In {alike} of {len(records)} runs all threads of {method} wrote the same, as they do where each takes "
-                "the likeliest token every time, rounding apart; with a temperature above 0 they would differ."
+                f"In {alike} of {len(records)} runs all threads of {method} wrote the same, as they do where each "
+                "takes the likeliest token every time, rounding apart; with a temperature above 0 they would differ."
             )
     return sentences
 
