@@ -243,6 +243,11 @@ def test_the_example_is_where_methods_differ(tmp_path, task):
             "hogwild:3:contiguous:no-question",
             "all text of a worker stands together; nobody is asked about redundant work",
         ),
+        ("hogwild:2:question-1500", "somebody is asked about redundant work every 1,500 tokens"),
+        (
+            "hogwild:2:question-512:random-question",
+            "somebody is asked about redundant work every 512 tokens; a random worker is asked",
+        ),
     ],
 )
 def test_methods_in_words(method, words):
