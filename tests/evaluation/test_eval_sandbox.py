@@ -63,6 +63,16 @@ def test_root_has_no_rights_of_its_own():
     assert {int(rights[kind], 16) for kind in ("CapInh", "CapPrm", "CapEff")} == {0}
 
 
+def test_memory_of_other_processes_cannot_be_read():
+    namespace = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x10000000) != 0)"
+    if subprocess.run([sys.executable, "-c", namespace]).returncode:
+        pytest.skip("the kernel has no user namespaces for everybody")
+    for file in ("mem", "environ"):
+        code = f"import os; open(f'/proc/{{os.getppid()}}/{file}', 'rb').read(1)"
+        assert not run_confined(code, "", SHORT).finished
+    assert run_confined("print(open('/proc/self/environ', 'rb').read(4))", "", SHORT).finished
+
+
 @pytest.mark.parametrize(
     "ask",
     [

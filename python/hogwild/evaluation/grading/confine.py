@@ -2,10 +2,11 @@
 
 Usage: python -I confine.py MEMORY_BYTES CPU_SECONDS FILE_BYTES PROGRAM
 
-Before the program begins, this process gives up for good: the network, other processes (starting, signalling, slowing
-or reading them), every change of the file system, memory that is shared or outlives it, and what root may do more than
-others, such as setting the clock or mounting. What is left is computing,
-reading files, threads, and writing to the standard streams. Nothing but the standard library is imported here.
+Before the program begins, this process gives up for good: the network, other processes (starting, signalling or
+slowing them, and, where the kernel has user namespaces for everybody, reading their memory), every change of the file
+system, memory that is shared or outlives it, and what root may do more than others, such as setting the clock. What is
+left is computing, reading files, threads, and writing to the standard streams. Nothing but the standard library is
+imported here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import struct
 import sys
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
-_CAPABILITY_VERSION_3 = 0x20080522
+_CAPABILITY_VERSION_3, _CLONE_NEWUSER = 0x20080522, 0x10000000
 _EPERM, _ENOSYS = 1, 38
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # instructions of classic BPF
@@ -121,6 +122,9 @@ def drop_capabilities() -> None:
         OSError: the kernel refuses.
     """
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.unshare(
+        _CLONE_NEWUSER
+    )  # the same user's processes outside are then another's; some kernels refuse it
     this_process = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
     none = bytes(24)  # effective, permitted and inheritable ones, in two halves
     if libc.capset(this_process, none):
