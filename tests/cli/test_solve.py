@@ -184,6 +184,7 @@ def test_reader_of_our_output_that_stops_reading(engine, tmp_path, monkeypatch):
         (["x", "--dtype", "int8"], "--dtype: expected one of auto, float32, bfloat16, float16, got 'int8'"),
         (["x", "--workers", "Ann,,Ben"], "'Ann,,Ben'"),
         (["x", "--workers", "Ann,Ann"], "different names"),
+        (["x", "--workers", "17"], "--workers: expected at most 16, got 17"),
         (
             ["x", "--layout", "circle"],
             "unknown layout 'circle'; expected one of: combined, contiguous, interleaved",

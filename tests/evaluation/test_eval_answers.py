@@ -6,7 +6,13 @@ import pytest
 
 pytest.importorskip("math_verify")
 
-from hogwild.evaluation.grading.answers import part_of_answers, same_answer, same_answers, split_answers
+from hogwild.evaluation.grading.answers import (
+    part_of_answers,
+    same_answer,
+    same_answers,
+    same_result,
+    split_answers,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,36 @@ def test_split(text, parts):
     assert split_answers(text) == parts
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("1, 2 and 3", ["1", "2", "3"]),
+        ("1, 2, and 3", ["1", "2", "3"]),
+        ("1 \\text{ and } 2;or 3", ["1", "2", "3"]),
+        (
+            "(1 and 2), \\{x > 0 \\text{ and } x < 1\\} or 4",
+            ["(1 and 2)", "\\{x > 0 \\text{ and } x < 1\\}", "4"],
+        ),
+        ("\\text{Andrea or\\ a land}, \\and 5", ["\\text{Andrea or\\ a land}", "\\and 5"]),
+    ],
+)
+def test_split_at_words(text, parts):
+    assert split_answers(text) == parts
+
+
+@pytest.mark.parametrize("given", ["31", "18 + 13 = 31", "$31$", "31 apples", "x = 31"])
+def test_a_result(given):
+    assert same_result(given, "31")
+    assert same_result(given.replace("31", "1{,}231"), "1231")
+
+
+@pytest.mark.parametrize(
+    "given", ["18 + 13", "62/2", "2*31 - 31", "18 + 13 =", "= 30", "30 = 31 - 0", "", "\\frac{62}{2}"]
+)
+def test_no_result(given):
+    assert not same_result(given, "31")
+
+
 def test_part_in_order():
     assert part_of_answers("1, 2, 3", ["1", "3", "3"]) == pytest.approx(2 / 3)
     assert part_of_answers("1", ["1", "2"]) == 0.5
@@ -64,6 +100,7 @@ def test_part_in_order():
 
 
 def test_lists_in_any_order():
+    assert same_answers("x = 3 and x = 1", ["$1$, $3$"])
     assert same_answers("3, 1", ["1", "3"])
     assert same_answers("3, 1", ["1, 3"])
     assert not same_answers("3, 3", ["1", "3"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,8 +21,9 @@ from hogwild.errors import HogwildError
 from hogwild.evaluation.comparison import compare, gather
 from hogwild.evaluation.driver import run_jobs
 from hogwild.evaluation.plan import Plan
-from hogwild.evaluation.records import RecordsError
+from hogwild.evaluation.records import Record, RecordsError
 from hogwild.evaluation.report import write_report
+from hogwild.evaluation.report.findings import cautions
 from hogwild.evaluation.report.words import describe
 from hogwild.evaluation.tasks import make_task
 from hogwild.protocols import Engine
@@ -241,6 +243,11 @@ def test_the_example_is_where_methods_differ(tmp_path, task):
             "hogwild:3:contiguous:no-question",
             "all text of a worker stands together; nobody is asked about redundant work",
         ),
+        ("hogwild:2:question-1500", "somebody is asked about redundant work every 1,500 tokens"),
+        (
+            "hogwild:2:question-512:random-question",
+            "somebody is asked about redundant work every 512 tokens; a random worker is asked",
+        ),
     ],
 )
 def test_methods_in_words(method, words):
@@ -320,3 +327,21 @@ def test_runs_that_are_left_are_ended():
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_method_has_words(kind):
     assert describe(kind)
+
+
+@pytest.mark.parametrize(("alike", "said"), [(3, "In 3 of 3 runs"), (2, "In 2 of 3 runs"), (1, None)])
+def test_a_report_says_where_threads_wrote_the_same(alike, said):
+    texts = [{"Alice": "Six.", "Bob": "Six." if n < alike else "Seven."} for n in range(3)]
+    records = [Record(f"n{n}", 0, (), texts=text) for n, text in enumerate(texts)]
+    comparison = SimpleNamespace(
+        model="some/model",
+        problems=range(100),
+        plan=Plan(budgets=(1,)),
+        records={"hogwild:2": records, "self-consistency": records},
+    )
+    sentences = cautions(comparison)
+    if said is None:
+        assert sentences == []
+    else:
+        (sentence,) = sentences
+        assert sentence.startswith(f"{said} all threads of self-consistency wrote the same")

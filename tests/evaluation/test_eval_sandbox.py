@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -45,10 +46,60 @@ def test_a_program_reads_computes_and_writes():
         "import ctypes, sys; c = ctypes.CDLL(None); i = c.semget(0, 1, 0o1600); c.semctl(i, 0, 0); sys.exit(i < 0)",
         "import os; os.memfd_create('x')",
         "import multiprocessing; multiprocessing.Process(target=print).start()",
+        "import os; os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+        "import os; os.sched_setaffinity(os.getppid(), {0})",
+        # what only root may do, and the containers of many users run as root; none changes anything where it works
+        "import socket; socket.sethostname(socket.gethostname())",
+        "import time; time.clock_settime(time.CLOCK_REALTIME, time.time())",
     ],
 )
 def test_what_is_not_allowed_fails(code):
     assert not run_confined(code, "", SHORT).finished
+
+
+def test_root_has_no_rights_of_its_own():
+    status = run_confined("print(open('/proc/self/status').read())", "", SHORT).output
+    rights = dict(line.split(":\t", 1) for line in status.splitlines() if line.startswith("Cap"))
+    assert {int(rights[kind], 16) for kind in ("CapInh", "CapPrm", "CapEff")} == {0}
+
+
+def test_memory_of_other_processes_cannot_be_read():
+    namespace = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x10000000) != 0)"
+    if subprocess.run([sys.executable, "-c", namespace]).returncode:
+        pytest.skip("the kernel has no user namespaces for everybody")
+    for file in ("mem", "environ"):
+        code = f"import os; open(f'/proc/{{os.getppid()}}/{file}', 'rb').read(1)"
+        assert not run_confined(code, "", SHORT).finished
+    assert run_confined("print(open('/proc/self/environ', 'rb').read(4))", "", SHORT).finished
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "fcntl.fcntl(ends[0], fcntl.F_SETOWN, {victim}); fcntl.fcntl(ends[0], 10, signal.SIGKILL)",
+        "fcntl.fcntl(ends[0], 15, struct.pack('ii', 1, {victim})); fcntl.fcntl(ends[0], 10, signal.SIGKILL)",
+        "fcntl.ioctl(ends[0], 0x8901, struct.pack('i', {victim}))",
+    ],
+)
+def test_no_file_signals_another_process(ask):
+    victim = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    code = f"""
+import fcntl, os, signal, struct
+ends = os.pipe()
+{ask.format(victim=victim.pid)}
+fcntl.fcntl(ends[0], fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+os.write(ends[1], b"x")
+"""
+    run = run_confined(code, "", SHORT)
+    victim.communicate(b"\n", timeout=10)
+    assert victim.returncode == 0 and not run.finished
+
+
+def test_files_can_still_be_asked_for_their_flags():
+    code = (
+        "import fcntl, os; print(fcntl.fcntl(1, fcntl.F_GETFD), os.isatty(1), fcntl.fcntl(0, fcntl.F_GETOWN))"
+    )
+    assert run_confined(code, "", SHORT).output == "0 False 0\n"
 
 
 def test_a_program_cannot_lift_its_limits():

@@ -73,6 +73,22 @@ def test_score_of_five_is_the_part_that_is_right(given, score):
     assert task.score(problem, ", ".join(answers)) == pytest.approx(score)
 
 
+def test_who_repeats_the_questions_of_arithmetic_has_not_answered_them():
+    task = make_task("arith-x5")
+    problem = task.problems()[0]
+    questions = problem.text.removeprefix("Calculate ").rstrip(".")
+    assert task.score(problem, questions) == 0
+    worked = [
+        f"{q} = {a}"
+        for q, a in zip(questions.replace(" and ", ", ").split(", "), problem.expected, strict=True)
+    ]
+    assert task.score(problem, ", ".join(worked)) == 1
+    listed = (
+        f"{', '.join(problem.expected[:4])} and {problem.expected[4]}"  # as the problem lists its questions
+    )
+    assert task.find(f"\\boxed{{{listed}}}") == listed and task.score(problem, listed) == 1
+
+
 def test_one_of_five_answers_in_a_box_does_not_end_a_run():
     task = make_task("arith-x5")
     assert task.find("First, \\boxed{1}. Then \\boxed{2, 3, 4, 5} of them.") is None

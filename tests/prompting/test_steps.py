@@ -23,6 +23,10 @@ ENDS = [
     "It is 5.\n\n\n",
     "Code:\n```python\nx = 5\n```\n\n",
     "~~~\nx\n~~~\n\n",
+    "1. Code:\n    ```python\n    x = 5\n    ```\n\n",
+    "So\n\\[\nx = 5.\n\\]\n\n",
+    "So \\(x = 5.\\)\n\n",
+    "So $$x = 5.$$\n\n",
     "First a list:\n\n- one.\n\n",  # the second separator ends it
     "Inline ```code``` here.\n\n",
     "```one line of code```\nThat is it.\n\n",
@@ -41,6 +45,9 @@ DOES_NOT_END = [
     "```python\nprint('done.')\n\n",  # inside a code block
     "```\na.\n```\ntext.\n```\nb.\n\n",  # inside the second code block
     "~~~\nx.\n\n",
+    "1. Code:\n    ```python\n    print('done.')\n\n",  # of an item in a list
+    "10. ```\na.\n\n",
+    "So \\(x = 5\\)\n\n",
 ]
 
 

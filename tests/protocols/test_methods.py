@@ -161,6 +161,21 @@ def test_first_words_of_the_workers():
     assert tokenizer.decode(alone.tokens) == "\n\n**Alice [1]:**"
 
 
+def test_settings_of_the_prompt_reach_it():
+    def prompt(method):
+        start, *_ = make(method, "Add.", ChatTokenizer()).start(ListStore())
+        return start.prompt
+
+    usual, mine, bare = map(prompt, ("hogwild:2", "hogwild:2:first-person", "hogwild:2:no-examples"))
+    assert "Alice and Bob are 2 instances of you." in usual and "We, Alice and Bob, are 2" in mine
+    title = "# An example of working together"
+    assert title in usual and title in mine and title not in bare
+    past, others = "stand under '### Past steps'", "under '### Work in progress (others)'"
+    assert past in usual and others in usual
+    private, apart = map(prompt, ("hogwild:2:interleaved", "hogwild:2:contiguous"))
+    assert past in private and others not in private and past not in apart and others not in apart
+
+
 def _feeds(protocol):
     protocol.start(ListStore())
     return [feed for feed in protocol.feeds() if feed.sample]

@@ -77,7 +77,7 @@ class SampleProgress:
 
     def say(self, line: str) -> None:
         """A line of its own."""
-        self.console.print(line, markup=False, highlight=False)
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _accuracy(self, method: str) -> str:
         scores = self._scores[method]

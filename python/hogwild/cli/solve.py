@@ -108,10 +108,13 @@ def check(request: SolveRequest) -> None:
     from hogwild.cache.layouts import LAYOUTS
     from hogwild.engine.sampling import SamplingParams
     from hogwild.errors import UnknownNameError
-    from hogwild.prompting import load_family
+    from hogwild.prompting import load_family, worker_names
     from hogwild.protocols import parse
+    from hogwild.protocols.collaboration import MAX_WORKERS
 
     SamplingParams(**_given(request.sampling))
+    if request.workers is not None and len(names := worker_names(request.workers)) > MAX_WORKERS:
+        raise ValueError(f"--workers: expected at most {MAX_WORKERS}, got {len(names)}")
     if request.layout is not None and request.layout not in LAYOUTS:
         raise UnknownNameError("layout", request.layout, LAYOUTS)
     if request.max_forwards is not None and request.max_forwards < 1:

@@ -56,7 +56,7 @@ class Family:
         chat: the models have a chat template; otherwise they continue examples.
         rules_in: the chat turn that the rules stand in, "user" or "system".
         think, unthink: what opens and closes the thoughts of reasoning models, or "".
-        forbidden: tokens that no worker may sample while several write.
+        forbidden: tokens that no worker may sample; the baselines may.
         openings: first words of the workers, in order; the last entry is for all others.
         headers: the texts around the workers' own.
         question: the redundancy question.

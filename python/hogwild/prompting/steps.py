@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 SEPARATOR = "\n\n"
 SENTENCE_ENDS = ".?!…。？！"
-CLOSERS = "\"'”’»)]}*_$`"
+CLOSERS = "\"'”’»)]}*_$`\\"  # the backslash is that of LaTeX's \) and \]
 
-_FENCE = re.compile(r"^ {0,3}(?:```|~~~)(?!.*(?:```|~~~)).*$", re.MULTILINE)
+# Indented ones too: in lists they are, and there they may stand behind the item's mark.
+_FENCE = re.compile(r"^[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(?:```|~~~)(?!.*(?:```|~~~)).*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class StepRule:
     """A step ends at a separator right after the end of a sentence or of a code block.
 
     It does not end inside a code block, nor after a comma, a colon, a semicolon or anything else that leaves
-    the sentence open. Blanks behind the sentence, and quotes, brackets and emphasis that close there, are
+    the sentence open. Blanks behind the sentence, and quotes, brackets, formulae and emphasis that close there, are
     overlooked.
 
     Attributes:

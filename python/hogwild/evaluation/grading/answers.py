@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hogwild.evaluation.extras import need
 
 _OPENING, _CLOSING = "([{", ")]}"
-_SEPARATORS = ",;\n"
+_AND = r"(?:\\(?:text|mathrm|mbox)\{\s*(?:and|or)\s*\}|(?<![\w\\])(?:and|or)(?!\w))"
+_MARK = re.compile(rf"[,;\n](?:\s*{_AND})?|{_AND}|[{re.escape(_OPENING + _CLOSING)}]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
@@ -34,26 +35,34 @@ def same_answer(given: str, expected: str, tolerance: float | None = None) -> bo
     return bool(math_verify.verify(_parse(expected), _parse(given)))
 
 
+def same_result(given: str, expected: str) -> bool:
+    """Whether `given` is the number that a calculation results in: "31" and "18 + 13 = 31", but not "18 + 13"."""
+    result = given.rpartition("=")[2]
+    return len(re.findall(r"\d+", _number(result))) == 1 and same_answer(result, expected)
+
+
 def split_answers(text: str) -> list[str]:
-    """The parts of a list of answers: between commas, semicolons and line breaks outside of all brackets."""
+    """The parts of a list of answers: between commas, semicolons, line breaks and "and" outside of all brackets."""
     parts, start, depth = [], 0, 0
-    for place, character in enumerate(text):
-        if character in _OPENING:
+    for mark in _MARK.finditer(text):
+        if mark[0] in _OPENING:
             depth += 1
-        elif character in _CLOSING:
+        elif mark[0] in _CLOSING:
             depth = max(0, depth - 1)
-        elif character in _SEPARATORS and depth == 0:
-            parts.append(text[start:place])
-            start = place + 1
+        elif depth == 0:
+            parts.append(text[start : mark.start()])
+            start = mark.end()
     return [_bare(part) for part in [*parts, text[start:]]]
 
 
-def part_of_answers(given: str, expected: Sequence[str]) -> float:
-    """The part of `expected` that stands in its place in the list `given`, from 0 to 1."""
+def part_of_answers(
+    given: str, expected: Sequence[str], same: Callable[[str, str], bool] = same_answer
+) -> float:
+    """The part of `expected` that stands in its place in the list `given`, from 0 to 1; `same` compares two."""
     answers = split_answers(given)
     if len(answers) > len(expected):  # perhaps because of thousands: 1,234, 5
         answers = split_answers(_THOUSANDS.sub("", given))
-    right = sum(same_answer(a, b) for a, b in zip(answers, expected, strict=False))
+    right = sum(same(a, b) for a, b in zip(answers, expected, strict=False))
     return right / len(expected)
 
 

@@ -3,8 +3,10 @@
 Usage: python -I confine.py MEMORY_BYTES CPU_SECONDS FILE_BYTES PROGRAM
 
 Before the program begins, this process gives up for good: the network, other processes (starting, signalling or
-reading them), every change of the file system, and memory that is shared or outlives it. What is left is computing,
-reading files, threads, and writing to the standard streams. Nothing but the standard library is imported here.
+slowing them, and, where the kernel has user namespaces for everybody, reading their memory), every change of the file
+system, memory that is shared or outlives it, and what root may do more than others, such as setting the clock. What is
+left is computing, reading files, threads, and writing to the standard streams. Nothing but the standard library is
+imported here.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import struct
 import sys
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
+_CAPABILITY_VERSION_3, _CLONE_NEWUSER = 0x20080522, 0x10000000
 _EPERM, _ENOSYS = 1, 38
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # instructions of classic BPF
@@ -24,6 +27,8 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 
 _CLONE_THREAD = 0x10000
 _O_CHANGES = 0o1 | 0o2 | 0o100 | 0o1000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC
+# What names a process that a file is to signal when it is ready: F_SETOWN, F_SETSIG, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP.
+_SIGNALS = {"fcntl": (8, 10, 15), "ioctl": (0x8901, 0x8902)}
 
 # Per machine: the audit number of its architecture, the refused system calls, and those looked at more closely.
 # fmt: off
@@ -37,7 +42,8 @@ _MACHINES = {
         258, 259, 260, 261, 263, 264, 265, 266, 268, 280, 316,  # the same with "at", utimensat, renameat2
         165, 166, 155, 161, 272, 308,                   # mount, umount2, pivot_root, chroot, unshare, setns
         29, 68, 64, 240, 319, 248, 249, 250,            # shmget, msgget, semget, mq_open, memfd_create, keys
-    ), {"open": 2, "openat": 257, "clone": 56}),
+        141, 142, 144, 203, 314, 251, 256, 279,         # setpriority, sched_set*, ioprio_set, migrate_pages, move_pages
+    ), {"open": 2, "openat": 257, "clone": 56, "fcntl": 72, "ioctl": 16}),
     "aarch64": (0xC00000B7, (
         198, 164, 261,                                  # socket, setrlimit, prlimit64
         221, 281,                                       # execve, execveat
@@ -46,7 +52,8 @@ _MACHINES = {
         5, 6, 14, 15,                                   # setxattr, lsetxattr, removexattr, lremovexattr
         39, 40, 41, 51, 97, 268,                        # umount2, mount, pivot_root, chroot, unshare, setns
         194, 186, 190, 180, 279, 217, 218, 219,         # shmget, msgget, semget, mq_open, memfd_create, keys
-    ), {"openat": 56, "clone": 220}),
+        140, 118, 119, 122, 274, 30, 238, 239,          # setpriority, sched_set*, ioprio_set, migrate_pages, move_pages
+    ), {"openat": 56, "clone": 220, "fcntl": 25, "ioctl": 29}),
 }
 # fmt: on
 # Of every machine: pidfd_send_signal, io_uring_setup, fchmodat2 and pidfd_getfd.
@@ -74,6 +81,11 @@ def _filter(machine: str) -> list[tuple[int, int, int, int]]:
                 (_RETURN, 0, 0, _ERRNO | _EPERM),
                 (_RETURN, 0, 0, _ALLOW),
             ]
+    for name, requests in _SIGNALS.items():
+        program += [(_EQUAL, 0, 2 + 2 * len(requests), looked_at[name]), (_LOAD, 0, 0, _ARGUMENTS + 8)]
+        for request in requests:
+            program += [(_EQUAL, 0, 1, request), (_RETURN, 0, 0, _ERRNO | _EPERM)]
+        program += [(_RETURN, 0, 0, _ALLOW)]
     program += [(_EQUAL, 0, 3, looked_at["clone"]), (_LOAD, 0, 0, _ARGUMENTS)]
     program += [(_ANY_BIT, 1, 0, _CLONE_THREAD), (_RETURN, 0, 0, _ERRNO | _EPERM)]
     return [*program, (_RETURN, 0, 0, _ALLOW)]
@@ -103,6 +115,22 @@ def refuse_system_calls() -> None:
         raise OSError(ctypes.get_errno(), "the kernel refuses a system-call filter")
 
 
+def drop_capabilities() -> None:
+    """Leave this process, root's too, without any right that others do not have.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.unshare(
+        _CLONE_NEWUSER
+    )  # the same user's processes outside are then another's; some kernels refuse it
+    this_process = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    none = bytes(24)  # effective, permitted and inheritable ones, in two halves
+    if libc.capset(this_process, none):
+        raise OSError(ctypes.get_errno(), "the kernel refuses to drop capabilities")
+
+
 def main(arguments: list[str]) -> None:
     """Limit this process, then run the program as if Python had been started with it."""
     memory, seconds, file_bytes = (int(argument) for argument in arguments[:3])
@@ -112,6 +140,7 @@ def main(arguments: list[str]) -> None:
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))
+    drop_capabilities()
     refuse_system_calls()
     sys.argv = arguments[3:]
     runpy.run_path(arguments[3], run_name="__main__")

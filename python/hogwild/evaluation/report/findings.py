@@ -34,17 +34,18 @@ def cautions(comparison: Comparison) -> list[str]:
             f"There were only {len(comparison.problems)} problems, so differences of a few standard errors are noise."
         )
     for method, records in comparison.records.items():
-        if method.startswith("self-consistency") and all(_alike(record) for record in records):
+        alike = sum(_alike(record) for record in records)
+        if method.startswith("self-consistency") and 2 * alike >= len(records):
             sentences.append(
-                f"All threads of {method} wrote the same, because each took the likeliest token every time; with a "
-                "temperature above 0 they would differ."
+                f"In {alike} of {len(records)} runs all threads of {method} wrote the same, as they do where each "
+                "takes the likeliest token every time, rounding apart; with a temperature above 0 they would differ."
             )
     return sentences
 
 
 def _alike(record: Record) -> bool:
-    """Whether all workers wrote the same."""
-    return len(set(record.texts.values())) == 1
+    """Whether all of several workers wrote the same."""
+    return len(record.texts) > 1 and len(set(record.texts.values())) == 1
 
 
 def _at_last_budget(summaries: list[MethodSummary]) -> str:

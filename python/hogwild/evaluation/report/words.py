@@ -25,6 +25,8 @@ def describe(method: str) -> str:
     options = dict(read.options)
     text = _KINDS[read.kind](options)
     settings = [_SETTINGS[name, value] for name, value in options.items() if (name, value) in _SETTINGS]
+    if every := options.get("question_every"):
+        settings.insert(0, f"somebody is asked about redundant work every {every:,} tokens")
     return "; ".join([text, *settings])
 
 

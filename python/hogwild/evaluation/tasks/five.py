@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from hogwild.evaluation.grading.answers import part_of_answers, split_answers
+from hogwild.evaluation.grading.answers import part_of_answers, same_result, split_answers
 from hogwild.evaluation.tasks.math import Gsm8k, gsm8k_answer
 from hogwild.evaluation.tasks.source import TaskError
 from hogwild.evaluation.tasks.task import Problem, Task
@@ -105,6 +105,10 @@ class ArithmeticFive(FiveQuestions):
 
     def problems(self) -> Sequence[Problem]:
         return self._problems
+
+    def score(self, problem: Problem, answer: str) -> float:
+        """Who only writes a question down again has not answered it, although its value is the same."""
+        return part_of_answers(answer, problem.expected, same_result)
 
 
 def _arithmetic(draws: random.Random, size: int) -> tuple[str, str]:
