@@ -258,6 +258,17 @@ def test_the_longest_silence_ends_with_a_whole_paragraph():
         make_policy("probe", longest_silence=0)
 
 
+@pytest.mark.parametrize("ride", [True, False])
+def test_a_writer_that_never_dares_its_first_word_is_silent(ride):
+    """It begins again and again, and takes the token back each time: modes change, but nothing is said."""
+    policy = make_policy("entropy", every=2, threshold=1.0, longest_silence=20, ride=ride)
+    run = Run(make(policy), "a" * 99, "x" * 99, entropies=lambda count: 3.0 * (count % 2 == 0))
+    run.forwards(1 + 20)
+    assert len(run.modes) > 4 and run.protocol.answer == ""
+    run.forwards(5)
+    assert run.protocol.answer == "xxxxx"
+
+
 @pytest.mark.parametrize("name", [name for name in POLICIES if name not in ("think-first", "no-thinking")])
 def test_no_policy_starves_the_writer(name):
     run = Run(

@@ -334,6 +334,7 @@ class AsyncReasoningProtocol(Listener):
         if token in self._end_tokens:
             return True
         self._streams.say(writer, [token], "sampled")
+        self._switch.note_word()
         if writer.ended_paragraph:
             self._switch.forced = False
         return self._streams.cut_at(writer, self.prompts.stop)
