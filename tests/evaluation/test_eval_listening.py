@@ -50,6 +50,19 @@ def test_methods_into_one_folder_are_points_of_one_plot(engine, command, tmp_pat
     assert engine.pool.used_pages == 0
 
 
+def test_the_table_is_whole_in_a_file_and_in_little_room(engine, command, capsys, monkeypatch):
+    figures = ["accuracy", "first word", "forwards", "delay", "beyond 1 s", "longest"]
+    policy = "async:fixed-ratio:think=3,write=3,longest_silence=20"
+    assert run([*command, "--method", policy]) == 0
+    shown = capsys.readouterr().out
+    assert policy in shown and all(name in shown for name in figures) and "…" not in shown
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*command, "--method", policy]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in figures) and "…" not in shown
+
+
 def test_what_is_there_is_not_run_again(engine, command, tmp_path, monkeypatch, capsys):
     assert run([*command, "--method", "no-think"]) == 0
     told = capsys.readouterr()

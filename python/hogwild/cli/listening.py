@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from operator import attrgetter
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -91,11 +92,21 @@ def _show(request: CompareRequest, listening: Listening, summaries: list[ThinkSu
         json.dump(to_dict(listening, summaries), sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
         return
-    table = Table(title=listening.task.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for number, name in enumerate(HEADER):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    table = Table(
+        title=listening.task.title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    method, *figures = HEADER
+    table.add_column(method, overflow="fold", min_width=10)  # in little room names are broken, figures whole
+    for name in figures:
+        table.add_column(fill(name, 10), justify="right", no_wrap=True)
     for row in rows(summaries):
         table.add_row(*map(Text, row))
     console = Console()
+    if not console.is_terminal:  # files have all the room that is needed
+        console = Console(width=200)
     console.print(table)
     console.print(f"plot: {plot}", markup=False, highlight=False)

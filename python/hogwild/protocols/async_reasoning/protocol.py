@@ -193,7 +193,8 @@ class AsyncReasoningProtocol(Listener):
         streams = self._streams
         streams.check_blocks()
         self._restored = False
-        return [ModeEvent(mode=self.mode), *streams.thinker.events(), *streams.writer.events()]
+        told: list[Event] = [ModeEvent(mode=self.mode), *streams.thinker.events(), *streams.writer.events()]
+        return [*told, self._conversation.answer_event()] if self._conversation.over else told
 
     def _start_event(self) -> StartEvent:
         return StartEvent(
