@@ -212,15 +212,21 @@ def test_the_safety_check_holds_the_writer_for_so_many_forwards(hold, ride):
 
 def test_margin_and_hysteresis():
     policy = make_policy("probe", every=1, margin=1.0, hysteresis=1.5, ride=True)
-    run = Run(make(policy), "a" * 99, "x.\n\n" * 20, yes=[0.9, 1.1, -0.4, -0.4, -0.6])
+    run = Run(make(policy), "a" * 99, "x.\n\n" * 20, yes=[0.9, 1.1])
     run.forwards(1 + 2)
     assert run.modes == ["thinker_only"]  # 0.9 is within the margin
     run.forwards(1)
     assert run.modes[-1] == "thinker_and_writer"
-    run.forwards(2)
+    run.answers[:] = [-0.4] * 12
+    run.forwards(12)
+    assert run.protocol.answer.startswith("x.\n\n" * 3)
     assert run.modes[-1] == "thinker_and_writer"  # -0.4 is above 1.0 - 1.5
-    run.forwards(8)
-    assert run.modes[-1] == "thinker_only"
+    run.answers[:] = [-0.6] * 4
+    run.forwards(4)
+    assert run.modes[-1] == "thinker_only" and run.protocol.answer.endswith("\n\n")
+    run.answers[:] = [0.9] * 4
+    run.forwards(4)
+    assert run.modes[-1] == "thinker_only"  # to begin again takes the whole margin
 
 
 def test_probes_at_paragraph_ends():

@@ -230,8 +230,13 @@ class Switch:
         self.set_mode(THINKER_ONLY)
 
     def tell_thinker(self, tokens: Sequence[int], source: str = "inserted") -> None:
-        """Insert something into the thoughts, which go on with it if they had ended."""
+        """Insert something into the thoughts, which go on with it if they had ended.
+
+        A character that takes several tokens and is not complete is taken back, and thought anew.
+        """
         thinker = self._streams.thinker
+        if thinker.whole < len(thinker.said):
+            self._streams.cut(thinker, thinker.whole)
         self._streams.say(thinker, tokens, source)
         if thinker.closed and not self.finishing and self.thinks:
             thinker.closed = False
