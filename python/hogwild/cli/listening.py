@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import replace
 from operator import attrgetter
@@ -23,6 +24,7 @@ from hogwild.cli.think import parse_policy
 if TYPE_CHECKING:
     from hogwild.evaluation.listening import Listening
     from hogwild.evaluation.plan import Plan
+    from hogwild.evaluation.speech import ProgramSpeech
     from hogwild.evaluation.tasks import Task
     from hogwild.evaluation.thinking import ThinkSummary
     from hogwild.protocols.async_reasoning import Policy
@@ -40,12 +42,15 @@ def evaluate(request: CompareRequest) -> None:
     with Preparation(console) as preparation:
         policies = {method: _policy(request, method) for method in request.methods}
         task, plan = _check(request)
+        speech = None if request.speech is None else _speech(request.speech)
         engine = compare.make_engine(request, preparation)
     planned = len(plan.problems(task)) * plan.runs
     with SampleProgress(console, request.methods, planned, attrgetter("score")) as progress:
         try:
             for method, policy in policies.items():
-                listening = Listening(engine, task, method, plan, request.folder, policy, request.traces)
+                listening = Listening(
+                    engine, task, method, plan, request.folder, policy, request.traces, speech
+                )
                 records = listening.run(progress.begin, progress.add)
         except KeyboardInterrupt:
             progress.say(f"stopped; the same command goes on with what {request.folder} has")
@@ -69,6 +74,18 @@ def _policy(request: CompareRequest, method: str) -> Policy | None:
     if request.family is not None:
         raise ValueError(f"family: the method {kind!r} has prompts of its own, expected none")
     return parse_policy(rest) if colon else None
+
+
+def _speech(command: str) -> ProgramSpeech:
+    """The program, which has spoken a word."""
+    from hogwild.evaluation.speech import ProgramSpeech
+
+    try:
+        speech = ProgramSpeech(shlex.split(command))
+    except ValueError as error:
+        raise ValueError(f"--speech: {error}") from None
+    speech.speak("One.")
+    return speech
 
 
 def _check(request: CompareRequest) -> tuple[Task, Plan]:
