@@ -108,6 +108,12 @@ def test_what_the_panes_show():
     assert "Let me see" not in hidden and "[ask]" not in hidden
 
 
+@pytest.mark.parametrize("width", [72, 80, 100, 160])
+def test_the_delays_are_whole_where_there_is_room_for_two_lines(width):
+    shown = " ".join(screen(state_of(EVENTS[:-2]), width, 24, typed="").split())
+    assert "first word after 0.3 s, 3 forwards · silence 0.6 s, longest 0.6 s · 1 questions" in shown
+
+
 def test_plain_text_is_the_answer_only():
     for thoughts in (False, True):
         out, log = io.StringIO(), io.StringIO()

@@ -69,6 +69,37 @@ def test_formulas_are_kept_whole():
     assert [chunk.text for chunk in price] == ["\\[a\\]", "b"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$5| for| a pen| and| then| nothing",
+        "$5| or| $|10|, and| $2|.50",
+        "\\$5| or| \\|$10",
+        "a $|.\n\n|b $|.",
+    ],
+)
+def test_a_price_is_no_formula(text):
+    pieces = text.split("|")
+    chunks = cut_chunks([said(piece, i) for i, piece in enumerate(pieces)], chunk_tokens=1)
+    assert [chunk.text for chunk in chunks] == pieces
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("so |$$|a|$$| b", ["so ", "$$a$$", " b"]),
+        ("so |$|$|a", ["so ", "$$a"]),
+        ("$ |5| +| 3 |$| pens", ["$ 5 + 3 $", " pens"]),
+        ("$5| +| x|$|, |$|6|$", ["$5 + x$", ", ", "$6$"]),
+        ("$\\|$|5$| x", ["$\\$5$", " x"]),
+        ("\\begin{align*}|a|\\\\[2pt]|b|\\end{align*}| x", ["\\begin{align*}a\\\\[2pt]b\\end{align*}", " x"]),
+    ],
+)
+def test_what_a_formula_is(text, expected):
+    chunks = cut_chunks([said(piece, i) for i, piece in enumerate(text.split("|"))], chunk_tokens=1)
+    assert [chunk.text for chunk in chunks] == expected
+
+
 def test_what_was_rolled_back_or_asked_is_not_heard():
     events = [*run(1, 2, 3), RollbackEvent(worker="writer", tokens=2, text="word word "), *run(9, text="new")]
     assert [event.text for event in public_tokens(events)] == ["word ", "new"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -50,6 +51,19 @@ def test_methods_into_one_folder_are_points_of_one_plot(engine, command, tmp_pat
     assert engine.pool.used_pages == 0
 
 
+def test_the_table_is_whole_in_a_file_and_in_little_room(engine, command, capsys, monkeypatch):
+    figures = ["accuracy", "first word", "forwards", "delay", "beyond 1 s", "longest"]
+    policy = "async:fixed-ratio:think=3,write=3,longest_silence=20"
+    assert run([*command, "--method", policy]) == 0
+    shown = capsys.readouterr().out
+    assert policy in shown and all(name in shown for name in figures) and "…" not in shown
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*command, "--method", policy]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in figures) and "…" not in shown
+
+
 def test_what_is_there_is_not_run_again(engine, command, tmp_path, monkeypatch, capsys):
     assert run([*command, "--method", "no-think"]) == 0
     told = capsys.readouterr()
@@ -66,6 +80,40 @@ def test_what_is_there_is_not_run_again(engine, command, tmp_path, monkeypatch, 
     assert ran == [1, 1]
     assert run([*command, "--method", "no-think", "--temperature", "0.5"]) == 2
     assert "was made with sampling" in capsys.readouterr().err
+
+
+def test_a_program_that_speaks(engine, command, tmp_path, capsys):
+    program = tmp_path / "speak.py"
+    program.write_text(
+        "import sys, wave\n"
+        "with wave.open(sys.stdout.buffer, 'wb') as audio:\n"
+        "    audio.setnchannels(1), audio.setsampwidth(2), audio.setframerate(8000)\n"
+        "    audio.writeframes(bytes(2 * 8000 * len(sys.stdin.read())))\n"
+    )
+    line = [*command, "--method", "no-think", "--samples", "1"]
+    assert run([*line, "--speech", f"{sys.executable} {program}", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["speech"] == f"{sys.executable} {program}"
+    assert (
+        facts["methods"][0]["delay"] == facts["methods"][0]["longest"]
+    )  # it speaks longer than a chunk takes
+    assert run(line) == 2  # what was measured otherwise is not mixed with it
+    assert "speech" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "speech", "message"),
+    [
+        ("no-think", "no-such-program --x", "no-such-program: no speech for 'One.'"),
+        ("no-think", "a 'b", "--speech: No closing quotation"),
+        ("no-think", "", "--speech: command: expected a program"),
+        ("sequential", "true", "--speech: is for the methods async, think, no-think, got 'sequential'"),
+    ],
+)
+def test_speech_is_checked_before_a_model_is_loaded(command, method, speech, message, monkeypatch, capsys):
+    monkeypatch.setattr(compare, "make_engine", None)
+    assert run([*command, "--method", method, "--speech", speech]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_compare_takes_such_methods_among_themselves(engine, command, tmp_path, capsys):

@@ -40,9 +40,13 @@ THOUGHTS, ANSWER = "ö😀日本😀ß" * 9, "😀é日本語ñ" * 9
 def start(policy="always-on", **options):
     options.setdefault("max_forwards", 400)
     protocol = AsyncReasoningProtocol("Q", TOKENIZER, policy, prompts=PROMPTS, **options)
-    texts = {"thinker": list(THOUGHTS.encode()), "writer": list(ANSWER.encode())}
-    engine = ScriptedEngine(protocol, lambda feed, view: texts[feed.worker].pop(0))
-    return engine
+    texts = {"thinker": THOUGHTS.encode(), "writer": ANSWER.encode()}
+
+    def next_byte(feed, view):  # what was taken back is said anew
+        said = protocol._streams.by_worker[feed.worker].said
+        return texts[feed.worker][sum(one.source == "sampled" for one in said)]
+
+    return ScriptedEngine(protocol, next_byte)
 
 
 def forwards(engine, count):
@@ -95,6 +99,44 @@ def test_an_interruption_takes_a_begun_character_back(place, heard):
     else:
         assert ANSWER.startswith(engine.protocol.answer)
     assert engine.store.tokens("answer") == streams.writer.tokens[: streams.writer.written]
+
+
+def no_character_is_torn(engine):
+    for stream in (engine.protocol._streams.thinker, engine.protocol._streams.writer):
+        whole = TOKENIZER.decode(stream.tokens[: stream.whole])
+        assert "\N{REPLACEMENT CHARACTER}" not in whole and told(engine, stream.worker) == whole
+
+
+@pytest.mark.parametrize("write", range(1, 9))
+def test_text_for_a_writer_that_pauses_in_a_character_waits_until_it_goes_on(write):
+    engine = start(make_policy("fixed-ratio", think=3, write=write))
+    forwards(engine, 1 + 3 + write)
+    assert engine.protocol.mode == "thinker_only"
+    engine.protocol.push("<grüß>", "writer")
+    forwards(engine, 20)
+    assert engine.protocol.answer.count("<grüß>") == 1
+    assert ANSWER.startswith(engine.protocol.answer.replace("<grüß>", ""))
+    no_character_is_torn(engine)
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_what_the_thinker_is_told_tears_no_character(place):
+    engine = start()
+    forwards(engine, 5 + place)  # there is a first word
+    engine.protocol.interrupt()
+    forwards(engine, 12)
+    assert engine.protocol.thoughts != "" and "[stop]" in told(engine, "thinker")
+    no_character_is_torn(engine)
+
+
+@pytest.mark.parametrize("limit", range(1, 9))
+def test_thoughts_that_ended_in_a_character_are_opened_behind_the_last_whole_one(limit):
+    engine = start(max_thoughts=limit)
+    forwards(engine, 1 + limit + 2)
+    engine.protocol.push("<grüß>")
+    forwards(engine, 12)
+    assert "[new]" in told(engine, "thinker")
+    no_character_is_torn(engine)
 
 
 @pytest.mark.parametrize("place", range(10))

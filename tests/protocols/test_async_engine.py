@@ -226,6 +226,22 @@ def test_a_fork_and_a_file_go_on_alike(settings, forwards, tmp_path):
     assert engine.pool.used_pages == 0
 
 
+@pytest.mark.parametrize("earlier", ["kept", "folded", "dropped"])
+def test_copies_between_two_turns_know_that_the_first_is_over(earlier, tmp_path):
+    options = {"turns": True, "earlier_thoughts": earlier, "summary_tokens": 4, "max_forwards": 8}
+    session = think(make_engine(), **options, **STOCHASTIC)
+    for _ in session.turn():
+        pass
+    session.snapshot(tmp_path / "run.safetensors")
+    copies = [session.fork(), make_engine().restore(tmp_path / "run.safetensors")]
+    answers = []
+    for one in (session, *copies):
+        one.push("and now?")
+        answers.append(one.result().answers)
+    assert len(answers[0]) == 2 and all(answers[0])
+    assert answers[1] == answers[2] == answers[0]
+
+
 def test_a_file_goes_on_in_another_process(tmp_path):
     session = think(make_engine(), **STOCHASTIC, rule=RULE)
     read(session, 9)

@@ -154,6 +154,22 @@ def test_text_that_came_while_the_last_token_was_drawn_is_not_lost():
         assert run.view("writer").startswith("W:Q\n\nlate<turn>")
 
 
+def test_text_that_comes_between_the_last_look_and_the_end_is_not_lost(monkeypatch):
+    run = running(answer="xy|z|", forwards=3)
+    inbox = run.protocol.inbox
+    close, late = inbox.close_if_empty, ["late"]
+
+    def close_if_empty():  # another thread is faster
+        if late:
+            run.protocol.push(late.pop())
+        return close()
+
+    monkeypatch.setattr(inbox, "close_if_empty", close_if_empty)
+    run.finish()
+    assert [event.text for event in run.events if event.type == "input"] == ["late"]
+    assert run.protocol.answer == "xy\n\nz" and run.protocol.undelivered == ()
+
+
 def test_bad_pushes_change_nothing():
     run = running()
     for arguments, error, message in (

@@ -212,15 +212,21 @@ def test_the_safety_check_holds_the_writer_for_so_many_forwards(hold, ride):
 
 def test_margin_and_hysteresis():
     policy = make_policy("probe", every=1, margin=1.0, hysteresis=1.5, ride=True)
-    run = Run(make(policy), "a" * 99, "x.\n\n" * 20, yes=[0.9, 1.1, -0.4, -0.4, -0.6])
+    run = Run(make(policy), "a" * 99, "x.\n\n" * 20, yes=[0.9, 1.1])
     run.forwards(1 + 2)
     assert run.modes == ["thinker_only"]  # 0.9 is within the margin
     run.forwards(1)
     assert run.modes[-1] == "thinker_and_writer"
-    run.forwards(2)
+    run.answers[:] = [-0.4] * 12
+    run.forwards(12)
+    assert run.protocol.answer.startswith("x.\n\n" * 3)
     assert run.modes[-1] == "thinker_and_writer"  # -0.4 is above 1.0 - 1.5
-    run.forwards(8)
-    assert run.modes[-1] == "thinker_only"
+    run.answers[:] = [-0.6] * 4
+    run.forwards(4)
+    assert run.modes[-1] == "thinker_only" and run.protocol.answer.endswith("\n\n")
+    run.answers[:] = [0.9] * 4
+    run.forwards(4)
+    assert run.modes[-1] == "thinker_only"  # to begin again takes the whole margin
 
 
 def test_probes_at_paragraph_ends():
@@ -256,6 +262,17 @@ def test_the_longest_silence_ends_with_a_whole_paragraph():
     assert run.modes[-1] == "thinker_only"
     with pytest.raises(ValueError, match="longest_silence"):
         make_policy("probe", longest_silence=0)
+
+
+@pytest.mark.parametrize("ride", [True, False])
+def test_a_writer_that_never_dares_its_first_word_is_silent(ride):
+    """It begins again and again, and takes the token back each time: modes change, but nothing is said."""
+    policy = make_policy("entropy", every=2, threshold=1.0, longest_silence=20, ride=ride)
+    run = Run(make(policy), "a" * 99, "x" * 99, entropies=lambda count: 3.0 * (count % 2 == 0))
+    run.forwards(1 + 20)
+    assert len(run.modes) > 4 and run.protocol.answer == ""
+    run.forwards(5)
+    assert run.protocol.answer == "xxxxx"
 
 
 @pytest.mark.parametrize("name", [name for name in POLICIES if name not in ("think-first", "no-thinking")])

@@ -257,6 +257,7 @@ def evaluate(
     at_once: options.AtOnce = 8,
     output: options.Output = None,
     traces: options.Traces = False,
+    speech: options.Speech = None,
     run_code: options.RunCode = False,
     model: options.Model = "demo",
     device: options.Device = None,
@@ -282,7 +283,7 @@ def evaluate(
         CompareRequest(
             task=task, methods=[method], budgets=budgets, data=data, samples=samples, runs=runs, seed=seed,
             at_once=at_once, family=family, model=model, device=device, dtype=dtype, output=output,
-            run_code=run_code, traces=traces, as_json=as_json,
+            run_code=run_code, traces=traces, speech=speech, as_json=as_json,
             sampling={
                 "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p,
                 "repetition_penalty": repetition_penalty,
@@ -309,6 +310,7 @@ def compare(
     at_once: options.AtOnce = 8,
     output: options.Output = None,
     traces: options.Traces = False,
+    speech: options.Speech = None,
     run_code: options.RunCode = False,
     model: options.Model = "demo",
     device: options.Device = None,
@@ -329,7 +331,7 @@ def compare(
         command.CompareRequest(
             task=task, methods=command.parse_methods(methods), budgets=budgets, data=data, samples=samples,
             runs=runs, seed=seed, at_once=at_once, family=family, model=model, device=device, dtype=dtype,
-            output=output, run_code=run_code, traces=traces, as_json=as_json,
+            output=output, run_code=run_code, traces=traces, speech=speech, as_json=as_json,
             sampling={
                 "temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p,
                 "repetition_penalty": repetition_penalty,

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class CompareRequest:
     """What the command line asks for. What is None is the task's, or the engine's, to choose.
 
-    `listens`: the methods are not those of `hogwild.protocols.parse`, but those of `hogwild.cli.listening`.
+    `listens`: the methods are not those of `hogwild.protocols.parse`, but those of `hogwild.cli.listening`, for which
+    `speech` is a program that speaks.
     """
 
     task: str
@@ -52,6 +53,7 @@ class CompareRequest:
     traces: bool = False
     as_json: bool = False
     listens: bool = False
+    speech: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -115,11 +117,14 @@ def check(request: CompareRequest) -> tuple[Task, Plan]:
     from hogwild.evaluation.tasks import make_task
     from hogwild.prompting import load_family
     from hogwild.protocols import parse
+    from hogwild.protocols.async_reasoning import METHODS
 
     check_methods(request.methods)
     for method in request.methods:
         if not request.listens:
             parse(method)
+            if request.speech is not None:
+                raise ValueError(f"--speech: is for the methods {', '.join(METHODS)}, got {method!r}")
     if request.family is not None:
         load_family(request.family)
     sampling: dict[str, Any] = {name: value for name, value in request.sampling.items() if value is not None}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import replace
 from operator import attrgetter
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -22,6 +24,7 @@ from hogwild.cli.think import parse_policy
 if TYPE_CHECKING:
     from hogwild.evaluation.listening import Listening
     from hogwild.evaluation.plan import Plan
+    from hogwild.evaluation.speech import ProgramSpeech
     from hogwild.evaluation.tasks import Task
     from hogwild.evaluation.thinking import ThinkSummary
     from hogwild.protocols.async_reasoning import Policy
@@ -39,12 +42,15 @@ def evaluate(request: CompareRequest) -> None:
     with Preparation(console) as preparation:
         policies = {method: _policy(request, method) for method in request.methods}
         task, plan = _check(request)
+        speech = None if request.speech is None else _speech(request.speech)
         engine = compare.make_engine(request, preparation)
     planned = len(plan.problems(task)) * plan.runs
     with SampleProgress(console, request.methods, planned, attrgetter("score")) as progress:
         try:
             for method, policy in policies.items():
-                listening = Listening(engine, task, method, plan, request.folder, policy, request.traces)
+                listening = Listening(
+                    engine, task, method, plan, request.folder, policy, request.traces, speech
+                )
                 records = listening.run(progress.begin, progress.add)
         except KeyboardInterrupt:
             progress.say(f"stopped; the same command goes on with what {request.folder} has")
@@ -70,6 +76,18 @@ def _policy(request: CompareRequest, method: str) -> Policy | None:
     return parse_policy(rest) if colon else None
 
 
+def _speech(command: str) -> ProgramSpeech:
+    """The program, which has spoken a word."""
+    from hogwild.evaluation.speech import ProgramSpeech
+
+    try:
+        speech = ProgramSpeech(shlex.split(command))
+    except ValueError as error:
+        raise ValueError(f"--speech: {error}") from None
+    speech.speak("One.")
+    return speech
+
+
 def _check(request: CompareRequest) -> tuple[Task, Plan]:
     """All that `compare.check` refuses, and what these methods cannot do."""
     kind = request.methods[0].partition(":")[0]
@@ -91,11 +109,21 @@ def _show(request: CompareRequest, listening: Listening, summaries: list[ThinkSu
         json.dump(to_dict(listening, summaries), sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
         return
-    table = Table(title=listening.task.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for number, name in enumerate(HEADER):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    table = Table(
+        title=listening.task.title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    method, *figures = HEADER
+    table.add_column(method, overflow="fold", min_width=10)  # in little room names are broken, figures whole
+    for name in figures:
+        table.add_column(fill(name, 10), justify="right", no_wrap=True)
     for row in rows(summaries):
         table.add_row(*map(Text, row))
     console = Console()
+    if not console.is_terminal:  # files have all the room that is needed
+        console = Console(width=200)
     console.print(table)
     console.print(f"plot: {plot}", markup=False, highlight=False)

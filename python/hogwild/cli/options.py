@@ -120,6 +120,13 @@ Output = Annotated[
 Traces = Annotated[
     bool, typer.Option("--traces", help="Also record each run, for hogwild replay and hogwild judge.")
 ]
+Speech = Annotated[
+    str | None,
+    typer.Option(
+        help='For think, no-think and async: a program that speaks, such as "espeak-ng --stdout". Default: 160 '
+        "words a minute."
+    ),
+]
 RunCode = Annotated[
     bool, typer.Option("--run-code", help="Allow tasks to run programs that the model writes, confined.")
 ]

@@ -13,6 +13,7 @@ from hogwild.cli.tail import Tail
 from hogwild.cli.text import printable
 
 _SIDE_BY_SIDE = 90  # columns
+_HIGH = 16  # lines: there is room for two lines of figures
 _MODES = {
     "thinker_only": ("thinking", "yellow"),
     "thinker_and_writer": ("thinking and writing", "green"),
@@ -33,7 +34,9 @@ def draw(
         typed: what the user is typing; None: nobody can.
         thoughts: whether the thoughts are shown.
     """
-    bottom = [Layout(figures(state), size=1)]
+    line = figures(state)
+    whole = line.cell_len <= width or height < _HIGH
+    bottom = [Layout(line, size=1 if whole else 2)]
     if typed is not None:
         bottom.append(Layout(_typed(typed, width), size=1))
     body = Layout(_conversation(state))
@@ -47,9 +50,9 @@ def draw(
 
 
 def figures(state: ConversationState) -> Text:
-    """One line: mode, forwards, tokens, and how long the user has waited."""
+    """Mode, forwards, tokens, and how long the user has waited; two lines on most terminals."""
     name, colour = _MODES.get(state.mode, ("reading the request", "dim"))
-    line = Text(overflow="ellipsis", no_wrap=True)
+    line = Text(overflow="ellipsis")
     line.append("ended" if state.finish is not None else name, f"bold {colour}")
     delays = state.delays
     parts = [f"{state.forward} forwards", f"{state.tokens} tokens", f"{state.time:.1f} s"]

@@ -14,8 +14,17 @@ from hogwild.protocols.async_reasoning.modes import WRITER
 
 CHUNK_TOKENS = 5
 TOLERANCE = 1.0  # seconds of silence that a listener hardly minds
-_FORMULA = re.compile(r"\$\$.*?\$\$|\$.*?\$|\\\(.*?\\\)|\\\[.*?\\\]", re.DOTALL)
-_OPEN_FORMULA = re.compile(r"\$|\\\(|\\\[")
+# A dollar opens a formula if another closes it in its paragraph, and both stand close to what is between them, or
+# both apart from it; otherwise it is a dollar: there is no formula in "$5 or $10".
+_FORMULA = re.compile(
+    r"""
+      (?P<sign>\\[\\$])  # a line break, or a dollar that is meant
+    | \$\$.*?(?:\$\$|\Z) | \\\(.*?(?:\\\)|\Z) | \\\[.*?(?:\\\]|\Z)
+    | \\begin\{(?P<name>\w+\*?)\}.*?(?:\\end\{(?P=name)\}|\Z)
+    | \$(?=(?P<apart>\s)?)(?:\\.|(?!\n\s*\n)[^$\\])+(?(apart)(?<=\s)|(?<!\s))\$(?!\d)
+    """,
+    re.DOTALL | re.VERBOSE,
+)
 _BOX = re.compile(r"\\boxed\s*\{")
 
 
@@ -141,10 +150,13 @@ def cut_chunks(events: Iterable[Event], chunk_tokens: int = CHUNK_TOKENS) -> lis
     check_integer("chunk_tokens", chunk_tokens, minimum=1)
     chunks = []
     for asked, tokens in _turns(list(events)):
+        inside = _inside_formulas("".join(token.text for token in tokens))
         part: list[TokenEvent] = []
+        place = 0
         for token in tokens:
             part.append(token)
-            if len(part) >= chunk_tokens and not _is_open("".join(event.text for event in part)):
+            place += len(token.text)
+            if len(part) >= chunk_tokens and place not in inside:
                 chunks.append(_chunk(part, asked))
                 part = []
         if part:
@@ -173,17 +185,18 @@ def _chunk(part: Sequence[TokenEvent], asked: float) -> Chunk:
     return Chunk(text, len(part), part[-1].forward, part[-1].time, asked)
 
 
-def _is_open(text: str) -> bool:
-    """Whether a formula or a box has begun in `text` and not ended."""
-    rest = _FORMULA.sub(" ", text)
-    if _OPEN_FORMULA.search(rest) or re.search(r"\\[a-z]*$", text):
-        return True
-    for box in _BOX.finditer(text):
-        depth = 0
-        for character in text[box.end() - 1 :]:
-            depth += (character == "{") - (character == "}")
-            if depth == 0:
-                break
-        if depth:
-            return True
-    return False
+def _inside_formulas(text: str) -> set[int]:
+    """The places in a text, between two of its characters, at which a formula or a box has begun and not ended."""
+    spans = [match.span() for match in _FORMULA.finditer(text) if not match["sign"]]
+    spans += [(box.start(), _end_of_box(text, box.end())) for box in _BOX.finditer(text)]
+    return {place for start, end in spans for place in range(start + 1, end)}
+
+
+def _end_of_box(text: str, place: int) -> int:
+    """Where a box closes whose contents begin at `place`; behind the text if it does not."""
+    depth = 1
+    for index in range(place, len(text)):
+        depth += (text[index] == "{") - (text[index] == "}")
+        if depth == 0:
+            return index + 1
+    return len(text) + 1

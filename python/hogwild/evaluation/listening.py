@@ -13,6 +13,7 @@ from hogwild.evaluation import plots
 from hogwild.evaluation.evaluate import file_name, write_trace
 from hogwild.evaluation.plan import Plan
 from hogwild.evaluation.records import LineFile
+from hogwild.evaluation.speech import SpeechModel
 from hogwild.evaluation.tasks import Problem, Task
 from hogwild.evaluation.thinking import Question, ThinkRecord, ThinkSummary, evaluate_thinking, summarize
 from hogwild.protocols import Engine
@@ -50,6 +51,7 @@ class Listening:
         folder: where records go.
         policy: when the writer speaks, for "async"; None: the usual one.
         traces: whether to write a trace of each run.
+        speech: how long the answer takes to speak; None: by 160 words a minute.
     """
 
     engine: Engine
@@ -59,6 +61,7 @@ class Listening:
     folder: Path
     policy: Policy | None = None
     traces: bool = False
+    speech: SpeechModel | None = None
 
     def settings(self) -> dict[str, Any]:
         """What the records depend on, as JSON values."""
@@ -70,6 +73,7 @@ class Listening:
             "dtype": str(self.engine.model.dtype).removeprefix("torch."),
             "max_forwards": self.plan.budgets[-1],
             "sampling": self.plan.sampling,
+            **({} if self.speech is None else {"speech": self.speech.name}),
         }
 
     def run(
@@ -113,6 +117,7 @@ class Listening:
             self.task.score,
             self.method.partition(":")[0],
             seed=seed,
+            speech=self.speech,
             watch=watch,
             max_forwards=self.plan.budgets[-1],
             **self.plan.sampling,

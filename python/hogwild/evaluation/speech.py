@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import subprocess
 import time
 import wave
@@ -36,6 +37,11 @@ class SpeechModel(ABC):
     @abstractmethod
     def speak(self, text: str) -> Speech:
         """The speech of `text`; called once for each chunk, in order."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in records."""
+        return type(self).__name__
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,10 @@ class ProgramSpeech(SpeechModel):
         if isinstance(command, str) or not command:
             raise ValueError(f"command: expected a program and its arguments as a list, got {command!r}")
         self.command, self.timeout = list(command), timeout
+
+    @property
+    def name(self) -> str:
+        return shlex.join(self.command)
 
     def speak(self, text: str) -> Speech:
         began = time.perf_counter()

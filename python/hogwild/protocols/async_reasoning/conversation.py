@@ -86,8 +86,7 @@ class Conversation:
 
     def end_turn(self, reason: str) -> None:
         """The answer is complete, or as complete as it gets; `reason` is why, if the run ends with it."""
-        answer = self._streams.writer.public
-        self._streams.told.append(AnswerEvent(worker=WRITER, text=find_boxed(answer) or answer.strip()))
+        self._streams.told.append(self.answer_event())
         self._switch.end()
         if not self.goes_on:
             self._end(reason)
@@ -101,6 +100,11 @@ class Conversation:
             self._switch.set_mode(FOLDING)
         else:
             self._switch.set_mode(WAITING)
+
+    def answer_event(self) -> AnswerEvent:
+        """The turn's answer, as it is told at its end."""
+        answer = self._streams.writer.public
+        return AnswerEvent(worker=WRITER, text=find_boxed(answer) or answer.strip())
 
     def fold(self, token: int | None) -> None:
         """One more token of the summary; None: its end."""

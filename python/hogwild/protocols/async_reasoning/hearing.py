@@ -8,7 +8,7 @@ from hogwild.engine.events import InputEvent, RollbackEvent
 from hogwild.protocols.async_reasoning.conversation import Conversation
 from hogwild.protocols.async_reasoning.encoded import EncodedPrompts
 from hogwild.protocols.async_reasoning.inbox import Finish, Inbox, Interrupt, Message, Push
-from hogwild.protocols.async_reasoning.modes import ACTIVE, FOLDING, THINKER, THINKER_ONLY, WRITER
+from hogwild.protocols.async_reasoning.modes import FOLDING, THINKER, THINKER_ONLY, WRITER
 from hogwild.protocols.async_reasoning.stream import Stream
 from hogwild.protocols.async_reasoning.streams import Streams
 from hogwild.protocols.async_reasoning.switch import Switch
@@ -91,8 +91,8 @@ class Hearing:
 
     def _is_due(self, push: Push) -> bool:
         stream = self._stream_of(push)
-        if stream.worker in ACTIVE[self._switch.mode] and stream.whole < len(stream.said):
-            return False  # in the middle of a character
+        if not stream.closed and stream.whole < len(stream.said):
+            return False  # in the middle of a character, which is ended when the stream goes on
         return stream.at(push.at)
 
     def _stream_of(self, push: Push) -> Stream:

@@ -193,7 +193,8 @@ class AsyncReasoningProtocol(Listener):
         streams = self._streams
         streams.check_blocks()
         self._restored = False
-        return [ModeEvent(mode=self.mode), *streams.thinker.events(), *streams.writer.events()]
+        told: list[Event] = [ModeEvent(mode=self.mode), *streams.thinker.events(), *streams.writer.events()]
+        return [*told, self._conversation.answer_event()] if self._conversation.over else told
 
     def _start_event(self) -> StartEvent:
         return StartEvent(
@@ -334,6 +335,7 @@ class AsyncReasoningProtocol(Listener):
         if token in self._end_tokens:
             return True
         self._streams.say(writer, [token], "sampled")
+        self._switch.note_word()
         if writer.ended_paragraph:
             self._switch.forced = False
         return self._streams.cut_at(writer, self.prompts.stop)

@@ -29,7 +29,7 @@ from hogwild.protocols.async_reasoning.policies import (
 from hogwild.protocols.async_reasoning.safety import Safety
 from hogwild.protocols.async_reasoning.streams import Streams
 
-_STATE = ("mode", "in_mode", "hold", "forced", "finishing")
+_STATE = ("mode", "in_mode", "silent", "hold", "forced", "finishing")
 
 
 class Switch:
@@ -38,6 +38,7 @@ class Switch:
     Attributes:
         mode: the mode of the run.
         in_mode: forwards since it began.
+        silent: forwards since the writer last said something, or since the turn began.
         ask: the question that the next forward asks.
         hold: forwards for which the writer stays silent after an interruption.
         forced: whether the writer speaks because it was silent for too long.
@@ -49,7 +50,7 @@ class Switch:
     ) -> None:
         self._policy, self._safety, self._encoded, self._streams = policy, safety, encoded, streams
         self.mode = THINKER_ONLY
-        self.in_mode = self.hold = 0
+        self.in_mode = self.silent = self.hold = 0
         self.forced = self.finishing = False
         self.ask: Ask | None = None
 
@@ -70,7 +71,7 @@ class Switch:
     def begin(self) -> None:
         """A turn begins."""
         self.mode = THINKER_ONLY if self._held else self._policy.first_mode
-        self.in_mode = 0
+        self.in_mode = self.silent = 0
         self._streams.thinker.closed = not self.thinks
         self.ask = None
         if self._safety is not None and self._safety.holds and (not self.thinks or self._safety.due):
@@ -84,9 +85,14 @@ class Switch:
     def pass_forward(self) -> None:
         """One more forward of a turn."""
         self.in_mode += 1
+        self.silent += 1
         self.hold = max(0, self.hold - 1)
         if self._safety is not None:
             self._safety.pass_forward()
+
+    def note_word(self) -> None:
+        """The writer has said something."""
+        self.silent = 0
 
     def is_unsure(self, entropy: float) -> bool:
         """Whether the writer pauses instead of saying the token that it drew."""
@@ -194,7 +200,7 @@ class Switch:
                 self.ask = self._safety.request
             return
         limit = self._policy.longest_silence
-        if limit is not None and self.mode == THINKER_ONLY and self.in_mode >= limit and not self._held:
+        if limit is not None and self.mode == THINKER_ONLY and self.silent >= limit and not self._held:
             self.set_mode(THINKER_AND_WRITER)
             self.forced = True
 
@@ -224,8 +230,13 @@ class Switch:
         self.set_mode(THINKER_ONLY)
 
     def tell_thinker(self, tokens: Sequence[int], source: str = "inserted") -> None:
-        """Insert something into the thoughts, which go on with it if they had ended."""
+        """Insert something into the thoughts, which go on with it if they had ended.
+
+        A character that takes several tokens and is not complete is taken back, and thought anew.
+        """
         thinker = self._streams.thinker
+        if thinker.whole < len(thinker.said):
+            self._streams.cut(thinker, thinker.whole)
         self._streams.say(thinker, tokens, source)
         if thinker.closed and not self.finishing and self.thinks:
             thinker.closed = False
