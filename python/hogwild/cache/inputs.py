@@ -160,6 +160,7 @@ class ForwardInputs:
             if pages == old:
                 continue
             kept = len(old) if pages[: len(old)] == old else 0
+            known[index] = []  # a Ctrl-C may leave this line half written
             table[index, kept : len(pages)] = pages[kept:]
             known[index] = list(pages)
 
