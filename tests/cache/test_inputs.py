@@ -10,7 +10,18 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from hogwild.cache import Block, BlockSet, ForwardInputs, ForwardPlan, Pool, Sizes, View, ViewSpec, inputs, store
+from hogwild.cache import (
+    Block,
+    BlockSet,
+    ForwardInputs,
+    ForwardPlan,
+    Pool,
+    Sizes,
+    View,
+    ViewSpec,
+    inputs,
+    store,
+)
 
 SIZES = Sizes(tokens=16, groups=4, blocks=8, columns=4, pages=8)
 

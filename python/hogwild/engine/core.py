@@ -48,12 +48,12 @@ class EngineCore:
         max_length: longest view that is wanted, in tokens, see `hogwild.enable`; it holds for the model.
         compile: "none", "layers" or "model", what of the model small forwards compile; see
             `hogwild.engine.graphs.make_runner` for the default.
-        runner: what carries forwards out, instead of one made here.
+        runner: what carries forwards out, instead of one made here; engines on one model may share it.
 
     Raises:
         UnsupportedModelError: the model cannot share a cache between workers; the message says why.
         ValueError, TypeError: an argument out of range or of the wrong type, settings of a new pool next to
-            a `pool`, or `compile` next to a `runner`.
+            a `pool`, `compile` next to a `runner`, or a `runner` of another model.
     """
 
     def __init__(
@@ -73,6 +73,8 @@ class EngineCore:
             raise ValueError("page_size and max_tokens are settings of a new pool, but a pool was given")
         if runner is not None and compile is not None:
             raise ValueError("compile is a setting of a new runner, but a runner was given")
+        if getattr(runner, "model", model) is not model:
+            raise ValueError("runner: it runs another model than the engine is given")
         check_integer("max_forward_tokens", max_forward_tokens, minimum=1)
         if max_length is not None:
             check_integer("max_length", max_length, minimum=1)
