@@ -16,6 +16,7 @@ from hogwild.cache.view import ViewSpec
 from hogwild.engine.events import FinishEvent, ModeEvent, StartEvent, TokenEvent
 from hogwild.engine.feed import Feed
 from hogwild.engine.service import Service
+from hogwild.engine.turns import turns_of
 from hogwild.errors import HogwildError, PoolExhausted
 
 SOON = 120  # seconds; generous, since nothing below needs one
@@ -220,6 +221,70 @@ def test_closing_ends_everything(model):
     for use in (engine.submit, engine.open, lambda protocol: list(engine.stream(protocol))):
         with pytest.raises(HogwildError, match="the engine is closed"):
             use(writers())
+
+
+@pytest.mark.parametrize("use", ["open", "submit", "stream"])
+def test_closing_while_a_session_begins(model, use):
+    engine = make_engine(model)
+
+    class Slow(Endless):
+        def begin(self, store):
+            events = super().begin(store)
+            engine.close()  # by another thread, say
+            return events
+
+    if use == "stream":
+        assert list(engine.stream(Slow()))[-1].reason == "cancelled"
+    elif use == "submit":
+        assert engine.submit(Slow()).result(SOON).reason == "cancelled"
+    else:
+        with pytest.raises(HogwildError, match="the engine is closed"):
+            engine.open(Slow())
+    assert engine.pool.used_pages == 0 and not engine._sessions and not engine._scheduler._jobs
+
+
+def test_sessions_are_opened_while_another_thread_runs_forwards(engine):
+    """None of them is forgotten, whenever it comes."""
+    done = threading.Event()
+
+    def work():
+        while not done.is_set():
+            engine.forward()
+
+    thread = threading.Thread(target=work)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        opened = [engine.open(writers(count=1)) for _ in range(200)]
+        until(lambda: all(session.finished for session in opened))
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(before)
+        for session in opened:
+            session.close()
+
+
+def test_an_engine_that_is_collected_in_a_forward_of_another_one(model):
+    protocol = Endless()
+    handle = make_engine(model).submit(protocol)
+    until(lambda: protocol.said["w0"])
+    service, left = handle._service, threading.Event()
+
+    def work(held):
+        with turns_of(model):
+            held.clear()
+            gc.collect()
+        left.set()
+
+    held = [handle]
+    del handle
+    worker = threading.Thread(target=work, args=(held,), daemon=True)
+    worker.start()
+    assert left.wait(SOON)
+    service._thread.join(SOON)
+    assert not service._thread.is_alive()
 
 
 def test_an_engine_that_nobody_holds_ends_its_thread(model):
