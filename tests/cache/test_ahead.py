@@ -43,10 +43,25 @@ def random_views(rng, pool):
     return views
 
 
+def scattered_views(rng, pool):
+    """Views of any of some blocks, each of which is written to by one at most: a block may be seen in two groups."""
+    blocks = [Block(pool, str(index)) for index in range(rng.randint(2, 7))]
+    for block in blocks:
+        if rng.random() < 0.7:
+            write([(View([block]), rng.randint(1, 40))])
+    views = []
+    for own in rng.sample(blocks, rng.randint(1, len(blocks))):
+        shown = [own, *(block for block in blocks if block is not own and rng.random() < 0.25)]
+        rng.shuffle(shown)
+        views.append(View(shown, own))
+    return views
+
+
+@pytest.mark.parametrize("views_of", [random_views, scattered_views])
 @pytest.mark.parametrize("seed", range(40))
-def test_what_was_expected_comes(seed):
+def test_what_was_expected_comes(seed, views_of):
     rng = random.Random(seed)
-    views = random_views(rng, Pool(page_size=16))
+    views = views_of(rng, Pool(page_size=16))
     ahead = None
     for _ in range(40):  # over more than two page ends of every block
         rows = [(view, [rng.randrange(100)]) for view in views]

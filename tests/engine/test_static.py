@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+import gc
+import threading
+import weakref
 
 import pytest
 import torch
 from tiny import PROMPT, STOCHASTIC, Writers, contents, drive, make_engine, make_model
 
 from hogwild.cache import Block, ForwardPlan, Pool, Sizes, View
+from hogwild.cache.layer import LayerCache
 from hogwild.engine.graphs import GraphRunner, make_runner, why_not_static
 from hogwild.engine.runner import EagerRunner
 from hogwild.engine.sampling import SamplingParams
 from hogwild.engine.static import padded_sizes
 from hogwild.errors import ContextLengthError
 from hogwild.models import binding_of, enable
+from hogwild.models.cache_attend import CacheAttend
 from models.tiny_models import random_ids, tiny_model
 
 FAMILIES = ["llama", "qwen2", "qwen3", "gemma3_text", "phi3"]
@@ -286,3 +291,143 @@ def test_a_wrapper_around_a_layer_stays_when_layers_are_compiled():
     layer.forward = wrapper = lambda *args, **kwargs: own(*args, **kwargs)
     logits_of(GraphRunner(model, compile="layers", join=False, backend="eager").run)
     assert layer.__dict__["forward"] is wrapper
+
+
+@pytest.mark.parametrize("runner_of", [EagerRunner, GraphRunner])
+def test_another_thread_does_not_move_the_pool_under_a_forward(runner_of, monkeypatch):
+    """A session's own thread may take pages, and so let the pool grow, while the engine's runs a forward."""
+    model = enable(make_model())
+    runner, pool = runner_of(model), Pool(page_size=16)
+    block = Block(pool)
+    moved, threads = [], []
+    append = CacheAttend._append_and_attend
+
+    def grow():
+        pool.allocate(pool.num_pages)
+
+    def append_while_it_wants_to_grow(self, call, device):
+        before = {index: layer.k for index, layer in pool.layers.items()}
+        threads.append(threading.Thread(target=grow))
+        threads[-1].start()
+        threads[-1].join(0.05)
+        moved.append(any(pool.layers[index].k is not k for index, k in before.items()))
+        return append(self, call, device)
+
+    def run(tokens):
+        plan = ForwardPlan([(View([block]), tokens)])
+        logits = runner.run(plan, plan.last_rows).clone()
+        plan.commit()
+        return logits
+
+    run([3, 4])
+    with monkeypatch.context() as patch:
+        patch.setattr(CacheAttend, "_append_and_attend", append_while_it_wants_to_grow)
+        run([5, 6])
+    for thread in threads:
+        thread.join(60)
+    assert moved == [False, False] and pool.num_pages > 64
+    last = run([7])
+    pool = Pool(page_size=16)
+    block = Block(pool)
+    for tokens in ([3, 4], [5, 6]):
+        run(tokens)
+    assert torch.equal(run([7]), last)
+
+
+def test_blocks_are_not_moved_while_the_pool_does(monkeypatch):
+    model = enable(make_model())
+    pool = Pool(page_size=16)
+    block, other = Block(pool), Block(pool)
+    for target, tokens in ((block, [3, 4, 5]), (other, [6, 7])):
+        plan = ForwardPlan([(View([target]), tokens)])
+        EagerRunner(model).run(plan, plan.last_rows)
+        plan.commit()
+    expected = block.fork()
+    expected.append_from(other)
+    grown = LayerCache.grown
+    threads = []
+
+    def grown_while_it_is_appended_to(self, pages):
+        copies = grown(self, pages)
+        if not threads:
+            threads.append(threading.Thread(target=block.append_from, args=(other,)))
+            threads[0].start()
+            threads[0].join(0.05)
+        return copies
+
+    monkeypatch.setattr(LayerCache, "grown", grown_while_it_is_appended_to)
+    assert pool.free_pages > 2
+    pool.allocate(pool.free_pages + 1)
+    threads[0].join(60)
+    for layer in pool.layers.values():
+        for cache in (layer.k, layer.v):
+            flat = cache.transpose(1, 2).flatten(0, 1)
+            assert torch.equal(flat[block.slots(0, 5)], flat[expected.slots(0, 5)])
+
+
+def feed(runner, block, tokens=1):
+    plan = ForwardPlan([(View([block]), [5] * tokens)])
+    runner.run(plan, plan.last_rows)
+    plan.commit()
+
+
+def test_the_forward_that_was_not_used_for_longest_makes_room(monkeypatch):
+    monkeypatch.setattr("hogwild.engine.graphs._MOST_GRAPHS", 3)
+    runner = GraphRunner(enable(make_model()))
+    pool = Pool(page_size=16)
+    block = Block(pool)
+    feed(runner, block)  # makes the pool's layers, so that what is kept is made anew
+    for tokens in (1, 2, 4, 1, 8, 2):  # 1 is used again before there are more than three
+        feed(runner, block, tokens)
+    assert [forward.sizes.tokens for forward in runner.forwards] == [1, 8, 2]
+    before = runner.forwards[0]
+    feed(runner, block)
+    assert runner.last is before
+
+
+def test_engines_that_share_a_runner_keep_their_forwards():
+    model = enable(make_model())
+    runner = GraphRunner(model)
+    first, second = (make_engine(model, page_size=16, runner=runner) for _ in range(2))
+    alone = make_engine(model, page_size=16, runner=EagerRunner(model))
+    teams_of = {engine: Writers(PROMPT, [(5,), (6,)], count=12) for engine in (first, second, alone)}
+    sessions = {engine: engine.open(protocol) for engine, protocol in teams_of.items()}
+    kept = {}
+    while not all(session.finished for session in sessions.values()):
+        for engine in teams_of:
+            engine.forward()
+            if engine is not alone and sessions[engine].forwards > 3 and not sessions[engine].finished:
+                assert kept.setdefault(engine, runner.last) is runner.last
+    assert kept[first] is not kept[second]
+    assert teams_of[first].said == teams_of[second].said == teams_of[alone].said
+
+
+def test_a_runner_keeps_no_pool_alive(monkeypatch):
+    model = enable(make_model())
+    runner = GraphRunner(model)
+    monkeypatch.setattr(GraphRunner, "ahead", True)
+    engine = make_engine(model, runner=runner)
+    drive(engine, Writers(PROMPT, [(5,), (6,)], count=5))
+    pool = weakref.ref(engine.pool)
+    assert runner.forwards
+    del engine
+    gc.collect()
+    assert pool() is None
+    other = Pool(page_size=16)
+    feed(runner, Block(other))
+    assert {forward.sizes.tokens for forward in runner.forwards} == {1}  # those of the other one are gone
+
+
+def test_a_closed_runner_keeps_nothing():
+    runner = GraphRunner(enable(make_model()))
+    feed(runner, Block(Pool(page_size=16)))
+    forward = weakref.ref(runner.last)
+    runner.close()
+    gc.collect()
+    assert runner.last is None and not runner.forwards and forward() is None
+
+
+def test_a_runner_of_another_model():
+    model = enable(make_model())
+    with pytest.raises(ValueError, match="runner: it runs another model"):
+        make_engine(enable(make_model()), runner=EagerRunner(model))

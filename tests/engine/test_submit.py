@@ -16,6 +16,7 @@ from hogwild.cache.view import ViewSpec
 from hogwild.engine.events import FinishEvent, ModeEvent, StartEvent, TokenEvent
 from hogwild.engine.feed import Feed
 from hogwild.engine.service import Service
+from hogwild.engine.turns import turns_of
 from hogwild.errors import HogwildError, PoolExhausted
 
 SOON = 120  # seconds; generous, since nothing below needs one
@@ -220,6 +221,67 @@ def test_closing_ends_everything(model):
     for use in (engine.submit, engine.open, lambda protocol: list(engine.stream(protocol))):
         with pytest.raises(HogwildError, match="the engine is closed"):
             use(writers())
+
+
+@pytest.mark.parametrize("use", ["open", "submit", "stream"])
+def test_closing_while_a_session_begins(model, use):
+    engine = make_engine(model)
+
+    class Slow(Endless):
+        def begin(self, store):
+            events = super().begin(store)
+            engine.close()  # by another thread, say
+            return events
+
+    if use == "stream":
+        assert list(engine.stream(Slow()))[-1].reason == "cancelled"
+    elif use == "submit":
+        assert engine.submit(Slow()).result(SOON).reason == "cancelled"
+    else:
+        with pytest.raises(HogwildError, match="the engine is closed"):
+            engine.open(Slow())
+    assert engine.pool.used_pages == 0 and not engine._sessions and not engine._scheduler._jobs
+
+
+def test_a_session_that_is_opened_by_another_thread_is_not_forgotten(engine):
+    threads = []
+
+    class Opened(list):
+        """The engine's list, with somebody who opens a session while a forward looks through it."""
+
+        def __iter__(self):
+            yield from list(super().__iter__())
+            if not threads:
+                threads.append(threading.Thread(target=engine.open, args=(writers(),)))
+                threads[0].start()
+                threads[0].join(0.05)
+
+    engine.open(writers())
+    engine._sessions = Opened(engine._sessions)
+    engine.forward()
+    threads[0].join()
+    assert len(engine._sessions) == 2
+
+
+def test_an_engine_that_is_collected_in_a_forward_of_another_one(model):
+    protocol = Endless()
+    handle = make_engine(model).submit(protocol)
+    until(lambda: protocol.said["w0"])
+    service, left = handle._service, threading.Event()
+
+    def work(held):
+        with turns_of(model):
+            held.clear()
+            gc.collect()
+        left.set()
+
+    held = [handle]
+    del handle
+    worker = threading.Thread(target=work, args=(held,), daemon=True)
+    worker.start()
+    assert left.wait(SOON)
+    service._thread.join(SOON)
+    assert not service._thread.is_alive()
 
 
 def test_an_engine_that_nobody_holds_ends_its_thread(model):

@@ -30,22 +30,16 @@ class Ahead:
         growth: by how much `query_pos` grows; the same in each further forward.
     """
 
-    __slots__ = ("_before", "_views", "_written", "growth", "integers")
+    __slots__ = ("_before", "_rows", "_views", "growth", "integers")
 
     def __init__(self, views: Sequence[View], integers: Integers, growth: np.ndarray | None = None) -> None:
         self._views = list(views)
-        self._written = [  # by row: which of all blocks it writes to
-            blocks + own
-            for begin, end, blocks in zip(
-                integers.group_tokens, integers.group_tokens[1:], integers.group_blocks, strict=False
-            )
-            for own in integers.own_block[begin:end].tolist()
-        ]
+        # By block, which may stand in groups that are apart, and then it is written to in one of them.
+        self._rows = {id(view.write_to): row for row, view in enumerate(views)}
+        written = [id(block) in self._rows for block in integers.blocks]
         self._before = list(integers.block_lens)
-        lengths = list(integers.block_lens)
-        for block in self._written:
-            lengths[block] += 1
-        self.growth = _growth(integers) if growth is None else growth
+        lengths = [length + more for length, more in zip(integers.block_lens, written, strict=True)]
+        self.growth = _growth(integers, written) if growth is None else growth
         # A view's first block with a token is seen from its end, so it grows by as much as the view.
         grown = self.growth.max(1, initial=0).tolist()
         self.integers = dataclasses.replace(
@@ -67,23 +61,27 @@ class Ahead:
             return None
         if self._before != [len(block.tokens) for block in integers.blocks]:
             return None
-        pages = [block.pages for block in integers.blocks]
-        slots = []
-        for first, block, reservation in zip(
-            integers.rotary_pos.tolist(), self._written, reservations, strict=True
-        ):
-            pages[block] = reservation.pages
-            slots.append(reservation.pages[first // page_size] * page_size + first % page_size)
+        rows = [self._rows.get(id(block)) for block in integers.blocks]
+        pages = [
+            block.pages if row is None else reservations[row].pages
+            for block, row in zip(integers.blocks, rows, strict=True)
+        ]
+        slots = [
+            reservation.pages[first // page_size] * page_size + first % page_size
+            for first, reservation in zip(integers.rotary_pos.tolist(), reservations, strict=True)
+        ]
         integers.slots[:] = slots
         integers.block_pages[:] = pages
         return integers
 
 
-def _growth(integers: Integers) -> np.ndarray:
+def _growth(integers: Integers, written: Sequence[bool]) -> np.ndarray:
     """[T, F]: how many of the blocks that are written stand in a token's view at or after each block."""
     growth = np.zeros_like(integers.query_pos)
-    for begin, end in zip(integers.group_tokens, integers.group_tokens[1:], strict=False):
+    tokens, blocks = integers.group_tokens, integers.group_blocks
+    for begin, end, first, last in zip(tokens, tokens[1:], blocks, blocks[1:], strict=False):
         seen = integers.query_pos[begin:end]
-        written = seen[:, None, integers.own_block[begin:end]]  # distances to where they start, -1 for none
-        growth[begin:end] = ((written >= 0) & (written <= seen[:, :, None])).sum(-1)
+        # distances to where the written ones start, -1 for those that are not seen
+        starts = seen[:, None, np.flatnonzero(written[first:last])]
+        growth[begin:end] = ((starts >= 0) & (starts <= seen[:, :, None])).sum(-1)
     return growth

@@ -80,8 +80,9 @@ class Block:
             reservation = Reservation(self, count)
             try:
                 source, target = other.slots(0, count), reservation.slots
-                for layer in self.pool.layers.values():
-                    layer.move(source, target, shift=length)
+                with self.pool.staying:
+                    for layer in self.pool.layers.values():
+                        layer.move(source, target, shift=length)
             except BaseException:
                 reservation.rollback()
                 raise

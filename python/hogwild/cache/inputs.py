@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,7 +87,7 @@ class ForwardInputs:
         )
         self.metadata = Metadata(**tensors)
         self._pages: list[list[int]] = []  # as they stand in the host's block table
-        self._prepared: Integers | None = None
+        self._prepared: weakref.ref[Integers] | None = None  # weak: integers know blocks, and those a pool
         self._rotations: dict[int, torch.Tensor] = {}
         self._inv_freqs: dict[int, tuple[Rotary, torch.Tensor]] = {}  # on the device
         self._stream: torch.cuda.Stream | None = None  # of the last forward
@@ -105,7 +106,7 @@ class ForwardInputs:
         query_pos[:tokens, : integers.query_pos.shape[1]] = integers.query_pos
         query_pos[:tokens, integers.query_pos.shape[1] :] = -1
         query_pos[tokens:] = -1
-        self._prepared = integers
+        self._prepared = weakref.ref(integers)
 
     def load(self, integers: Integers, ids: Sequence[int] = (), rows: Sequence[int] = ()) -> None:
         """Put a forward in, on the host; `upload` follows.
@@ -115,7 +116,7 @@ class ForwardInputs:
             ids: token ids in packed order, where the model is given any.
             rows: packed indices of the tokens whose logits are wanted, at most MOST_ROWS.
         """
-        if self._prepared is not integers:
+        if self._prepared is None or self._prepared() is not integers:
             self.prepare(integers)
         self._prepared = None
         _put(self._fields["input_ids"], ids, 0)
@@ -160,6 +161,7 @@ class ForwardInputs:
             if pages == old:
                 continue
             kept = len(old) if pages[: len(old)] == old else 0
+            known[index] = []  # a Ctrl-C may leave this line half written
             table[index, kept : len(pages)] = pages[kept:]
             known[index] = list(pages)
 

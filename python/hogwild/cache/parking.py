@@ -20,9 +20,10 @@ class _HostPages:
     def __init__(self, pool: Pool, pages: list[int]) -> None:
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor, Rotary | None]] = {}
         places: dict[torch.device, torch.Tensor] = {}
-        for index, layer in pool.layers.items():
-            place = _indices(pages, layer.k.device, places)
-            self.layers[index] = _to_host(layer.k[place]), _to_host(layer.v[place]), layer.rotary
+        with pool.staying:
+            for index, layer in pool.layers.items():
+                place = _indices(pages, layer.k.device, places)
+                self.layers[index] = _to_host(layer.k[place]), _to_host(layer.v[place]), layer.rotary
 
     def check(self, pool: Pool) -> None:
         """Raise BlockError where the pool's layers are not what the copies are of."""
@@ -39,12 +40,13 @@ class _HostPages:
     def load(self, pool: Pool, lines: list[int], pages: list[int]) -> None:
         """Write the copies in `lines` to `pages`, bit by bit."""
         places: dict[torch.device, torch.Tensor] = {}
-        for index, (k, v, _) in self.layers.items():
-            layer = pool.layers[index]
-            place = _indices(pages, layer.k.device, places)
-            everything = lines == list(range(k.shape[0]))
-            for cache, copy in ((layer.k, k), (layer.v, v)):
-                cache[place] = (copy if everything else copy[lines]).to(cache.device, non_blocking=True)
+        with pool.staying:
+            for index, (k, v, _) in self.layers.items():
+                layer = pool.layers[index]
+                place = _indices(pages, layer.k.device, places)
+                everything = lines == list(range(k.shape[0]))
+                for cache, copy in ((layer.k, k), (layer.v, v)):
+                    cache[place] = (copy if everything else copy[lines]).to(cache.device, non_blocking=True)
 
 
 class _Page:

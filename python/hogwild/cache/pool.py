@@ -36,6 +36,8 @@ class Pool:
     Attributes:
         generation: how many times the memory of a layer has appeared or moved. What has noted addresses, as
             CUDA graphs have, must note them anew when it changes.
+        staying: held by who reads or writes pages, from looking where they are until all work on them is on its
+            way; the memory does not move meanwhile. Its holder may take it again.
 
     Raises:
         ValueError: a page size or limit out of range.
@@ -58,6 +60,7 @@ class Pool:
         # Blocks are freed in any thread; where one is collected, possibly in the middle of a method here, its
         # pages wait in the queue until the next look at what is free.
         self._lock = threading.RLock()
+        self.staying = threading.RLock()  # never waited for by who has the other one
         self._abandoned: deque[list[int]] = deque()
 
     def __repr__(self) -> str:
@@ -115,12 +118,12 @@ class Pool:
             PoolExhausted: fewer are free and the pool cannot grow; nothing was taken.
         """
         with self._lock:
+            if count <= self.free_pages:
+                return self._take(count)
+        with self.staying, self._lock:
             if count > self.free_pages:
                 self._grow(count)
-            pages = [self._free.pop() for _ in range(count)]
-            for page in pages:
-                self._refs[page] = 1
-        return pages
+            return self._take(count)
 
     def share(self, pages: Iterable[int]) -> None:
         """Add one reference to each of `pages`."""
@@ -152,8 +155,15 @@ class Pool:
     def copy_page(self, src: int, dst: int, tokens: int) -> None:
         """Copy the first `tokens` entries of page `src` to page `dst`, in every layer, bit by bit."""
         entries = torch.arange(tokens)
-        for layer in self.layers.values():
-            layer.move(src * self.page_size + entries, dst * self.page_size + entries, shift=0)
+        with self.staying:
+            for layer in self.layers.values():
+                layer.move(src * self.page_size + entries, dst * self.page_size + entries, shift=0)
+
+    def _take(self, count: int) -> list[int]:
+        pages = [self._free.pop() for _ in range(count)]
+        for page in pages:
+            self._refs[page] = 1
+        return pages
 
     def _release_abandoned(self) -> None:
         while self._abandoned:

@@ -102,7 +102,8 @@ def load_blocks(
     pages = pool.allocate(header["pages"])
     before = dict(pool.layers)
     try:
-        _fill_layers(header, tensors, pool, pages, torch.device(device))
+        with pool.staying:
+            _fill_layers(header, tensors, pool, pages, torch.device(device))
         blocks = {}
         for name in header["blocks"]:
             block = blocks[name] = Block(pool, name)

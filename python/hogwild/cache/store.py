@@ -109,9 +109,10 @@ class BlockSet:
         self._put(dst, self[src].fork(dst))
 
     def drop(self, name: str) -> None:
-        self[name].free()
+        block = self[name]
+        self._views.clear()  # first: a Ctrl-C must not leave a view of what is gone
         del self._blocks[name]
-        self._views.clear()
+        block.free()
 
     def copy(self) -> BlockSet:
         """Forks of all blocks under their names: they share pages until one side writes to them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -48,12 +49,12 @@ class EngineCore:
         max_length: longest view that is wanted, in tokens, see `hogwild.enable`; it holds for the model.
         compile: "none", "layers" or "model", what of the model small forwards compile; see
             `hogwild.engine.graphs.make_runner` for the default.
-        runner: what carries forwards out, instead of one made here.
+        runner: what carries forwards out, instead of one made here; engines on one model may share it.
 
     Raises:
         UnsupportedModelError: the model cannot share a cache between workers; the message says why.
         ValueError, TypeError: an argument out of range or of the wrong type, settings of a new pool next to
-            a `pool`, or `compile` next to a `runner`.
+            a `pool`, `compile` next to a `runner`, or a `runner` of another model.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class EngineCore:
             raise ValueError("page_size and max_tokens are settings of a new pool, but a pool was given")
         if runner is not None and compile is not None:
             raise ValueError("compile is a setting of a new runner, but a runner was given")
+        if getattr(runner, "model", model) is not model:
+            raise ValueError("runner: it runs another model than the engine is given")
         check_integer("max_forward_tokens", max_forward_tokens, minimum=1)
         if max_length is not None:
             check_integer("max_length", max_length, minimum=1)
@@ -85,7 +88,8 @@ class EngineCore:
         self.max_forward_tokens = max_forward_tokens
         self._prefixes = PrefixCache(pool)
         self._batcher = Batcher(self.runner, max_forward_tokens, binding_of(model).max_length)
-        self._sessions: list[Session] = []
+        self._sessions: list[Session] = []  # that were opened here
+        self._opening = threading.Lock()  # held to change which these are
         self._numbers = itertools.count(1)
         self._turns = turns_of(model)
         self._scheduler = Scheduler(self._batcher, pool, self._turns)
@@ -133,8 +137,12 @@ class EngineCore:
         if blocks is not None and blocks.pool is not self.pool:
             raise BlockError("blocks: expected blocks of this engine's pool")
         session = self._make_session(protocol, name, blocks)
-        self._sessions.append(session)
-        return session
+        with self._opening:
+            if not self._service.closed:
+                self._sessions.append(session)
+                return session
+        session.close()  # the engine was closed in the meantime
+        raise HogwildError("the engine is closed")
 
     def forward(self, sessions: Sequence[Session] | None = None) -> list[tuple[Session, list[Event]]]:
         """Run one forward over the new tokens of `sessions` (default: all that were opened here).
@@ -151,8 +159,10 @@ class EngineCore:
         begins with that.)
         """
         with self._turns:
-            self._sessions = [session for session in self._sessions if not session.closed]
-            asked = self._sessions if sessions is None else list(sessions)
+            with self._opening:
+                self._sessions = [session for session in self._sessions if not session.closed]
+                opened = self._sessions
+            asked = list(opened if sessions is None else sessions)
             for session in asked:
                 session.hear()
             self._batcher.forward(asked)
@@ -218,6 +228,9 @@ class EngineCore:
         try:
             for protocol in protocols:
                 jobs.append(self._scheduler.add(self._make_session(protocol), mailbox, reachable=False))
+            if self._service.closed:  # in the meantime
+                for job in jobs:
+                    self._scheduler.drop(job)
             self._service.wake()
             while True:
                 yield from mailbox.take_all()
@@ -242,9 +255,10 @@ class EngineCore:
         """
         self._service.close()
         with self._turns:
-            for session in self._sessions:
+            with self._opening:
+                opened, self._sessions = self._sessions, []
+            for session in opened:
                 session.close()
-            self._sessions = []
 
     def __enter__(self: _E) -> _E:
         return self

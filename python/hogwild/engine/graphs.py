@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -94,15 +95,11 @@ class GraphRunner:
             _LOG.warning("forwards are not captured into CUDA graphs: %s", self.why_eager)
         self._captures = self._device.type == "cuda"
         self._stream = torch.cuda.Stream(self._device) if self._captures else None
-        self._forwards: OrderedDict[Sizes, StaticForward] = OrderedDict()
-        self._chosen: dict[Sizes, StaticForward] = {}
+        self._kept: list[_PoolForwards] = []  # of each pool that is in use
+        self._current: _PoolForwards | None = None  # those that served the last forward
         self._logits: dict[int, torch.Tensor] = {}
         self._padded: dict[Sizes, Sizes | None] = {}
         self._too_large: set[Sizes] = set()
-        self._pool: Pool | None = None
-        self._generation = 0
-        self._binding: Binding | None = None
-        self._memory = torch.cuda.graph_pool_handle() if self._captures else None
 
     @property
     def compile(self) -> str:
@@ -116,8 +113,8 @@ class GraphRunner:
 
     @property
     def forwards(self) -> list[StaticForward]:
-        """One for each size that was needed so far."""
-        return list(self._forwards.values())
+        """One for each size that was needed so far, by pool."""
+        return [forward for kept in self._kept for forward in kept.by_size.values()]
 
     @property
     def ahead(self) -> bool:
@@ -135,8 +132,15 @@ class GraphRunner:
         sizes = self._sizes(plan, rows)
         if sizes is None:
             return packed_forward(self.model, plan, rows)
-        self._forget_if_moved(plan.pool)
-        forward = self._chosen.get(sizes) or self._prepare(sizes)
+        with plan.pool.staying:  # from looking where the pages are until the graph is on its way
+            return self._run(plan, rows, sizes)
+
+    def _run(self, plan: ForwardPlan, rows: Sequence[int], sizes: Sizes) -> torch.Tensor:
+        kept = self._kept_for(plan.pool)
+        forward = kept.chosen.get(sizes)
+        if forward is None:
+            forward = self._prepare(kept, sizes)
+        kept.by_size.move_to_end(forward.sizes)
         forward.load(plan, rows)
         if forward.graph is not None:
             forward.replay(plan)
@@ -144,7 +148,7 @@ class GraphRunner:
             forward.compute(plan)
         else:
             try:
-                self._capture(forward, plan)
+                self._capture(kept, forward, plan)
                 forward.replay(plan)
             except Exception as error:
                 return self._run_without(forward, error, plan, rows)
@@ -155,7 +159,9 @@ class GraphRunner:
 
     def close(self) -> None:
         """Drop all graphs, and give the model's projections weights of their own again."""
-        self._forget()
+        self._forget(self._kept)
+        self.last = None
+        self._logits.clear()
         if self.joined is not None:
             self.joined.undo()
 
@@ -174,24 +180,24 @@ class GraphRunner:
             sizes = self._padded[exact] = padded_sizes(exact)
         return None if sizes in self._too_large else sizes
 
-    def _prepare(self, sizes: Sizes) -> StaticForward:
+    def _prepare(self, kept: _PoolForwards, sizes: Sizes) -> StaticForward:
         """The smallest forward there is with room for `sizes`, else a new one."""
-        same = [f for f in self._forwards.values() if f.sizes[:2] == sizes[:2] and _covers(f.sizes, sizes)]
+        same = [f for f in kept.by_size.values() if f.sizes[:2] == sizes[:2] and _covers(f.sizes, sizes)]
         if same:
             forward = min(same, key=lambda f: f.sizes)
-            self._forwards.move_to_end(forward.sizes)
         else:
-            assert self._call is not None and self._binding is not None
+            assert self._call is not None
             logits = self._logits.get(sizes.tokens)
-            forward = StaticForward(self._call, self._binding, sizes, self._device, logits)
-            self._forwards[sizes] = forward
-            if len(self._forwards) > _MOST_GRAPHS:
-                _, oldest = self._forwards.popitem(last=False)
-                self._chosen = {key: kept for key, kept in self._chosen.items() if kept is not oldest}
-        self._chosen[sizes] = forward
+            forward = StaticForward(self._call, kept.binding, sizes, self._device, logits)
+            kept.by_size[sizes] = forward
+            if len(kept.by_size) > _MOST_GRAPHS:
+                oldest = next(iter(kept.by_size.values()))
+                self._wait_for([oldest])
+                kept.drop(oldest)
+        kept.chosen[sizes] = forward
         return forward
 
-    def _capture(self, forward: StaticForward, plan: ForwardPlan) -> None:
+    def _capture(self, kept: _PoolForwards, forward: StaticForward, plan: ForwardPlan) -> None:
         """Make a graph of `forward`, which holds `plan`."""
         assert self._stream is not None
         current = torch.cuda.current_stream(self._device)
@@ -202,10 +208,10 @@ class GraphRunner:
             with _no_waiting():
                 forward.compute(plan)  # in a capture, waiting for the device would be an error beyond repair
             torch.cuda.synchronize(self._device)
-            self._generation = plan.pool.generation
+            kept.generation = plan.pool.generation
             with _no_collection():
                 # Other threads may go on with their CUDA calls.
-                graph.capture_begin(self._memory, capture_error_mode="thread_local")
+                graph.capture_begin(kept.memory, capture_error_mode="thread_local")
                 try:
                     forward.compute(plan)
                 except BaseException:
@@ -224,7 +230,7 @@ class GraphRunner:
     ) -> torch.Tensor:
         """Carry the forward out as it is. If that works, `error` was the capture's: the next ones do with less."""
         logits = packed_forward(self.model, plan, rows)
-        self._forget()
+        self._forget(self._kept)
         assert self._call is not None
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         if isinstance(error, torch.OutOfMemoryError):
@@ -240,23 +246,67 @@ class GraphRunner:
             self.why_eager = reason
         return logits
 
-    def _forget_if_moved(self, pool: Pool) -> None:
-        """Graphs hold addresses of pages: another pool, or one that has grown, needs others.
+    def _kept_for(self, pool: Pool) -> _PoolForwards:
+        """What is kept for a pool.
 
-        So does a model that was enabled anew, perhaps with other frequencies.
+        Graphs hold addresses of pages: a pool that has grown needs others. So does a model that was enabled anew,
+        perhaps with other frequencies. Engines that share a runner may have a pool each, and go on by turns.
         """
         binding = binding_of(self.model)
-        noted = (self._pool, self._generation, self._binding)
-        if pool is not noted[0] or pool.generation != noted[1] or binding is not noted[2]:
-            self._forget()
-            self._pool, self._generation, self._binding = pool, pool.generation, binding
+        kept = self._current
+        if kept is None or kept.pool is not pool or not kept.is_valid(binding):
+            self._forget([stale for stale in self._kept if not stale.is_valid(binding)])
+            kept = next((one for one in self._kept if one.pool is pool), None)
+            if kept is None:
+                kept = _PoolForwards(pool, binding, self._captures)
+                self._kept.append(kept)
+            self._current = kept
+        return kept
 
-    def _forget(self) -> None:
-        if self._captures and any(forward.graph is not None for forward in self._forwards.values()):
-            torch.cuda.synchronize(self._device)  # a graph that runs must not be destroyed
-            self._memory = torch.cuda.graph_pool_handle()
-        self._forwards.clear()
-        self._chosen.clear()
+    def _forget(self, what: Sequence[_PoolForwards]) -> None:
+        self._wait_for(forward for kept in what for forward in kept.by_size.values())
+        gone = set(map(id, what))
+        self._kept = [kept for kept in self._kept if id(kept) not in gone]
+        self._current = None
+
+    def _wait_for(self, forwards: Iterable[StaticForward]) -> None:
+        """A graph that runs must not be destroyed, nor the memory that it copies its inputs from."""
+        if self._captures and any(forward.graph is not None for forward in forwards):
+            torch.cuda.synchronize(self._device)
+
+
+class _PoolForwards:
+    """The forwards that write to one pool, as long as that stays where it is.
+
+    Attributes:
+        binding: of the model.
+        generation: of the pool, see `Pool`.
+        by_size: those of each size, the one that has not been used for longest first.
+        chosen: which of them serves what sizes.
+        memory: that graphs compute in.
+    """
+
+    def __init__(self, pool: Pool, binding: Binding, captures: bool) -> None:
+        self._pool = weakref.ref(pool)
+        self.binding, self.generation = binding, pool.generation
+        self.by_size: OrderedDict[Sizes, StaticForward] = OrderedDict()
+        self.chosen: dict[Sizes, StaticForward] = {}
+        self.memory = torch.cuda.graph_pool_handle() if captures else None
+
+    @property
+    def pool(self) -> Pool | None:
+        """None once it is gone."""
+        return self._pool()
+
+    def is_valid(self, binding: Binding) -> bool:
+        """Whether the pages are where they were, and the model is bound as it was."""
+        pool = self.pool
+        return pool is not None and pool.generation == self.generation and binding is self.binding
+
+    def drop(self, forward: StaticForward) -> None:
+        """Keep a forward no longer."""
+        del self.by_size[forward.sizes]
+        self.chosen = {sizes: other for sizes, other in self.chosen.items() if other is not forward}
 
 
 def _covers(one: Sizes, other: Sizes) -> bool:

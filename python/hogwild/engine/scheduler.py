@@ -58,6 +58,11 @@ class Scheduler:
         self._acted = False  # whether a call was made, or blocks were brought back, for this forward
         self._warned = False
 
+    @property
+    def running_here(self) -> bool:
+        """Whether this thread is in the middle of a forward of the model, of whichever engine."""
+        return self._lock.held
+
     def add(self, session: Session, mailbox: Mailbox[tuple[Job, Event]], reachable: bool) -> Job:
         """Look after a session from the next forward on. From any thread."""
         job = Job(session, next(self._ranks), mailbox, reachable)
@@ -93,7 +98,7 @@ class Scheduler:
     def drop(self, job: Job) -> None:
         """End a job now, and free its pages. From any thread; waits for a forward that is running."""
         job.cancelled = True
-        if self._lock.held:  # a generator was collected in the middle of a forward: the next one sees to it
+        if self.running_here:  # a generator was collected in the middle of a forward: the next one sees to it
             return
         with self._lock:
             self._take_in()

@@ -60,14 +60,18 @@ class Service:
         self._wakes.put(None)
 
     def close(self) -> None:
-        """End all jobs and the thread, after the forward that is running. May be called again."""
+        """End all jobs and the thread, after the forward that is running. May be called again.
+
+        Where this thread runs a forward of the model, of whichever engine, nobody waits: the other thread waits for
+        its turn.
+        """
         with self._changing:
             self._closing = True
             thread = self._thread
         self.wake()
         if thread is None:
             self._scheduler.drop_all()
-        elif thread is not threading.current_thread():
+        elif thread is not threading.current_thread() and not self._scheduler.running_here:
             thread.join()
 
     def _work(self) -> None:

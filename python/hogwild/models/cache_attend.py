@@ -62,6 +62,13 @@ class CacheAttend:
             raise BlockError(
                 f"layer {call.layer} got {call.q.shape[0]} tokens, the forward has {inputs.num_tokens}"
             )
+        with self.pool.staying:
+            out = self._append_and_attend(call, device)
+        self.layers.add(call.layer)
+        return out
+
+    def _append_and_attend(self, call: AttentionCall, device: torch.device) -> torch.Tensor:
+        inputs = self.inputs
         rotary = self.rotary[call.layer]
         pages = self.pool.layer(call.layer, call.k, call.v, rotary)
         meta = inputs.metadata(device)
@@ -90,7 +97,6 @@ class CacheAttend:
         for row in long_rows:
             attended = attend_long_row(row, call, pages, meta.block_table, rotary, rotation)
             out[row.begin : row.end] = attended
-        self.layers.add(call.layer)
         return out
 
     def _without(self, rows: Sequence[LongRow], query_pos: torch.Tensor) -> torch.Tensor:
