@@ -1,9 +1,12 @@
 """Sessions in the background: handles, threads, event loops, and what happens when somebody goes away."""
 
 import asyncio
+import contextlib
 import gc
+import itertools
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +16,7 @@ import pytest
 from tiny import PROMPT, STOCHASTIC, Writers, drive, make_engine, make_model, undisturbed, writers
 
 from hogwild.cache.view import ViewSpec
+from hogwild.engine.core import EngineCore
 from hogwild.engine.events import FinishEvent, ModeEvent, StartEvent, TokenEvent
 from hogwild.engine.feed import Feed
 from hogwild.engine.service import Service
@@ -261,6 +265,28 @@ def test_a_session_that_is_opened_by_another_thread_is_not_forgotten(engine):
     engine.forward()
     threads[0].join()
     assert len(engine._sessions) == 2
+
+
+def test_a_ctrl_c_leaves_the_engine_open_to_others(engine):
+    """At whatever line of the engine's own it arrives."""
+    engine.open(writers(count=10**6))
+    for line in range(1, 12):
+        count = itertools.count(1)
+
+        def trace(frame, event, argument, line=line, count=count):
+            if frame.f_code is not EngineCore.forward.__code__:
+                return None
+            if event == "line" and next(count) == line:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGINT)
+            return trace
+
+        sys.settrace(trace)
+        with contextlib.suppress(KeyboardInterrupt):
+            engine.forward()
+        sys.settrace(None)
+        assert engine._opening.acquire(blocking=False), line
+        engine._opening.release()
 
 
 def test_an_engine_that_is_collected_in_a_forward_of_another_one(model):

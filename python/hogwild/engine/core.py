@@ -15,6 +15,7 @@ from hogwild.engine.checks import check_integer
 from hogwild.engine.events import Event
 from hogwild.engine.graphs import make_runner
 from hogwild.engine.handle import Handle
+from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.job import Job
 from hogwild.engine.mailbox import Mailbox
 from hogwild.engine.prefixes import PrefixCache
@@ -137,7 +138,7 @@ class EngineCore:
         if blocks is not None and blocks.pool is not self.pool:
             raise BlockError("blocks: expected blocks of this engine's pool")
         session = self._make_session(protocol, name, blocks)
-        with self._opening:
+        with defer_interrupts(), self._opening:
             if not self._service.closed:
                 self._sessions.append(session)
                 return session
@@ -159,7 +160,7 @@ class EngineCore:
         begins with that.)
         """
         with self._turns:
-            with self._opening:
+            with defer_interrupts(), self._opening:
                 self._sessions = [session for session in self._sessions if not session.closed]
                 opened = self._sessions
             asked = list(opened if sessions is None else sessions)
@@ -255,7 +256,7 @@ class EngineCore:
         """
         self._service.close()
         with self._turns:
-            with self._opening:
+            with defer_interrupts(), self._opening:
                 opened, self._sessions = self._sessions, []
             for session in opened:
                 session.close()
