@@ -57,7 +57,7 @@ BASE_THINKER = """\
 Somebody answers requests aloud and thinks in private at the same time.
 
 Request: How much are 3 boxes of 4 pens and 5 single pens?
-Answer so far: The boxes hold 3 * 4 = 12 pens.
+Answer: The boxes hold 3 * 4 = 12 pens.
 Thoughts: 3 * 4 = 12 is right. With the single pens it is 12 + 5 = 17. So the answer must say 17 next.
 
 Request: {problem}"""
@@ -223,9 +223,9 @@ def sequential_prompts(tokenizer: Any, think: bool = True) -> AsyncPrompts:
             thinker_prompt=chat.user + shown,
             writer_prompt="",
             input="{problem}",
-            writer_split="\nAnswer:" if think else " ",
+            writer_split="\nAnswer" if think else " ",
             thoughts_opening=(lead,),
-            answer_opening=("\n",) if think else (" ",),
+            answer_opening=(":",) if think else (" ",),
             stop=_BASE_STOP,
             **common,
         )
@@ -258,9 +258,9 @@ def _base_prompts(chat: ChatFormat, arrangement: str) -> AsyncPrompts:
             thinker_prompt=chat.user + BASE_SHARED,
             writer_prompt="",
             input="{problem}",
-            writer_split="\nAnswer:",
+            writer_split="\nAnswer",
             thoughts_opening=("\nThoughts:",),
-            answer_opening=("\n",),
+            answer_opening=(":",),
             **common,
         )
     return AsyncPrompts(
@@ -268,8 +268,8 @@ def _base_prompts(chat: ChatFormat, arrangement: str) -> AsyncPrompts:
         writer_prompt=chat.user + BASE_WRITER,
         thinker_split="",
         writer_split="",
-        thoughts_opening=("\nThoughts:", "\n"),
-        answer_opening=("\nAnswer:", "\n"),
+        thoughts_opening=("\nThoughts", ":"),
+        answer_opening=("\nAnswer", ":"),
         **common,
     )
 
