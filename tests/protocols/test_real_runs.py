@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from scripted import of_the_run
-from view_texts import ViewTexts
+from view_texts import ViewTexts, run_and_compare
 
 from engine.tiny import make_model
 from fakes import ToyTokenizer
@@ -54,17 +54,7 @@ def keys_and_values(session, name):
 def test_views_of_a_real_run_are_the_layouts_texts(engine, layout, workers, reencode):
     protocol = collaboration(workers, layout, reencode=reencode, question_every=40)
     texts = ViewTexts(protocol, TEXT, [0])
-    with engine.open(protocol) as session:
-        texts.listen(session.take_events())
-        while not session.finished:
-            fed = {feed.view.write_to: list(feed.tokens) for feed in protocol.feeds()}
-            for feed in protocol.feeds():
-                if feed.sample:
-                    blocks = [session.blocks.tokens(name) + fed.get(name, []) for name in feed.view.blocks]
-                    seen = TOKENIZER.decode([token for block in blocks for token in block])
-                    assert seen == texts.expected(feed.worker)
-            for _, events in engine.forward([session]):
-                texts.listen(events)
+    run_and_compare(engine, protocol, TOKENIZER, texts)
     assert layout == "contiguous" or len(texts.finished) > workers
 
 

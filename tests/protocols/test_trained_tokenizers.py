@@ -8,7 +8,7 @@ import string
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from view_texts import ViewTexts
+from view_texts import ViewTexts, run_and_compare
 
 from hogwild.engine.sampling import SamplingParams
 from hogwild.prompting import Headers
@@ -100,15 +100,5 @@ def test_views_are_the_layouts_texts(engine, layout, workers):
         sampling=SamplingParams(temperature=3.0, seed=workers, forbidden_tokens=forbidden),
     )
     texts = ViewTexts(protocol, TEXT, [tokenizer.eos_token_id])
-    with engine.open(protocol) as session:
-        texts.listen(session.take_events())
-        while not session.finished:
-            fed = {feed.view.write_to: list(feed.tokens) for feed in protocol.feeds()}
-            for feed in protocol.feeds():
-                if feed.sample:
-                    blocks = [session.blocks.tokens(name) + fed.get(name, []) for name in feed.view.blocks]
-                    seen = tokenizer.decode([token for block in blocks for token in block])
-                    assert seen == texts.expected(feed.worker)
-            for _, events in engine.forward([session]):
-                texts.listen(events)
+    run_and_compare(engine, protocol, tokenizer, texts)
     assert layout == "contiguous" or workers == 1 or texts.finished

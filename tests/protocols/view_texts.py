@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from hogwild.engine import EngineCore
 from hogwild.engine.events import Event, StepEvent, TokenEvent
 from hogwild.protocols import CollaborationProtocol
 
@@ -57,3 +59,20 @@ class ViewTexts:
         """What stands in the worker's own place: nothing, where it has stopped and steps move."""
         moved = worker in self.stopped and self.protocol.layout.moves_finished_steps
         return "" if moved else self.current[worker]
+
+
+def run_and_compare(
+    engine: EngineCore, protocol: CollaborationProtocol, tokenizer: Any, texts: ViewTexts
+) -> None:
+    """Run the protocol to its end; before every forward, what its workers are about to see must be the texts."""
+    with engine.open(protocol) as session:
+        texts.listen(session.take_events())
+        while not session.finished:
+            fed = {feed.view.write_to: list(feed.tokens) for feed in protocol.feeds()}
+            for feed in protocol.feeds():
+                if feed.sample:
+                    blocks = [session.blocks.tokens(name) + fed.get(name, []) for name in feed.view.blocks]
+                    seen = tokenizer.decode([token for block in blocks for token in block])
+                    assert seen == texts.expected(feed.worker)
+            for _, events in engine.forward([session]):
+                texts.listen(events)
