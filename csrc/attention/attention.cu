@@ -59,7 +59,8 @@ std::int64_t units_of(const AttentionParams& params, int max_rows) {
 
 std::size_t shared_bytes(int head_dim, const AttentionLaunch& launch) {
     return std::size_t{1} * launch.ring_slots * tile_bytes(head_dim) +
-           (std::size_t{1} * launch.num_slabs + launch.shared_slabs) * slab_bytes(head_dim) +
+           std::size_t{1} * launch.num_slabs * launch.slab_stride +
+           std::size_t{1} * launch.shared_slabs * slab_bytes(head_dim) +
            std::size_t{1} * launch.query_buffers * launch.max_rows * row_bytes(head_dim) +
            sizeof(RingMemory) + sizeof(PlanMemory) + sizeof(Unit) * launch.max_units +
            sizeof(std::int32_t) * launch.staged_ints;
@@ -93,8 +94,8 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
     launch->cap = kLog2E * cap;
     launch->angle_stride = angle_bytes(params.rotary.half);
     launch->slot_tokens = params.rotary.half > 0 ? tile_bytes(head_dim) / launch->angle_stride : 0;
-    const auto fits = [&](int max_rows, int max_slices, int ring_slots, int query_buffers,
-                          bool share = false) {
+    const auto fits = [&](int max_rows, int max_slices, int ring_slots, int query_buffers, bool share = false,
+                          int sum_passes = kMaxSumPasses) {
         const std::int64_t units = units_of(params, max_rows);
         if (units > kMaxUnits) return false;
         launch->max_units = static_cast<int>(units);
@@ -109,6 +110,8 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
         }
         launch->ring_slots = ring_slots;
         launch->query_buffers = query_buffers;
+        launch->sum_passes = sum_passes;
+        launch->slab_stride = slab_bytes(head_dim) * kMaxSumPasses / sum_passes;
         launch->shared_bytes = shared_bytes(head_dim, *launch);
         return launch->shared_bytes <= most_shared;
     };
@@ -140,7 +143,10 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
     while (!fits(max_rows, max_slices, ring_slots, query_buffers)) --query_buffers;
     // Where queries stay in shared memory, other warps would have to wait for the last use of them.
     const bool share = queries_in_registers(head_dim) && params.rotary.half > 0;
-    if (!fits(max_rows, max_slices, ring_slots, query_buffers, share)) {
+    // 256 dims keep something in local memory, which needs what shared memory leaves of L1.
+    const bool one_pass = queries_in_registers(head_dim);
+    if (!(one_pass && fits(max_rows, max_slices, ring_slots, query_buffers, share, 1)) &&
+        !fits(max_rows, max_slices, ring_slots, query_buffers, share)) {
         fits(max_rows, max_slices, ring_slots, query_buffers);
     }
 

@@ -27,6 +27,8 @@ struct AttentionLaunch {
     int query_buffers;  // segments whose queries are in shared memory
     int max_slices;     // warps that share 16 rows, each with some of the tiles
     int num_slabs;      // slabs of rotated queries in shared memory, where slices are added too
+    int slab_stride;    // bytes from one of them to the next
+    int sum_passes;     // in which slices are added, each with the dims that have room there
     int shared_slabs;   // more slabs, each rotated by all warps that share it; 0: each warp does all for
                         // itself
     int slot_tokens;    // tokens whose rotation takes up a tile's place; 0: no rotation

@@ -79,23 +79,27 @@ class RowMerge {
         const int lane = threadIdx.x % 32;
         const int dim = (part * 32 + lane) * kDims;
         const bool has_dims = Traits::kHeadDim % (32 * kDims) == 0 || dim < Traits::kHeadDim;
+        // The first split goes on behind its CTA's part of the line; the others began before theirs.
+        int place = partials.place(which.row, which.first_cta, false);
+        int goes_on = 1;
         Softmax all;
         Vector<kDims> sum;
 #pragma unroll 1
-        for (int first = 0; first < which.num_splits; first += kBatch) {
-            const int split = first + lane;
-            const bool written = lane < kBatch && split < which.num_splits;
-            const unsigned all_written = __ballot_sync(~0u, written);
+        for (int left = which.num_splits; left > 0; left -= kBatch, place += 2 * kBatch, goes_on = 0) {
             Softmax mine;
-            if (written) mine = load_softmax(place(which, split));
+            if (lane < min(left, kBatch)) {
+                mine = load_softmax(place + 2 * lane + (lane == 0 ? goes_on : 0));
+            }
             // All splits are on their way before the first is waited for: it is one trip to L2, not one each.
+            const float* from = partials.sums(place) + dim;
             Vector<kDims> values[kBatch];
+            if (has_dims) values[0].load(from + goes_on * Traits::kHeadDim);
 #pragma unroll
-            for (int i = 0; i < kBatch; ++i) {
-                if ((all_written >> i & 1) && has_dims)
-                    values[i].load(partials.sums(place(which, first + i)) + dim);
+            for (int i = 1; i < kBatch; ++i) {
+                if (has_dims && i < left) values[i].load(from + 2 * i * Traits::kHeadDim);
             }
             float top = fmaxf(all.top, mine.top);
+#pragma unroll
             for (int i = kBatch / 2; i > 0; i /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, i));
             top = __shfl_sync(~0u, top, 0);
             const float before = all.top;
@@ -103,6 +107,7 @@ class RowMerge {
             const float rescale = exp2_approx(before - all.base());
             const float factor = exp2_approx(mine.top - all.base());
             float denominator = mine.sum * factor;
+#pragma unroll
             for (int i = kBatch / 2; i > 0; i /= 2) denominator += __shfl_xor_sync(~0u, denominator, i);
             all.sum = all.sum * rescale + __shfl_sync(~0u, denominator, 0);
             sum.scale(rescale);
@@ -156,13 +161,8 @@ class RowMerge {
         }
     };
 
-    // The first split goes on behind its CTA's part of the line; the others began before theirs.
-    __device__ int place(const SplitRow& which, int split) const {
-        return partials.row(which.first_cta + split, split == 0, which.row);
-    }
-
-    __device__ Softmax load_softmax(int row) const {
-        const float2 pair = __ldcg(reinterpret_cast<const float2*>(partials.softmax(row)));
+    __device__ Softmax load_softmax(int place) const {
+        const float2 pair = __ldcg(reinterpret_cast<const float2*>(partials.softmax(place)));
         return {pair.x, pair.y};
     }
 

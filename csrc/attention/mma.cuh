@@ -30,6 +30,22 @@ __device__ inline void prefetch_l2(const void* pointer) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(pointer));
 }
 
+// So many bytes, which start at a multiple of 16. By one warp; where there is a copy engine, by that, since
+// requests for lines are in the way of those that follow.
+template <int kBytes>
+__device__ inline void prefetch_l2(const void* pointer) {
+    const int lane = threadIdx.x % 32;
+#if __CUDA_ARCH__ >= 900
+    if (lane == 0) asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(pointer), "n"(kBytes));
+#else
+    constexpr int kLine = 128;
+#pragma unroll
+    for (int byte = lane * kLine; byte < kBytes; byte += 32 * kLine) {
+        prefetch_l2(static_cast<const char*>(pointer) + byte);
+    }
+#endif
+}
+
 // Four 8 x 8 matrices of 16-bit elements; lanes 8i to 8i + 7 name the rows of matrix i.
 __device__ inline void load_matrices(std::uint32_t (&to)[4], std::uint32_t row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
