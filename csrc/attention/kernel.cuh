@@ -2,8 +2,6 @@
 // it.
 #pragma once
 
-#include <cooperative_groups.h>
-
 #include "csrc/attention/attention.h"
 #include "csrc/attention/copier.cuh"
 #include "csrc/attention/lister.cuh"
@@ -201,11 +199,6 @@ __global__ void __launch_bounds__(kThreads, 1)
     const RowMerge<Traits> merge(p, launch, plan, memory, workspace);
     const int lane = threadIdx.x % 32;
     if (warp == kWarps - 1 && lane < kWarps) merge.find_first(lane, &ring.found[lane]);
-    if (launch.num_ctas.divisor() > 1) {
-        cooperative_groups::this_grid().sync();
-    } else {
-        __syncthreads();
-    }
     merge.merge_all(ring.found);
 }
 

@@ -146,20 +146,37 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned
         }
         const auto* sums = reinterpret_cast<const float4*>(scratch + role.slab() * stride) + lane;
         const int next_slice = role.slabs() * stride / sizeof(float4);
+        // Two at a time where registers allow it, so that one's trip to shared memory is the other's too.
+        constexpr int kAtOnce = kFew ? 2 : 1;
 #pragma unroll 1
-        for (int n = role.slice(); n < size; n += role.slices()) {
-            float4 sum = make_float4(0, 0, 0, 0);
+        for (int begin = role.slice(); begin < size; begin += kAtOnce * role.slices()) {
+            float4 x[kAtOnce][kMaxSlices];
 #pragma unroll
-            for (int slice = 0; slice < kMaxSlices; ++slice) {
-                float4 x = make_float4(0, 0, 0, 0);
-                if (slice < role.slices()) x = sums[slice * next_slice + n * 32];
-                sum.x += x.x * factor[0][slice];
-                sum.y += x.y * factor[0][slice];
-                sum.z += x.z * factor[1][slice];
-                sum.w += x.w * factor[1][slice];
+            for (int i = 0; i < kAtOnce; ++i) {
+                const int n = begin + i * role.slices();
+#pragma unroll
+                for (int slice = 0; slice < kMaxSlices; ++slice) {
+                    x[i][slice] = make_float4(0, 0, 0, 0);
+                    if (slice < role.slices() && (i == 0 || n < size)) {
+                        x[i][slice] = sums[slice * next_slice + n * 32];
+                    }
+                }
             }
-            to.write(0, first + n, sum.x, sum.y);
-            to.write(1, first + n, sum.z, sum.w);
+#pragma unroll
+            for (int i = 0; i < kAtOnce; ++i) {
+                const int n = begin + i * role.slices();
+                float4 sum = make_float4(0, 0, 0, 0);
+#pragma unroll
+                for (int slice = 0; slice < kMaxSlices; ++slice) {
+                    sum.x += x[i][slice].x * factor[0][slice];
+                    sum.y += x[i][slice].y * factor[0][slice];
+                    sum.z += x[i][slice].z * factor[1][slice];
+                    sum.w += x[i][slice].w * factor[1][slice];
+                }
+                if (i > 0 && n >= size) break;
+                to.write(0, first + n, sum.x, sum.y);
+                to.write(1, first + n, sum.z, sum.w);
+            }
         }
     }
 }

@@ -26,30 +26,37 @@ __device__ inline void prefetch_tables(const AttentionParams& p, const Attention
     }
 }
 
-// Keys and values, while the list of pieces is made: device memory would have nothing to do until then. A
-// guess at where this CTA's part begins, which is right where each group has one long block and groups are
-// alike; whatever is brought, one of the CTAs reads. By the computing warps, 16 keys each.
+// Keys and values, while the list of pieces is made: device memory would have nothing to do until then. Those
+// of the group's longest block with which this CTA's part begins, if all blocks are seen and all groups weigh
+// the same. Where that is not so, another CTA reads them later. By the computing warps, 16 keys each.
 template <typename Traits>
 __device__ inline void prefetch_keys(const AttentionParams& p, const AttentionLaunch& launch,
                                      const Tables& tables) {
     // Of a long block, a window may leave little.
     if (p.window > 0 || p.num_groups == 0) return;
     const int lane = threadIdx.x % 32;
+    const Divisor& num_ctas = launch.num_ctas;
     const int place = blockIdx.x * p.num_groups;  // on a line of num_ctas a group
-    const int group = launch.num_ctas.quotient(place);
-    const int in_group = (place - group * launch.num_ctas.divisor()) * p.cache.num_kv_heads;
-    const int head = launch.num_ctas.quotient(in_group);
-    const int in_head = in_group - head * launch.num_ctas.divisor();
+    const int group = num_ctas.quotient(place);
+    const int in_group = (place - group * num_ctas.divisor()) * p.cache.num_kv_heads;
+    const int head = num_ctas.quotient(in_group);
+    const int in_head = in_group - head * num_ctas.divisor();
     const int first_block = tables.group_block(group);
     const int num_blocks = min(tables.group_block(group + 1) - first_block, 32);
-    const int mine = lane < num_blocks ? tables.block_len(first_block + lane) : 0;
-    const int longest = __reduce_max_sync(~0u, mine);
-    const int block = first_block + __ffs(__ballot_sync(~0u, mine == longest)) - 1;
-    const int run = launch.num_ctas.quotient(longest / kRun * in_head) + threadIdx.x / 32;
+    const int length = lane < num_blocks ? tables.block_len(first_block + lane) : 0;
+    const int cost = length > 0 ? (length + kRun - 1) / kRun + launch.block_cost : 0;
+    const int longest = __reduce_max_sync(~0u, length);
+    const int block = __ffs(__ballot_sync(~0u, length == longest)) - 1;
+    const int before = __reduce_add_sync(~0u, lane < block ? cost : 0) + launch.block_cost;
+    const int weight = __reduce_add_sync(~0u, cost);
+    const int warp = threadIdx.x / 32;
+    const int run = max(num_ctas.quotient(weight * in_head) - before, 0) + warp;
     const int key = run * kRun;
-    if (key >= longest) return;
-    const int page =
-        __ldg(p.block_table + std::int64_t{block} * p.max_pages + (key >> log2_of(p.cache.page_size)));
+    // More would be in the way of what is needed first.
+    constexpr int kPrefetchingWarps = 6;
+    if (warp >= kPrefetchingWarps || key >= longest) return;
+    const int page = __ldg(p.block_table + std::int64_t{first_block + block} * p.max_pages +
+                           (key >> log2_of(p.cache.page_size)));
     const std::int64_t row = (std::int64_t{page} * p.cache.num_kv_heads + head) * p.cache.page_size +
                              (key & (p.cache.page_size - 1));
     constexpr int kRowBytes = Traits::kHeadDim * 2;  // in device memory
