@@ -74,6 +74,7 @@ class Copier {
     // Every kCopyWarps-th item of the list of pieces from the `first` on; `place` is that of the list's
     // first. Returns the place of the next list's first.
     __device__ RingPlace copy_all(RingPlace place, int first) {
+        policy = m.line.length <= launch.streamed_length ? CachePolicy::evict_first() : CachePolicy::normal();
         RingPlace after;
         if (m.more_pieces) after = place.after(m.num_items, launch.ring_slots);
         place.advance(launch.ring_slots, first);
@@ -211,8 +212,8 @@ class Copier {
                     to + Traits::offset(run * kRun + run_row, chunk % Traits::kChunks);
                 // Keys beyond the end are not read, and zero: 0 x NaN would be NaN.
                 const bool valid = key + run_row < item.end;
-                copy_async(offset, keys + 32 * 8 * i, valid);
-                copy_async(offset + Traits::kHalfBytes, values + 32 * 8 * i, valid);
+                copy_async(offset, keys + 32 * 8 * i, valid, policy);
+                copy_async(offset + Traits::kHalfBytes, values + 32 * 8 * i, valid, policy);
             }
         }
     }
@@ -223,6 +224,7 @@ class Copier {
     RingMemory& ring;
     const std::uint32_t queries;
     const int lane;
+    CachePolicy policy;  // of keys and values
 };
 
 }  // namespace hogwild::cuda

@@ -12,10 +12,35 @@ __device__ inline std::uint32_t shared_address(const void* pointer) {
     return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+// How long L2 is to keep lines.
+class CachePolicy {
+  public:
+    // For what is read once: it goes before all others.
+    __device__ static CachePolicy evict_first() {
+        CachePolicy policy;
+        asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy.bits));
+        return policy;
+    }
+    __device__ static CachePolicy normal() {
+        CachePolicy policy;
+        asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy.bits));
+        return policy;
+    }
+
+    std::uint64_t bits;
+};
+
 // 16 bytes from device to shared memory past L1; zeros, and no access, where `valid` is false.
 __device__ inline void copy_async(std::uint32_t to, const void* from, bool valid) {
     const int bytes = valid ? 16 : 0;
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
+                 : "memory");
+}
+
+__device__ inline void copy_async(std::uint32_t to, const void* from, bool valid, CachePolicy policy) {
+    const int bytes = valid ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(to),
+                 "l"(from), "r"(bytes), "l"(policy.bits)
                  : "memory");
 }
 
