@@ -227,6 +227,7 @@ class Rows {
     }
 
     static constexpr int kDimTiles = Traits::kHeadDim / 8;
+    static constexpr bool kQueryInRegisters = queries_in_registers(Traits::kHeadDim);
 
     // Elements 0 and 1 of each tile of 8 dims are of the thread's first row, the others of its second.
     float out[kDimTiles][4];
@@ -234,8 +235,6 @@ class Rows {
 
   private:
     using T = typename Traits::T;
-
-    static constexpr bool kQueryInRegisters = queries_in_registers(Traits::kHeadDim);
 
     // 16 dims of the rotated queries, as mma wants its A.
     __device__ void load_query(std::uint32_t (&a)[4], int step) const {

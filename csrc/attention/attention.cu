@@ -59,7 +59,8 @@ std::int64_t units_of(const AttentionParams& params, int max_rows) {
 
 std::size_t shared_bytes(int head_dim, const AttentionLaunch& launch) {
     return std::size_t{1} * launch.ring_slots * tile_bytes(head_dim) +
-           (std::size_t{1} * launch.num_slabs + launch.shared_slabs) * slab_bytes(head_dim) +
+           std::size_t{1} * launch.num_slabs * launch.slab_stride +
+           std::size_t{1} * launch.shared_slabs * slab_bytes(head_dim) +
            std::size_t{1} * launch.query_buffers * launch.max_rows * row_bytes(head_dim) +
            sizeof(RingMemory) + sizeof(PlanMemory) + sizeof(Unit) * launch.max_units +
            sizeof(std::int32_t) * launch.staged_ints;
@@ -81,10 +82,25 @@ bool line_fits(const AttentionParams& params, const AttentionLaunch& launch) {
 
 bool is_aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
 
-// Whether a launch of tensor cores on a device of so many multiprocessors, with so much shared memory for a
-// CTA, can serve the call.
-bool choose(const AttentionParams& params, const AttentionTuning& tuning, int num_sms,
-            std::size_t most_shared, AttentionLaunch* launch) {
+// What a launch depends on beside the call.
+struct Device {
+    int num_sms;
+    int most_shared;  // bytes of a CTA
+    int l2_bytes;
+};
+
+// How long the line of work may be for keys and values to leave L2 first. They are read once, and what they
+// displace otherwise may have to be written back. But of much more than L2 has room for, some would leave
+// before their use.
+int streamed_length(const AttentionParams& params, const AttentionLaunch& launch, const Device& device) {
+    if (launch.max_units > params.num_groups) return 0;  // row tiles of a group read the same keys
+    constexpr std::int64_t kTimesL2 = 4;
+    return static_cast<int>(kTimesL2 * device.l2_bytes / (2 * kRun * 2 * params.cache.head_dim));
+}
+
+// Whether a launch of tensor cores on a device can serve the call.
+bool choose(const AttentionParams& params, const AttentionTuning& tuning, const Device& device,
+            AttentionLaunch* launch) {
     const int head_dim = params.cache.head_dim;
     const auto rows = static_cast<int>(std::min<std::int64_t>(rows_of(params), most_rows(head_dim)));
     launch->staged_ints = staged_ints(params);
@@ -93,8 +109,8 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
     launch->cap = kLog2E * cap;
     launch->angle_stride = angle_bytes(params.rotary.half);
     launch->slot_tokens = params.rotary.half > 0 ? tile_bytes(head_dim) / launch->angle_stride : 0;
-    const auto fits = [&](int max_rows, int max_slices, int ring_slots, int query_buffers,
-                          bool share = false) {
+    const auto fits = [&](int max_rows, int max_slices, int ring_slots, int query_buffers, bool share = false,
+                          int sum_passes = kMaxSumPasses) {
         const std::int64_t units = units_of(params, max_rows);
         if (units > kMaxUnits) return false;
         launch->max_units = static_cast<int>(units);
@@ -109,8 +125,10 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
         }
         launch->ring_slots = ring_slots;
         launch->query_buffers = query_buffers;
+        launch->sum_passes = sum_passes;
+        launch->slab_stride = slab_bytes(head_dim) * kMaxSumPasses / sum_passes;
         launch->shared_bytes = shared_bytes(head_dim, *launch);
-        return launch->shared_bytes <= most_shared;
+        return launch->shared_bytes <= std::size_t(device.most_shared);
     };
     // All rows in one pass, with a few tiles if possible; fewer warps for each row where their queries would
     // take that room, and fewer rows where shared memory is small.
@@ -140,30 +158,36 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, int nu
     while (!fits(max_rows, max_slices, ring_slots, query_buffers)) --query_buffers;
     // Where queries stay in shared memory, other warps would have to wait for the last use of them.
     const bool share = queries_in_registers(head_dim) && params.rotary.half > 0;
-    if (!fits(max_rows, max_slices, ring_slots, query_buffers, share)) {
+    // 256 dims keep something in local memory, which needs what shared memory leaves of L1.
+    const bool one_pass = queries_in_registers(head_dim);
+    if (!(one_pass && fits(max_rows, max_slices, ring_slots, query_buffers, share, 1)) &&
+        !fits(max_rows, max_slices, ring_slots, query_buffers, share)) {
         fits(max_rows, max_slices, ring_slots, query_buffers);
     }
 
     // One CTA on each multiprocessor. Where kv heads divide most of them up, each CTA has one head's keys.
     const int num_kv_heads = params.cache.num_kv_heads;
-    const int by_heads = num_sms / num_kv_heads * num_kv_heads;
-    int num_ctas = by_heads * 16 >= num_sms * 15 ? by_heads : num_sms;
-    if (tuning.num_ctas > 0) num_ctas = std::min(tuning.num_ctas, num_sms);
+    const int by_heads = device.num_sms / num_kv_heads * num_kv_heads;
+    int num_ctas = by_heads * 16 >= device.num_sms * 15 ? by_heads : device.num_sms;
+    if (tuning.num_ctas > 0) num_ctas = std::min(tuning.num_ctas, device.num_sms);
     launch->num_ctas = Divisor(num_ctas);
     launch->block_cost = tuning.block_cost >= 0 ? tuning.block_cost : kBlockCost;
+    launch->streamed_length = streamed_length(params, *launch, device);
     launch->ratio = Divisor(params.num_heads / num_kv_heads);
     launch->num_heads = Divisor(params.num_heads);
     launch->workspace_bytes = 2 * sizeof(float) * num_ctas * launch->max_rows * (head_dim + 2);
     return line_fits(params, *launch);
 }
 
-cudaError_t device_limits(int* num_sms, int* most_shared) {
-    int device = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess) error = cudaDeviceGetAttribute(num_sms, cudaDevAttrMultiProcessorCount, device);
-    if (error == cudaSuccess) {
-        error = cudaDeviceGetAttribute(most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    }
+cudaError_t current_device(Device* device) {
+    int index = 0;
+    cudaError_t error = cudaGetDevice(&index);
+    const auto get = [&](int* value, cudaDeviceAttr attribute) {
+        if (error == cudaSuccess) error = cudaDeviceGetAttribute(value, attribute, index);
+    };
+    get(&device->num_sms, cudaDevAttrMultiProcessorCount);
+    get(&device->most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+    get(&device->l2_bytes, cudaDevAttrL2CacheSize);
     return error;
 }
 
@@ -182,11 +206,9 @@ const char* why_no_kernel(const AttentionParams& params) {
     if (!is_aligned(cache.k) || !is_aligned(cache.v)) {
         return "k_cache or v_cache does not start at a multiple of 16 bytes";
     }
-    int num_sms = 0;
-    int most_shared = 0;
+    Device device;
     AttentionLaunch launch;
-    if (device_limits(&num_sms, &most_shared) == cudaSuccess &&
-        !choose(params, {}, num_sms, most_shared, &launch)) {
+    if (current_device(&device) == cudaSuccess && !choose(params, {}, device, &launch)) {
         return "it has more groups, tokens or pages than one launch serves";
     }
     return nullptr;
@@ -196,13 +218,12 @@ cudaError_t plan_attention(const AttentionParams& params, AttentionLaunch* launc
                            const AttentionTuning& tuning) {
     *launch = AttentionLaunch{};
     if (params.dtype == DType::kFloat32) return cudaSuccess;
-    int num_sms = 0;
-    int most_shared = 0;
-    const cudaError_t error = device_limits(&num_sms, &most_shared);
+    Device device;
+    const cudaError_t error = current_device(&device);
     if (error != cudaSuccess) return error;
-    launch->most_shared_bytes = most_shared;
-    if (tuning.shared_bytes > 0) most_shared = std::min(most_shared, tuning.shared_bytes);
-    return choose(params, tuning, num_sms, most_shared, launch) ? cudaSuccess : cudaErrorInvalidConfiguration;
+    launch->most_shared_bytes = device.most_shared;
+    if (tuning.shared_bytes > 0) device.most_shared = std::min(device.most_shared, tuning.shared_bytes);
+    return choose(params, tuning, device, launch) ? cudaSuccess : cudaErrorInvalidConfiguration;
 }
 
 cudaError_t attention(const AttentionParams& params, const AttentionLaunch& launch, void* workspace,

@@ -23,18 +23,21 @@ struct AttentionTuning {
 // grow.
 struct AttentionLaunch {
     Divisor num_ctas;
-    int ring_slots;     // tiles in shared memory
-    int query_buffers;  // segments whose queries are in shared memory
-    int max_slices;     // warps that share 16 rows, each with some of the tiles
-    int num_slabs;      // slabs of rotated queries in shared memory, where slices are added too
-    int shared_slabs;   // more slabs, each rotated by all warps that share it; 0: each warp does all for
-                        // itself
-    int slot_tokens;    // tokens whose rotation takes up a tile's place; 0: no rotation
-    int angle_stride;   // bytes from one token's to the next
-    int max_rows;       // rows (tokens x heads per kv head) of a session that one pass over its keys serves
-    int max_units;      // row tiles that the call can have
-    int block_cost;     // runs of 16 keys that entering a block counts as
-    int staged_ints;    // the call's integers, where they are few enough for shared memory, or 0
+    int ring_slots;       // tiles in shared memory
+    int query_buffers;    // segments whose queries are in shared memory
+    int max_slices;       // warps that share 16 rows, each with some of the tiles
+    int num_slabs;        // slabs of rotated queries in shared memory, where slices are added too
+    int slab_stride;      // bytes from one of them to the next
+    int sum_passes;       // in which slices are added, each with the dims that have room there
+    int shared_slabs;     // more slabs, each rotated by all warps that share it; 0: each warp does all for
+                          // itself
+    int slot_tokens;      // tokens whose rotation takes up a tile's place; 0: no rotation
+    int angle_stride;     // bytes from one token's to the next
+    int max_rows;         // rows (tokens x heads per kv head) of a session that one pass over its keys serves
+    int max_units;        // row tiles that the call can have
+    int block_cost;       // runs of 16 keys that entering a block counts as
+    int streamed_length;  // of the line of work, up to which keys do not displace what else is in L2
+    int staged_ints;      // the call's integers, where they are few enough for shared memory, or 0
     // Scores are in bits, so that exponentials are powers of two. With a softcap they are first brought into
     // units of half of it.
     float score_factor;

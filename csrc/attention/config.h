@@ -34,6 +34,7 @@ constexpr int tile_bytes(int head_dim) { return 2 * kTileKeys * row_bytes(head_d
 // 256 dims take all registers for the sums.
 constexpr bool queries_in_registers(int head_dim) { return head_dim <= 128; }
 constexpr int slab_bytes(int head_dim) { return kSlab * row_bytes(head_dim); }
+constexpr int kMaxSumPasses = 2;  // a slab's sums are twice as many bytes as its queries
 
 // Places of the ring in shared memory, a multiple of kCopyWarps. Each takes a tile, or the rotation of a
 // block's queries.

@@ -27,6 +27,36 @@ __device__ inline void copy_segment_queries(const AttentionParams& p, const Atte
     }
 }
 
+// Issues the copies of the cos and sin rows of a block for some tokens; by one warp every step-th of them.
+__device__ inline void copy_angles(const AttentionParams& p, const AttentionLaunch& launch, int block,
+                                   int first_token, int num_tokens, std::uint32_t to, int first, int step) {
+    const int lane = opaque(threadIdx.x) % 32;
+    const int size = 2 * p.rotary.half;  // floats of a token
+    const bool by_four = size % 4 == 0 && reinterpret_cast<std::uintptr_t>(p.rotation) % 16 == 0;
+    const int words = by_four ? size / 4 : size;
+#pragma unroll 1
+    for (int token = first; token < num_tokens; token += step) {
+        const float* from =
+            p.rotation + (std::int64_t{first_token + token} * p.num_columns + block) * std::int64_t{size};
+        const std::uint32_t row = to + token * launch.angle_stride;
+#pragma unroll 1
+        for (int word = lane; word < words; word += 32) {
+            if (by_four) {
+                copy_async(row + word * 16, from + word * 4, true);
+            } else {
+                copy_word_async(row + word * 4, from + word);
+            }
+        }
+    }
+}
+
+// Whether an item of the list is the very first, whose rotation is the computing warps' own business, like
+// the first queries. Not for 256 dims, where it would take registers.
+template <typename Traits>
+__device__ inline bool computing_warps_copy(const PlanMemory& memory, int item) {
+    return Traits::kHeadDim <= 128 && item == 0 && memory.num_lists == 1;
+}
+
 // Fills the ring and the query buffers. All copies are in the order of their use; the copying warps take
 // turns with the items.
 template <typename Traits>
@@ -44,7 +74,9 @@ class Copier {
     // Every kCopyWarps-th item of the list of pieces from the `first` on; `place` is that of the list's
     // first. Returns the place of the next list's first.
     __device__ RingPlace copy_all(RingPlace place, int first) {
-        const RingPlace after = place.after(m.more_pieces ? m.num_items : 0, launch.ring_slots);
+        policy = m.line.length <= launch.streamed_length ? CachePolicy::evict_first() : CachePolicy::normal();
+        RingPlace after;
+        if (m.more_pieces) after = place.after(m.num_items, launch.ring_slots);
         place.advance(launch.ring_slots, first);
         const int count = (m.num_items - first + kCopyWarps - 1) / kCopyWarps;
         Batch next = look_up(first);
@@ -121,7 +153,9 @@ class Copier {
             const int skipped = in_piece * launch.slot_tokens;
             item.begin = piece.begin_token + skipped;
             item.end = min(launch.slot_tokens, piece.num_tokens - skipped);
-            copy_angles(item, piece, to);
+            if (!computing_warps_copy<Traits>(m, number)) {
+                copy_angles(p, launch, piece.block, item.begin, item.end, to, 0, 1);
+            }
         } else {
             item.begin = piece.begin + tile * kTileKeys;
             item.end = piece.end;
@@ -156,26 +190,6 @@ class Copier {
         ring.queries_full[buffer.index].arrive_after_copies();
     }
 
-    __device__ void copy_angles(const Item& item, const Piece& piece, std::uint32_t to) {
-        const int size = 2 * p.rotary.half;  // floats of a token
-        const float* from =
-            p.rotation + (std::int64_t{item.begin} * p.num_columns + piece.block) * std::int64_t{size};
-        const bool by_four = size % 4 == 0 && reinterpret_cast<std::uintptr_t>(p.rotation) % 16 == 0;
-        const int words = by_four ? size / 4 : size;
-#pragma unroll 1
-        for (int token = 0; token < item.end; ++token) {
-            for (int word = lane; word < words; word += 32) {
-                if (by_four) {
-                    copy_async(to + word * 16, from + word * 4, true);
-                } else {
-                    copy_word_async(to + word * 4, from + word);
-                }
-            }
-            from += std::int64_t{p.num_columns} * size;
-            to += launch.angle_stride;
-        }
-    }
-
     // A run of keys is contiguous in its page.
     __device__ void copy_tile(const Item& item, const Piece& piece, const int (&pages)[kTileRuns],
                               std::uint32_t to) {
@@ -198,8 +212,8 @@ class Copier {
                     to + Traits::offset(run * kRun + run_row, chunk % Traits::kChunks);
                 // Keys beyond the end are not read, and zero: 0 x NaN would be NaN.
                 const bool valid = key + run_row < item.end;
-                copy_async(offset, keys + 32 * 8 * i, valid);
-                copy_async(offset + Traits::kHalfBytes, values + 32 * 8 * i, valid);
+                copy_async(offset, keys + 32 * 8 * i, valid, policy);
+                copy_async(offset + Traits::kHalfBytes, values + 32 * 8 * i, valid, policy);
             }
         }
     }
@@ -210,6 +224,7 @@ class Copier {
     RingMemory& ring;
     const std::uint32_t queries;
     const int lane;
+    CachePolicy policy;  // of keys and values
 };
 
 }  // namespace hogwild::cuda

@@ -2,8 +2,6 @@
 // it.
 #pragma once
 
-#include <cooperative_groups.h>
-
 #include "csrc/attention/attention.h"
 #include "csrc/attention/copier.cuh"
 #include "csrc/attention/lister.cuh"
@@ -32,7 +30,7 @@ class Computation {
     // one warp.
     __device__ RingPlace use_all(RingPlace place) {
         int opening = m.num_pieces > 0 && m.pieces[0].opens ? 0 : -1;  // a piece whose segment begins
-        if (opening == 0 && m.pieces[0].segment == 0) copy_first_queries();
+        if (opening == 0 && m.pieces[0].segment == 0) copy_first(m.pieces[0]);
         bool is_last = m.num_items == 0;
 #pragma unroll 1
         while (!is_last) {
@@ -54,13 +52,15 @@ class Computation {
     }
 
   private:
-    // With nothing else to do yet, all computing warps fetch the queries of the first segment.
-    __device__ void copy_first_queries() {
-        copy_segment_queries<Traits>(p, launch, m.pieces[0], shared_address(queries), threadIdx.x,
-                                     kComputeThreads);
-        wait_for_copies();
-        sync_compute_warps();
-        if (threadIdx.x < 32) ring.queries_full[0].arrive();
+    // With nothing else to do yet, all computing warps fetch the queries of the first segment and their first
+    // rotation.
+    __device__ void copy_first(const Piece& piece) {
+        const int thread = opaque(threadIdx.x);
+        copy_segment_queries<Traits>(p, launch, piece, shared_address(queries), thread, kComputeThreads);
+        if (computing_warps_copy<Traits>(m, 0) && launch.slot_tokens > 0) {
+            copy_angles(p, launch, piece.block, piece.begin_token, min(launch.slot_tokens, piece.num_tokens),
+                        shared_address(shared_memory), thread / 32, kComputeWarps);
+        }
     }
 
     // Begins a segment, before its first item is there.
@@ -71,7 +71,13 @@ class Computation {
         if (opaque(threadIdx.x) % 32 == 0) ring.roles[warp] = Role(warp, piece.slabs, piece.slices);
         __syncwarp();
         rows.open();
-        ring.queries_full[buffer.index].wait(buffer.phase);
+        if (piece.segment > 0) {
+            ring.queries_full[buffer.index].wait(buffer.phase);
+        } else {
+            wait_for_copies();
+            sync_compute_warps();
+            if (warp == 0) ring.queries_full[buffer.index].arrive();
+        }
     }
 
     __device__ void use(const Item& item, const unsigned char* slot) {
@@ -86,10 +92,11 @@ class Computation {
                                   (piece.num_tiles() >= role.slices() || item.piece == 0);
             if (!together && wait >= piece.num_tiles()) return;
             together ? sync_slab(role) : __syncwarp();  // nobody reads queries of the block before any more
-            const int to = together ? launch.num_slabs + role.slab() : threadIdx.x / 32;
-            rows.rotate(rows_of(piece, role), queries_of(piece, role), slot, item.begin, item.end,
-                        slabs + to * Traits::kSlabBytes, together ? role.slice() : 0,
-                        together ? role.slices() : 1);
+            unsigned char* const to =
+                together ? slabs + launch.num_slabs * launch.slab_stride + role.slab() * Traits::kSlabBytes
+                         : slabs + threadIdx.x / 32 * launch.slab_stride;
+            rows.rotate(rows_of(piece, role), queries_of(piece, role), slot, item.begin, item.end, to,
+                        together ? role.slice() : 0, together ? role.slices() : 1);
             together ? sync_slab(role) : __syncwarp();
             // Complete after the last of them. Also without tiles, or the queries before would take registers
             // here.
@@ -121,7 +128,7 @@ class Computation {
         rows.forget();
         if (!role.active()) return;
         write_rows(
-            rows, role, slabs, ring.softmaxes,
+            rows, role, slabs, launch.slab_stride, launch.sum_passes, ring.softmaxes,
             SegmentRows<Traits>(p, Partials<Traits>(launch, workspace), rows_of(piece, role), role.slab(),
                                 !piece.began_before && !piece.goes_on, !piece.began_before));
     }
@@ -139,18 +146,20 @@ class Computation {
 template <typename Traits>
 __global__ void __launch_bounds__(kThreads, 1)
     attention_kernel(const __grid_constant__ AttentionParams p,
-                     const __grid_constant__ AttentionLaunch launch, void* workspace) {
+                     const __grid_constant__ AttentionLaunch launch,
+                     const __grid_constant__ StagedArrays arrays, void* workspace) {
     unsigned char* const slabs = shared_memory + launch.ring_slots * Traits::kTileBytes;
-    unsigned char* const queries = slabs + (launch.num_slabs + launch.shared_slabs) * Traits::kSlabBytes;
+    unsigned char* const queries =
+        slabs + launch.num_slabs * launch.slab_stride + launch.shared_slabs * Traits::kSlabBytes;
     auto& ring =
         *reinterpret_cast<RingMemory*>(queries + launch.query_buffers * launch.max_rows * Traits::kRowBytes);
     auto& memory = *reinterpret_cast<PlanMemory*>(&ring + 1);
 
     const int warp = threadIdx.x / 32;
     Plan plan(p, launch, memory);
-    plan.make([&] {
+    plan.make(arrays, [&] {
         ring.init(launch.ring_slots);
-        prefetch_tables(p, launch);
+        if (warp != kPlanningWarp) prefetch_tables(p, launch);
     });
 
     // The two kinds of warps have loops of their own, so that neither keeps the other's registers. Each round
@@ -159,6 +168,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     unsigned phase = 0;
     if (warp < kComputeWarps) {
         Computation<Traits> computation(p, launch, plan, memory, ring, workspace, queries, slabs);
+        prefetch_keys<Traits>(p, launch, plan.tables);
         while (true) {
             ring.listed.wait(phase);
             place = computation.use_all(place);
@@ -189,11 +199,6 @@ __global__ void __launch_bounds__(kThreads, 1)
     const RowMerge<Traits> merge(p, launch, plan, memory, workspace);
     const int lane = threadIdx.x % 32;
     if (warp == kWarps - 1 && lane < kWarps) merge.find_first(lane, &ring.found[lane]);
-    if (launch.num_ctas.divisor() > 1) {
-        cooperative_groups::this_grid().sync();
-    } else {
-        __syncthreads();
-    }
     merge.merge_all(ring.found);
 }
 

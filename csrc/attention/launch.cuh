@@ -24,7 +24,7 @@ cudaError_t launch_attention(const AttentionParams& params, const AttentionLaunc
     config.stream = stream;
     config.attrs = &cooperative;
     config.numAttrs = 1;
-    return cudaLaunchKernelEx(&config, kernel, params, launch, workspace);
+    return cudaLaunchKernelEx(&config, kernel, params, launch, StagedArrays(params), workspace);
 }
 
 }  // namespace hogwild::cuda

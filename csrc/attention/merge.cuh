@@ -1,9 +1,34 @@
 // The reduction over splits: one warp a row of the output, by log-sum-exp, in the order of the keys.
 #pragma once
 
+#include <cooperative_groups.h>
+
 #include "csrc/attention/output.cuh"
 
 namespace hogwild::cuda {
+
+// All CTAs wait for each other. By all threads.
+class GridBarrier {
+  public:
+    // Arrives: what this CTA's threads have written so far is seen by all behind the barrier.
+    __device__ explicit GridBarrier(int num_ctas) : is_alone(num_ctas == 1) {
+        if (is_alone) {
+            __syncthreads();
+        } else {
+            token = cooperative_groups::this_grid().barrier_arrive();
+        }
+    }
+    __device__ void wait() {
+        if (!is_alone) {
+            cooperative_groups::this_grid().barrier_wait(static_cast<Token&&>(token));
+        }
+    }
+
+  private:
+    using Token = cooperative_groups::grid_group::arrival_token;
+    const bool is_alone;
+    Token token;
+};
 
 template <typename Traits>
 class RowMerge {
@@ -36,7 +61,7 @@ class RowMerge {
         return found;
     }
 
-    // All rows, behind the barrier. `found` is what find_first found for each warp of the CTA.
+    // All rows, when all CTAs have written theirs. `found` is what find_first found for each warp of the CTA.
     __device__ void merge_all(const SplitRow* found) const {
         is_fine() ? merge_all<1>(found) : merge_all<kCoarse>(found);
     }
@@ -64,38 +89,70 @@ class RowMerge {
         constexpr int parts = kParts<kDims>;
         const int num_ctas = launch.num_ctas.divisor();
         const int warp = threadIdx.x / 32;
-        bool is_first = true;
+        int i = warp * num_ctas + blockIdx.x;
+        GridBarrier barrier(num_ctas);
+        Part<kDims> next;
+        // What does not depend on the others is done while they are waited for.
+        if (i < num_rows() * parts) next = Part<kDims>(partials, found[warp], i % parts);
+        barrier.wait();
 #pragma unroll 1
-        for (int i = warp * num_ctas + blockIdx.x; i < num_rows() * parts; i += kWarps * num_ctas) {
-            merge<kDims>(is_first ? found[warp] : find(i / parts), i % parts);
-            is_first = false;
+        while (i < num_rows() * parts) {
+            merge(next);
+            i += kWarps * num_ctas;
+            if (i < num_rows() * parts) next = Part<kDims>(partials, find(i / parts), i % parts);
         }
     }
 
-    // One of the parts of a row. By one warp. A row that one CTA has whole is written already.
+    // One of the parts of a row, and where its splits are.
     template <int kDims>
-    __device__ void merge(const SplitRow& which, int part) const {
-        if (which.num_splits == 1) return;
+    struct Part {
+        SplitRow row;
+        int part;
+        int dim;
+        const float* first_sums;       // a lane's dims of the first split
+        const Softmax* first_softmax;  // the lane's
+        // From a split to the next. The first goes on behind its CTA's part of the line; the others began
+        // before theirs.
+        static constexpr int kPlaces = 2;
+
+        Part() = default;
+        __device__ Part(const Partials<Traits>& partials, const SplitRow& row, int part)
+            : row(row), part(part), dim((part * 32 + static_cast<int>(threadIdx.x % 32)) * kDims) {
+            const int lane = threadIdx.x % 32;
+            const int place = partials.place(row.row, row.first_cta, true);
+            first_sums = partials.sums(place) + dim;
+            first_softmax = partials.softmax(place) + (lane > 0 ? kPlaces * lane - 1 : 0);
+        }
+    };
+
+    // By one warp. A row that one CTA has whole is written already.
+    template <int kDims>
+    __device__ void merge(const Part<kDims>& of) const {
+        if (of.row.num_splits == 1) return;
         const int lane = threadIdx.x % 32;
-        const int dim = (part * 32 + lane) * kDims;
-        const bool has_dims = Traits::kHeadDim % (32 * kDims) == 0 || dim < Traits::kHeadDim;
+        const bool has_dims = Traits::kHeadDim % (32 * kDims) == 0 || of.dim < Traits::kHeadDim;
+        const float* sums = of.first_sums;
+        const Softmax* softmax = of.first_softmax;
+        int goes_on = 1;  // the first of the batch is the first of all
         Softmax all;
         Vector<kDims> sum;
 #pragma unroll 1
-        for (int first = 0; first < which.num_splits; first += kBatch) {
-            const int split = first + lane;
-            const bool written = lane < kBatch && split < which.num_splits;
-            const unsigned all_written = __ballot_sync(~0u, written);
+        for (int left = of.row.num_splits; left > 0; left -= kBatch) {
             Softmax mine;
-            if (written) mine = load_softmax(place(which, split));
+            if (lane < min(left, kBatch)) mine = load_softmax(softmax);
             // All splits are on their way before the first is waited for: it is one trip to L2, not one each.
             Vector<kDims> values[kBatch];
+            if (has_dims) values[0].load(sums);
+            sums -= goes_on * Traits::kHeadDim;
 #pragma unroll
-            for (int i = 0; i < kBatch; ++i) {
-                if ((all_written >> i & 1) && has_dims)
-                    values[i].load(partials.sums(place(which, first + i)) + dim);
+            for (int i = 1; i < kBatch; ++i) {
+                if (has_dims && i < left) values[i].load(sums + i * Part<kDims>::kPlaces * Traits::kHeadDim);
             }
+            sums += kBatch * Part<kDims>::kPlaces * Traits::kHeadDim;
+            softmax += kBatch * Part<kDims>::kPlaces - (lane == 0 ? goes_on : 0);
+            goes_on = 0;
             float top = fmaxf(all.top, mine.top);
+#pragma unroll
             for (int i = kBatch / 2; i > 0; i /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, i));
             top = __shfl_sync(~0u, top, 0);
             const float before = all.top;
@@ -103,6 +160,7 @@ class RowMerge {
             const float rescale = exp2_approx(before - all.base());
             const float factor = exp2_approx(mine.top - all.base());
             float denominator = mine.sum * factor;
+#pragma unroll
             for (int i = kBatch / 2; i > 0; i /= 2) denominator += __shfl_xor_sync(~0u, denominator, i);
             all.sum = all.sum * rescale + __shfl_sync(~0u, denominator, 0);
             sum.scale(rescale);
@@ -110,13 +168,13 @@ class RowMerge {
             for (int i = 0; i < kBatch; ++i) sum.add(values[i], __shfl_sync(~0u, factor, i));
         }
 
-        const int head = launch.num_heads.remainder(which.output);
-        const RowEnd end(all, p.sinks ? p.sinks + head : nullptr);
-        if (lane == 0 && part == 0) p.lse[which.output] = end.lse;
+        const int output = of.row.output;
+        const RowEnd end(all, p.sinks ? p.sinks + launch.num_heads.remainder(output) : nullptr);
+        if (lane == 0 && of.part == 0) p.lse[output] = end.lse;
         if (!has_dims) return;
         sum.scale(end.factor);
         if (end.empty) sum = {};
-        sum.template store<typename Traits::T>(p.out, std::int64_t{which.output} * Traits::kHeadDim + dim);
+        sum.template store<typename Traits::T>(p.out, std::int64_t{output} * Traits::kHeadDim + of.dim);
     }
 
     // Some dims of one row.
@@ -156,13 +214,8 @@ class RowMerge {
         }
     };
 
-    // The first split goes on behind its CTA's part of the line; the others began before theirs.
-    __device__ int place(const SplitRow& which, int split) const {
-        return partials.row(which.first_cta + split, split == 0, which.row);
-    }
-
-    __device__ Softmax load_softmax(int row) const {
-        const float2 pair = __ldcg(reinterpret_cast<const float2*>(partials.softmax(row)));
+    __device__ static Softmax load_softmax(const Softmax* from) {
+        const float2 pair = __ldcg(reinterpret_cast<const float2*>(from));
         return {pair.x, pair.y};
     }
 

@@ -12,10 +12,35 @@ __device__ inline std::uint32_t shared_address(const void* pointer) {
     return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+// How long L2 is to keep lines.
+class CachePolicy {
+  public:
+    // For what is read once: it goes before all others.
+    __device__ static CachePolicy evict_first() {
+        CachePolicy policy;
+        asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy.bits));
+        return policy;
+    }
+    __device__ static CachePolicy normal() {
+        CachePolicy policy;
+        asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy.bits));
+        return policy;
+    }
+
+    std::uint64_t bits;
+};
+
 // 16 bytes from device to shared memory past L1; zeros, and no access, where `valid` is false.
 __device__ inline void copy_async(std::uint32_t to, const void* from, bool valid) {
     const int bytes = valid ? 16 : 0;
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
+                 : "memory");
+}
+
+__device__ inline void copy_async(std::uint32_t to, const void* from, bool valid, CachePolicy policy) {
+    const int bytes = valid ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(to),
+                 "l"(from), "r"(bytes), "l"(policy.bits)
                  : "memory");
 }
 
@@ -28,6 +53,22 @@ __device__ inline void copy_word_async(std::uint32_t to, const void* from) {
 
 __device__ inline void prefetch_l2(const void* pointer) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(pointer));
+}
+
+// So many bytes, which start at a multiple of 16. By one warp; where there is a copy engine, by that, since
+// requests for lines are in the way of those that follow.
+template <int kBytes>
+__device__ inline void prefetch_l2(const void* pointer) {
+    const int lane = threadIdx.x % 32;
+#if __CUDA_ARCH__ >= 900
+    if (lane == 0) asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(pointer), "n"(kBytes));
+#else
+    constexpr int kLine = 128;
+#pragma unroll
+    for (int byte = lane * kLine; byte < kBytes; byte += 32 * kLine) {
+        prefetch_l2(static_cast<const char*>(pointer) + byte);
+    }
+#endif
 }
 
 // Four 8 x 8 matrices of 16-bit elements; lanes 8i to 8i + 7 name the rows of matrix i.

@@ -40,8 +40,8 @@ struct RowEnd {
             sum = sum * factor + (score == both ? 1.f : exp2f(score - both));
             top = both;
         }
-        factor /= sum;
-        lse = sum == 0 ? -INFINITY : (top + log2f(sum)) * kLn2;
+        factor = __fdividef(factor, sum);
+        lse = sum == 0 ? -INFINITY : (top + __log2f(sum)) * kLn2;
     }
 };
 

@@ -10,6 +10,37 @@
 
 namespace hogwild::cuda {
 
+// An array of integers that is copied to shared memory, and its place there.
+struct StagedArray {
+    const std::int32_t* from;
+    int begin;
+    int size;
+};
+
+// All of a call's, for the kernel: looked up by index, so that each warp copies one by the same few
+// instructions.
+struct StagedArrays {
+    static constexpr int kCount = 6;
+    StagedArray at[kCount];
+
+    explicit StagedArrays(const AttentionParams& p) {
+        // Of a call that is too large to be staged, it does not matter.
+        const auto columns = static_cast<int>(std::int64_t{p.num_tokens} * p.num_columns);
+        int begin = 0;
+        int i = 0;
+        const auto add = [&](const std::int32_t* from, int size) {
+            at[i++] = {from, begin, size};
+            begin += size;
+        };
+        add(p.group_tokens, p.num_groups + 1);
+        add(p.group_blocks, p.num_groups + 1);
+        add(p.block_lens, p.num_blocks);
+        add(p.rotary_pos, p.num_tokens);
+        add(p.own_block, p.num_tokens);
+        add(p.query_pos, columns);
+    }
+};
+
 // The integers of a call. They are copied to shared memory if they are few, since everything else waits for
 // them.
 class Tables {
@@ -21,27 +52,16 @@ class Tables {
     // Copies them, and does what else there is to do, `meanwhile`, before it waits for them. By all threads;
     // ends with a barrier.
     template <typename Meanwhile>
-    __device__ void stage(Meanwhile meanwhile) {
+    __device__ void stage(const StagedArrays& arrays, Meanwhile meanwhile) {
         if (is_staged()) {
-            // Each array by two warps of the twelve: one after the other they would take longer to ask for
-            // than to come.
-            constexpr int kArrays = 6;
-            static_assert(kWarps % kArrays == 0);
-            const int warp = threadIdx.x / 32;
-            const auto copy = [&](int array, const std::int32_t* from, int begin, int end) {
-                if (warp % kArrays != array) return;
+            // Each array by some warps: one after the other they would take longer to ask for than to come.
+            constexpr int kWarpsEach = kWarps / StagedArrays::kCount;
+            static_assert(kWarps % StagedArrays::kCount == 0);
+            const StagedArray& array = arrays.at[threadIdx.x / 32 / kWarpsEach];
 #pragma unroll 1
-                for (int i = warp / kArrays * 32 + threadIdx.x % 32; i < end - begin;
-                     i += kThreads / kArrays) {
-                    copy_word_async(shared_address(memory + begin + i), from + i);
-                }
-            };
-            copy(0, p.query_pos, query_pos_at(), launch.staged_ints);
-            copy(1, p.group_tokens, 0, groups_end());
-            copy(2, p.group_blocks, groups_end(), block_lens_at());
-            copy(3, p.block_lens, block_lens_at(), rotary_pos_at());
-            copy(4, p.rotary_pos, rotary_pos_at(), own_block_at());
-            copy(5, p.own_block, own_block_at(), query_pos_at());
+            for (int i = threadIdx.x % (32 * kWarpsEach); i < array.size; i += 32 * kWarpsEach) {
+                copy_word_async(shared_address(memory + array.begin + i), array.from + i);
+            }
         }
         meanwhile();
         wait_for_copies();

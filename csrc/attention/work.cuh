@@ -23,7 +23,7 @@ struct Unit {
 };
 
 // All that its users need to know, so that they look nothing up.
-struct Piece {
+struct alignas(16) Piece {
     int block;  // of the group
     int begin;  // keys, begin a multiple of 16; none in a piece that only opens or closes its segment
     int end;
