@@ -53,19 +53,20 @@ class ForwardPlan:
         self.views = [view for view, _ in rows]
         self._ids = [None if isinstance(tokens, int) else list(tokens) for _, tokens in rows]
         counts = [tokens if isinstance(tokens, int) else len(tokens) for _, tokens in rows]
-        self._check(counts, width)
+        expected = ahead is not None and width is None and ahead.expects(self.views, counts)
+        if not expected:
+            self._check(counts, width)
         self.pool: Pool = self.views[0].blocks[0].pool
         self.counts, self._width = counts, width
         self._inputs: dict[torch.device, ForwardInputs] = {}
         self._reservations = self._reserve(counts)
         self._open = True
         try:
-            expected = None
-            if ahead is not None and width is None:
-                expected = ahead.take(self.views, self._reservations, self.pool.page_size)
+            size = self.pool.page_size
+            known = ahead.take(self._reservations, size) if ahead is not None and expected else None
             widths = counts if width is None else [width] * len(counts)
-            self.integers = expected or lay_out(self.views, widths, self._reservations, self.pool.page_size)
-            self._growth = ahead.growth if ahead is not None and expected is not None else None
+            self.integers = known or lay_out(self.views, widths, self._reservations, size)
+            self._growth = ahead.growth if ahead is not None and known is not None else None
         except BaseException:
             self.rollback()
             raise
@@ -120,14 +121,14 @@ class ForwardPlan:
         Raises:
             BlockError: a block was changed since the plan was made; nothing is committed.
         """
-        keep = range(len(self.views)) if rows is None else set(rows)
+        keep = range(len(self.views)) if rows is None or len(rows) == len(self.views) else set(rows)
         if self._open:
             for row in keep:
                 self._reservations[row].check()
         self._close()
         for row, reservation in enumerate(self._reservations):
             if row in keep:
-                reservation.commit(self._ids[row])
+                reservation.commit_checked(self._ids[row])
             else:
                 reservation.rollback()
 

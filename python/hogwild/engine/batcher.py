@@ -82,15 +82,17 @@ class Batcher:
             if session.finished:
                 continue
             try:
-                session.next_rows()
-                session.skip_written()
-                items = [_Item(session, row, session.blocks.view(row.view)) for row in session.next_rows()]
+                rows = session.next_rows()
+                if session.skip_written():
+                    rows = session.next_rows()
+                view_of = session.blocks.view
+                items = [_Item(session, row, view_of(row.view)) for row in rows]
             except PoolExhausted:
                 raise
             except Exception as error:
                 session.fail(error)
                 continue
-            ready.append((sum(len(item.row.tokens) for item in items), session, items))
+            ready.append((sum([len(row.tokens) for row in rows]), session, items))
         ready.sort(key=lambda entry: (entry[0], -entry[1].left_out))
         batch: list[_Item] = []
         total = taken = 0
@@ -161,14 +163,14 @@ class Batcher:
         raised: BaseException | None = None
         with defer_interrupts():
             plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
-            for _, group in groupby(zip(batch, outcomes, strict=True), key=lambda pair: id(pair[0].session)):
-                pairs = list(group)
-                session = pairs[0][0].session
-                if session.finished:
-                    continue
-                try:
-                    session.complete([outcome for _, outcome in pairs])
-                except BaseException as error:  # after the others have their results
-                    raised = error
+            begin, sessions = 0, [item.session for item in batch]
+            for session, same in groupby(sessions):
+                end = begin + len(list(same))
+                if not session.finished:
+                    try:
+                        session.complete(outcomes[begin:end])
+                    except BaseException as error:  # after the others have their results
+                        raised = error
+                begin = end
         if raised is not None:
             raise raised

@@ -123,6 +123,37 @@ def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:
     return forwards
 
 
+def go_on(
+    rows: Sequence[Row], before: Sequence[Feed], feeds: Sequence[Feed], vocab_size: int | None
+) -> list[Row] | None:
+    """The rows of feeds of one token each that are, but for their tokens, those of the last forward.
+
+    What decodes feeds nothing else, and then there is nothing to check anew and nothing to cut.
+
+    Args:
+        rows: of the last forward, one for each feed.
+        before: its feeds, which were checked.
+        feeds: of the next one.
+        vocab_size: token ids of the model are below this; None: any.
+
+    Returns:
+        None where they differ, or are to be refused: `check_feeds` says why.
+    """
+    if len(feeds) != len(before):
+        return None
+    found = []
+    for row, old, feed in zip(rows, before, feeds, strict=True):
+        if type(feed) is not Feed or {**old.__dict__, "tokens": feed.tokens} != feed.__dict__:
+            return None
+        token = feed.tokens[0]
+        if len(feed.tokens) > 1 or type(token) is not int or token < 0:
+            return None
+        if vocab_size is not None and token >= vocab_size:
+            return None
+        found.append(Row(row.feed, feed.worker, feed.tokens, feed.view, feed.sample, feed.probe, feed.entropy))
+    return found
+
+
 def _ending(index: int, feed: Feed, tokens: tuple[int, ...]) -> Row:
     """The last part of a feed, which asks what the feed asks."""
     return Row(index, feed.worker, tokens, feed.view, feed.sample, feed.probe, feed.entropy)

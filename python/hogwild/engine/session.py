@@ -15,7 +15,7 @@ from hogwild.engine.feed import Feed, Result
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.prefixes import Prefix, PrefixCache
 from hogwild.engine.protocol import Protocol
-from hogwild.engine.rows import Row, check_feeds, cut_rows
+from hogwild.engine.rows import Row, check_feeds, cut_rows, go_on
 from hogwild.engine.sampler import Sampler
 from hogwild.errors import HogwildError, PoolExhausted
 
@@ -55,6 +55,7 @@ class Session:
         self._feeds: list[Feed] = []
         self._results: list[Result] = []
         self._rows: deque[list[Row]] = deque()  # of the forwards that the current feeds still need
+        self._decoding: list[Row] | None = None  # where feeds and rows are one token each, and the same
         self._half_written = False  # whether a forward has written a part of them
         self._prefixes = prefixes
         # feeds that see nothing but the block they write, empty before, and it
@@ -65,6 +66,7 @@ class Session:
         self._ended = self._closed = False
         self._begun = False
         self._undelivered = self._unheard = False  # whether `receive` or `listen` is to be called again
+        self._listens = getattr(protocol.listen, "__func__", None) is not Protocol.listen
         self._opened = time.perf_counter()
         try:
             self._emit(
@@ -155,30 +157,49 @@ class Session:
         if self._undelivered:
             with defer_interrupts():
                 self._deliver()
-        if listening and not self._rows and not self._ended:
-            with defer_interrupts():
-                self._listen()
-        if not self._rows and not self._ended:
-            feeds = list(self.protocol.feeds())
-            check_feeds(feeds, self.protocol.workers, self._vocab_size)
-            self._feeds = feeds
-            self._results = [Result(feed.worker) for feed in feeds]
-            self._rows = deque(cut_rows(feeds, self._max_forward_tokens))
-            self._alone, self._skipped = self._find_alone(feeds), {}
+        if self._rows:
+            return self._rows[0]
+        if listening and not self._ended:
+            if self._listens:
+                with defer_interrupts():
+                    self._listen()
+            else:
+                self._end_if_finished()
+        if not self._ended:
+            self._ask()
         return self._rows[0] if self._rows else []
 
-    def skip_written(self) -> None:
-        """Take over what other sessions have written of the same prompts; `next_rows` are then only the rest.
+    def _ask(self) -> None:
+        """Take the protocol's next feeds, and cut them into rows."""
+        feeds = list(self.protocol.feeds())
+        if self._decoding is not None:
+            rows = go_on(self._decoding, self._feeds, feeds, self._vocab_size)
+            if rows is not None:
+                self._feeds, self._decoding = feeds, rows
+                self._results = self._results.copy()  # the last ones are the protocol's
+                self._rows.append(rows)
+                return
+        check_feeds(feeds, self.protocol.workers, self._vocab_size)
+        self._feeds, self._decoding = feeds, None
+        self._results = [Result(feed.worker) for feed in feeds]
+        self._rows = deque(cut_rows(feeds, self._max_forward_tokens))
+        self._alone, self._skipped = self._find_alone(feeds), {}
+        if len(self._rows) == 1 and all(len(feed.tokens) == 1 < len(feed.view.blocks) for feed in feeds):
+            self._decoding = self._rows[0]
 
-        To be called before a forward that this session takes part in.
+    def skip_written(self) -> bool:
+        """Take over what other sessions have written of the same prompts; whether there was any.
+
+        `next_rows` are then only the rest. To be called before a forward that this session takes part in.
         """
-        if self._prefixes is None or self._half_written or not self._alone:
-            return
+        if not self._alone or self._prefixes is None or self._half_written:
+            return False
         for index, name in self._alone.items():
             block = self.blocks[name]
             with defer_interrupts(), self._prefixes.lock:
                 if found := self._prefixes.find(self._feeds[index].tokens, len(block)):
                     self._skip(index, *found)
+        return bool(self._skipped)
 
     def _skip(self, index: int, prefix: Prefix, length: int) -> None:
         """Take over the first `length` tokens of a feed, and cut what is left."""
@@ -227,10 +248,11 @@ class Session:
 
     def sampler(self, worker: str) -> Sampler:
         """The worker's sampler, made when it first samples."""
-        if worker not in self._samplers:
+        sampler = self._samplers.get(worker)
+        if sampler is None:
             index = list(self.protocol.workers).index(worker)
-            self._samplers[worker] = Sampler(self.protocol.sampling(worker), index)
-        return self._samplers[worker]
+            sampler = self._samplers[worker] = Sampler(self.protocol.sampling(worker), index)
+        return sampler
 
     def request(self, row: Row) -> Request:
         """What `row` wants of its logits.
@@ -258,13 +280,12 @@ class Session:
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome is None:
                 continue
-            self._results[row.feed] = Result(
-                row.worker, outcome.token, outcome.logprob, outcome.probe, outcome.entropy
-            )
+            _, token, logprob, probe, entropy = outcome
+            self._results[row.feed] = Result(row.worker, token, logprob, probe, entropy)
             if row.sample:
                 self.tokens += 1
                 self.sampler(row.worker).accept(self._feeds[row.feed].tokens)
-        if self._prefixes is not None:
+        if self._alone and self._prefixes is not None:
             for index in {row.feed for row in rows} & self._alone.keys():
                 self._keep(self._alone[index])
         if not self._rows:
@@ -346,7 +367,7 @@ class Session:
     def _emit(self, events: Iterable[Event]) -> None:
         """Queue events, with the count of forwards and the time, which protocols leave to the session."""
         now = time.perf_counter() - self._opened
-        self._events.extend(event.stamped(self.forwards, now) for event in events)
+        self._events.extend([event.stamped(self.forwards, now) for event in events])
 
     def _end_if_finished(self) -> None:
         if self.protocol.finish_reason is not None:

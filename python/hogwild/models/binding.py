@@ -102,18 +102,9 @@ class Binding:
                 f"attention layers {missing} did not use the shared cache in this forward"
             )
 
-    @contextmanager
-    def replaying(self, plan: ForwardPlan) -> Iterator[None]:
+    def replaying(self, plan: ForwardPlan) -> _Replaying:
         """`running` for a forward that was captured before: checked in the same way, but nothing calls the model."""
-        self.settle()
-        if self._running is not None and self._running.is_open:  # else a Ctrl-C left it at a bad moment
-            raise HogwildError("another forward of this model is running: one may run at a time")
-        self._check(plan)
-        try:
-            self._running = plan
-            yield
-        finally:
-            self._running = None
+        return _Replaying(self, plan)
 
     def trial(self) -> None:
         """A forward of one token that uses no cache, for those who watch the model's modules."""
@@ -166,7 +157,7 @@ class Binding:
         if self.max_length is not None and longest > self.max_length:
             row = plan.view_lengths.index(longest)
             self._refuse_length(f"the view of row {row}", longest)
-        if [inv_freq.dtype for inv_freq in self._inv_freqs()] != self._dtypes:
+        if [module._buffers[name].dtype for module, name in self._frequencies] != self._dtypes:
             raise UnsupportedModelError(
                 "the model's rotary frequencies changed after enable(): call enable(model) again"
             )
@@ -201,6 +192,26 @@ class Binding:
                 yield
             finally:
                 self.config._attn_implementation = before
+
+
+class _Replaying:
+    """The context of `Binding.replaying`, entered by every forward: a generator's takes as long as all checks do."""
+
+    __slots__ = ("_binding", "_plan")
+
+    def __init__(self, binding: Binding, plan: ForwardPlan) -> None:
+        self._binding, self._plan = binding, plan
+
+    def __enter__(self) -> None:
+        binding = self._binding
+        binding.settle()
+        if binding._running is not None and binding._running.is_open:  # else a Ctrl-C left it at a bad moment
+            raise HogwildError("another forward of this model is running: one may run at a time")
+        binding._check(self._plan)
+        binding._running = self._plan
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._binding._running = None
 
 
 @dataclass
