@@ -84,7 +84,8 @@ class BatchSampler:
             settings = self._settings_for(requests, logits)
             if not settings.groups and not any(request.probe or request.entropy for request in requests):
                 found = self._find_likeliest(logits)
-                return lambda: _likeliest(found.tolist(), requests)
+                drawing = [request.sampler is not None for request in requests]
+                return lambda: _likeliest(found.tolist(), drawing)
             values = self._launch(logits, requests, settings)
             return lambda: self._read(logits, requests, values.tolist())
 
@@ -209,14 +210,14 @@ def _searchable(logits: torch.Tensor) -> torch.Tensor:
     return logits.float() if logits.device.type == "cpu" else logits
 
 
-def _likeliest(words: Sequence[int], requests: Sequence[Request]) -> list[Outcome]:
-    """What comes of rows that want the likeliest token or nothing, from `_find_likeliest`."""
-    count = len(requests)
-    outcomes = []
-    for request, token, bits in zip(requests, words[: 2 * count : 2], words[2 * count :], strict=True):
-        finite = bits & _INFINITE != _INFINITE
-        outcomes.append(Outcome(finite, token if finite and request.sampler is not None else None))
-    return outcomes
+def _likeliest(words: Sequence[int], drawing: Sequence[bool]) -> list[Outcome]:
+    """What comes of rows that want the likeliest token (`drawing`) or nothing, from `_find_likeliest`."""
+    count = len(drawing)
+    rows = zip(drawing, words[: 2 * count : 2], words[2 * count :], strict=True)
+    return [
+        Outcome(True, token if draws else None) if bits & _INFINITE != _INFINITE else Outcome(False)
+        for draws, token, bits in rows
+    ]
 
 
 def _pick(

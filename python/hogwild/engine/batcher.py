@@ -93,7 +93,8 @@ class Batcher:
                 session.fail(error)
                 continue
             ready.append((sum([len(row.tokens) for row in rows]), session, items))
-        ready.sort(key=lambda entry: (entry[0], -entry[1].left_out))
+        if len(ready) > 1:
+            ready.sort(key=lambda entry: (entry[0], -entry[1].left_out))
         batch: list[_Item] = []
         total = taken = 0
         for size, session, items in ready:
@@ -103,6 +104,8 @@ class Batcher:
             session.left_out = 0
             total += size
             taken += 1
+        if taken == len(ready):
+            return batch
         beyond = ready[taken:]
         longest = max((session.left_out for _, session, _ in beyond), default=0)
         for _, session, items in beyond:

@@ -172,13 +172,12 @@ class GraphRunner:
         if plan.num_tokens > MOST_ROWS and self._captures and max(plan.view_lengths) > _LONG:
             return None
         exact = plan.integers.sizes
-        if exact in self._padded:
-            sizes = self._padded[exact]
-        else:
+        sizes = self._padded.get(exact)
+        if sizes is None:
             if len(self._padded) >= _MOST_SIZES:
                 self._padded.clear()
             sizes = self._padded[exact] = padded_sizes(exact)
-        return None if sizes in self._too_large else sizes
+        return None if self._too_large and sizes in self._too_large else sizes
 
     def _prepare(self, kept: _PoolForwards, sizes: Sizes) -> StaticForward:
         """The smallest forward there is with room for `sizes`, else a new one."""

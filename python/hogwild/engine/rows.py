@@ -150,7 +150,9 @@ def go_on(
             return None
         if vocab_size is not None and token >= vocab_size:
             return None
-        found.append(Row(row.feed, feed.worker, feed.tokens, feed.view, feed.sample, feed.probe, feed.entropy))
+        found.append(
+            Row(row.feed, feed.worker, feed.tokens, feed.view, feed.sample, feed.probe, feed.entropy)
+        )
     return found
 
 

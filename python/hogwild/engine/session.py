@@ -354,7 +354,8 @@ class Session:
             if not isinstance(error, Exception):
                 raise
         else:
-            self._emit(events)
+            if events:
+                self._emit(events)
             self._end_if_finished()
         self._undelivered = False
 
