@@ -157,14 +157,15 @@ class Binding:
         if self.max_length is not None and longest > self.max_length:
             row = plan.view_lengths.index(longest)
             self._refuse_length(f"the view of row {row}", longest)
-        if [module._buffers[name].dtype for module, name in self._frequencies] != self._dtypes:
+        if [inv_freq.dtype for inv_freq in self._inv_freqs()] != self._dtypes:
             raise UnsupportedModelError(
                 "the model's rotary frequencies changed after enable(): call enable(model) again"
             )
         pool.model = self._model
 
     def _inv_freqs(self) -> list[torch.Tensor]:
-        return [getattr(module, name) for module, name in self._frequencies]
+        # not by getattr, which looks everywhere else first
+        return [module._buffers[name] for module, name in self._frequencies]  # type: ignore[misc]
 
     def _refuse_length(self, what: str, length: int) -> None:
         for rope in self._frozen:
