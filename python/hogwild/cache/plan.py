@@ -51,7 +51,7 @@ class ForwardPlan:
         ahead: Ahead | None = None,
     ) -> None:
         self.views = [view for view, _ in rows]
-        self._ids = [None if isinstance(tokens, int) else list(tokens) for _, tokens in rows]
+        self._ids = [None if isinstance(tokens, int) else tuple(tokens) for _, tokens in rows]
         counts = [tokens if isinstance(tokens, int) else len(tokens) for _, tokens in rows]
         expected = ahead is not None and width is None and ahead.expects(self.views, counts)
         if not expected:
@@ -81,7 +81,7 @@ class ForwardPlan:
     @property
     def token_ids(self) -> list[int]:
         """Token ids in packed order; all rows must have been given by their ids."""
-        if self._width is not None or any(ids is None for ids in self._ids):
+        if self._width is not None or None in self._ids:
             raise ValueError(
                 "rows: token ids exist for packed plans whose rows were given by their token ids"
             )
@@ -173,15 +173,13 @@ class ForwardPlan:
             written[view.write_to] = row
 
     def _reserve(self, counts: list[int]) -> list[Reservation]:
-        pool = self.pool
-        most = 2 * len(counts) + sum(counts) // pool.page_size
-        if pool.max_pages is not None and most > pool.free_pages:
-            needed = sum(
-                Reservation.pages_needed(v.write_to, n) for v, n in zip(self.views, counts, strict=True)
-            )
-            if needed > pool.free_pages:
-                raise PoolExhausted(needed, pool.free_pages, pool.page_size)
-        done: list[Reservation] = []
+        pool, done = self.pool, []
+        if pool.max_pages is not None:
+            most = 2 * len(counts) + sum(counts) // pool.page_size
+            if most > pool.free_pages:
+                needed = sum(map(Reservation.pages_needed, [v.write_to for v in self.views], counts))
+                if needed > pool.free_pages:
+                    raise PoolExhausted(needed, pool.free_pages, pool.page_size)
         try:
             for view, count in zip(self.views, counts, strict=True):
                 done.append(Reservation(view.write_to, count))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ class Feed:
     sample: bool = True
     probe: tuple[tuple[int, ...], ...] = ()
     entropy: bool = False
+    asks: tuple[object, ...] = field(
+        init=False, repr=False, compare=False
+    )  # all but the tokens, in one piece
 
     def __init__(
         self,
@@ -55,7 +58,13 @@ class Feed:
             raise ValueError(f"feed of worker {worker!r}: tokens is empty, expected at least one token id")
         # A frozen dataclass's own way takes twice as long, for every token.
         self.__dict__.update(
-            worker=worker, tokens=tokens, view=view, sample=sample, probe=probe, entropy=entropy
+            worker=worker,
+            tokens=tokens,
+            view=view,
+            sample=sample,
+            probe=probe,
+            entropy=entropy,
+            asks=(worker, view, sample, probe, entropy),
         )
 
 

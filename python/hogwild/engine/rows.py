@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -142,17 +143,15 @@ def go_on(
     if len(feeds) != len(before):
         return None
     found = []
+    limit = math.inf if vocab_size is None else vocab_size
     for row, old, feed in zip(rows, before, feeds, strict=True):
-        if type(feed) is not Feed or {**old.__dict__, "tokens": feed.tokens} != feed.__dict__:
+        if type(feed) is not Feed or feed.asks != old.asks or len(feed.tokens) > 1:
             return None
-        token = feed.tokens[0]
-        if len(feed.tokens) > 1 or type(token) is not int or token < 0:
+        (token,) = tokens = feed.tokens
+        if type(token) is not int or not 0 <= token < limit:
             return None
-        if vocab_size is not None and token >= vocab_size:
-            return None
-        found.append(
-            Row(row.feed, feed.worker, feed.tokens, feed.view, feed.sample, feed.probe, feed.entropy)
-        )
+        index, worker, _, view, sample, probe, entropy = row
+        found.append(Row(index, worker, tokens, view, sample, probe, entropy))
     return found
 
 

@@ -277,14 +277,16 @@ class Session:
         self._skipped = {}  # they stay now
         self._half_written = bool(self._rows)
         self.forwards += 1
+        feeds, results, samplers = self._feeds, self._results, self._samplers
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome is None:
                 continue
+            index, worker = row.feed, row.worker
             _, token, logprob, probe, entropy = outcome
-            self._results[row.feed] = Result(row.worker, token, logprob, probe, entropy)
+            results[index] = Result(worker, token, logprob, probe, entropy)
             if row.sample:
                 self.tokens += 1
-                self.sampler(row.worker).accept(self._feeds[row.feed].tokens)
+                samplers[worker].accept(feeds[index].tokens)
         if self._alone and self._prefixes is not None:
             for index in {row.feed for row in rows} & self._alone.keys():
                 self._keep(self._alone[index])

@@ -13,7 +13,7 @@ from types import FrameType
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hogwild.cache import ForwardPlan, Rotary
+from hogwild.cache import ForwardPlan, Pool, Rotary
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
 from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending
 from hogwild.models.cache_attend import CacheAttend, Inputs
@@ -145,14 +145,9 @@ class Binding:
                 begun.stack.close()
 
     def _check(self, plan: ForwardPlan) -> None:
-        model, pool = self.model, plan.pool
-        owner = pool.model() if pool.model is not None else None
-        if pool.model is not None and owner is not model and not pool.is_empty:
-            other = "a model that was deleted" if owner is None else f"another model ({type(owner).__name__})"
-            raise BlockError(
-                f"the blocks of this forward hold keys of {other}, not of this {type(model).__name__}: a pool "
-                "belongs to the model that wrote to it first"
-            )
+        pool = plan.pool
+        if pool.model is not self._model:
+            self._check_owner(pool)
         longest = max(plan.view_lengths)
         if self.max_length is not None and longest > self.max_length:
             row = plan.view_lengths.index(longest)
@@ -162,6 +157,15 @@ class Binding:
                 "the model's rotary frequencies changed after enable(): call enable(model) again"
             )
         pool.model = self._model
+
+    def _check_owner(self, pool: Pool) -> None:
+        owner = pool.model() if pool.model is not None else None
+        if pool.model is not None and owner is not self.model and not pool.is_empty:
+            other = "a model that was deleted" if owner is None else f"another model ({type(owner).__name__})"
+            raise BlockError(
+                f"the blocks of this forward hold keys of {other}, not of this {type(self.model).__name__}: a "
+                "pool belongs to the model that wrote to it first"
+            )
 
     def _inv_freqs(self) -> list[torch.Tensor]:
         # not by getattr, which looks everywhere else first
