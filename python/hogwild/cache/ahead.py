@@ -23,17 +23,26 @@ class Ahead:
     Args:
         views: of each row.
         integers: of the forward that runs.
+        reservations: its own.
         growth: `growth` of the `Ahead` that `integers` came from, if they came from one.
 
     Attributes:
         integers: of the next forward, but for `slots` and `block_pages`.
+        reservations: for each row; good if it still `holds`, and None where a page is to be taken.
         growth: by how much `query_pos` grows; the same in each further forward.
     """
 
-    __slots__ = ("_before", "_counts", "_places", "_views", "_written", "growth", "integers")
+    __slots__ = ("_before", "_counts", "_places", "_views", "_written", "growth", "integers", "reservations")
 
-    def __init__(self, views: Sequence[View], integers: Integers, growth: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        views: Sequence[View],
+        integers: Integers,
+        reservations: Sequence[Reservation],
+        growth: np.ndarray | None = None,
+    ) -> None:
         self._views, self._counts = list(views), [1] * len(views)
+        self.reservations = [reservation.following() for reservation in reservations]
         # By block, which may stand in groups that are apart, and then it is written to in one of them.
         rows = {id(view.write_to): row for row, view in enumerate(views)}
         written = [id(block) in rows for block in integers.blocks]

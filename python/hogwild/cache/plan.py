@@ -59,7 +59,9 @@ class ForwardPlan:
         self.pool: Pool = self.views[0].blocks[0].pool
         self.counts, self._width = counts, width
         self._inputs: dict[torch.device, ForwardInputs] = {}
-        self._reservations = self._reserve(counts)
+        self._reservations = self._reserve(
+            counts, ahead.reservations if ahead is not None and expected else ()
+        )
         self._open = True
         try:
             size = self.pool.page_size
@@ -110,7 +112,7 @@ class ForwardPlan:
         """What the next forward may be told if every row writes one token more; None where that is unlikely."""
         if self._width is not None or max(self.counts) > 1:
             return None
-        return Ahead(self.views, self.integers, self._growth)
+        return Ahead(self.views, self.integers, self._reservations, self._growth)
 
     def commit(self, rows: Sequence[int] | None = None) -> None:
         """Make the written tokens part of their blocks.
@@ -172,8 +174,9 @@ class ForwardPlan:
                 )
             written[view.write_to] = row
 
-    def _reserve(self, counts: list[int]) -> list[Reservation]:
-        pool, done = self.pool, []
+    def _reserve(self, counts: list[int], prepared: Sequence[Reservation | None]) -> list[Reservation]:
+        pool = self.pool
+        done: list[Reservation] = []
         if pool.max_pages is not None:
             most = 2 * len(counts) + sum(counts) // pool.page_size
             if most > pool.free_pages:
@@ -181,8 +184,10 @@ class ForwardPlan:
                 if needed > pool.free_pages:
                     raise PoolExhausted(needed, pool.free_pages, pool.page_size)
         try:
-            for view, count in zip(self.views, counts, strict=True):
-                done.append(Reservation(view.write_to, count))
+            for view, count, known in zip(self.views, counts, prepared or [None] * len(counts), strict=True):
+                if known is None or not known.holds():
+                    known = Reservation(view.write_to, count)
+                done.append(known)
         except BaseException:
             for reservation in done:
                 reservation.rollback()

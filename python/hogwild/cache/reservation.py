@@ -59,6 +59,23 @@ class Reservation:
                 self.rollback()
                 raise
 
+    def following(self) -> Reservation | None:
+        """One for a token behind these, before they are committed, where that takes no page; see `holds`."""
+        block, length = self.block, self._length + self.count
+        if not length % block.pool.page_size:
+            return None
+        after = object.__new__(Reservation)
+        after.block, after.count, after.pages = block, 1, self.pages
+        after._length, after._before, after._new, after._drop = length, self.pages, [], []
+        return after
+
+    def holds(self) -> bool:
+        """Whether the block has become what `following` expected, and can be written to as it stands."""
+        block, pages = self.block, self.pages
+        return (
+            len(block.tokens) == self._length and block.pages == pages and not block.pool.is_shared(pages[-1])
+        )
+
     @property
     def slots(self) -> torch.Tensor:
         """Slots of the new tokens: [count] int64, on the CPU."""

@@ -124,17 +124,16 @@ def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:
     return forwards
 
 
-def go_on(
-    rows: Sequence[Row], before: Sequence[Feed], feeds: Sequence[Feed], vocab_size: int | None
-) -> list[Row] | None:
-    """The rows of feeds of one token each that are, but for their tokens, those of the last forward.
+def tokens_that_follow(
+    before: Sequence[Feed], feeds: Sequence[Feed], vocab_size: int | None
+) -> list[tuple[int, ...]] | None:
+    """The tokens of feeds of one token each that are, but for these, what was fed before.
 
     What decodes feeds nothing else, and then there is nothing to check anew and nothing to cut.
 
     Args:
-        rows: of the last forward, one for each feed.
-        before: its feeds, which were checked.
-        feeds: of the next one.
+        before: feeds that were checked.
+        feeds: of the next forward.
         vocab_size: token ids of the model are below this; None: any.
 
     Returns:
@@ -142,17 +141,21 @@ def go_on(
     """
     if len(feeds) != len(before):
         return None
-    found = []
     limit = math.inf if vocab_size is None else vocab_size
-    for row, old, feed in zip(rows, before, feeds, strict=True):
+    found = []
+    for old, feed in zip(before, feeds, strict=True):
         if type(feed) is not Feed or feed.asks != old.asks or len(feed.tokens) > 1:
             return None
         (token,) = tokens = feed.tokens
         if type(token) is not int or not 0 <= token < limit:
             return None
-        index, worker, _, view, sample, probe, entropy = row
-        found.append(Row(index, worker, tokens, view, sample, probe, entropy))
+        found.append(tokens)
     return found
+
+
+def renewed(rows: Sequence[Row], feeds: Sequence[Feed]) -> list[Row]:
+    """The rows of feeds whose `tokens_that_follow` those of `rows`."""
+    return [_ending(row.feed, feed, feed.tokens) for row, feed in zip(rows, feeds, strict=True)]
 
 
 def _ending(index: int, feed: Feed, tokens: tuple[int, ...]) -> Row:

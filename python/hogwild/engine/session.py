@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hogwild.cache import BlockSet
 from hogwild.engine.batch_sampler import Outcome, Request
@@ -15,11 +15,25 @@ from hogwild.engine.feed import Feed, Result
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.prefixes import Prefix, PrefixCache
 from hogwild.engine.protocol import Protocol
-from hogwild.engine.rows import Row, check_feeds, cut_rows, go_on
+from hogwild.engine.rows import Row, check_feeds, cut_rows, renewed, tokens_that_follow
 from hogwild.engine.sampler import Sampler
 from hogwild.errors import HogwildError, PoolExhausted
 
 _T = TypeVar("_T")
+
+
+class _Last(NamedTuple):
+    """What a session wrote last, where that was one token a feed, and all of them in one forward.
+
+    Attributes:
+        feeds, rows, results: one and the same number of them.
+        dropped: what `blocks.dropped` was.
+    """
+
+    feeds: list[Feed]
+    rows: list[Row]
+    results: list[Result]
+    dropped: int
 
 
 class Session:
@@ -55,7 +69,10 @@ class Session:
         self._feeds: list[Feed] = []
         self._results: list[Result] = []
         self._rows: deque[list[Row]] = deque()  # of the forwards that the current feeds still need
-        self._decoding: list[Row] | None = None  # where feeds and rows are one token each, and the same
+        self._last: _Last | None = None  # what was written last, where it may go on
+        self._following: list[tuple[int, ...]] | None = (
+            None  # tokens of feeds that are the last ones but for these
+        )
         self._half_written = False  # whether a forward has written a part of them
         self._prefixes = prefixes
         # feeds that see nothing but the block they write, empty before, and it
@@ -119,6 +136,7 @@ class Session:
     @property
     def unwritten(self) -> list[Row]:
         """All that the current feeds have still to write, in one forward or several."""
+        self._renew()
         return [row for rows in self._rows for row in rows]
 
     def take_events(self) -> list[Event]:
@@ -154,11 +172,27 @@ class Session:
             listening: whether the protocol hears what came from outside, before it is asked for new feeds. It may
                 change its blocks then, so not while they are parked.
         """
+        self._go_on(listening)
+        self._renew()
+        return self._rows[0] if self._rows else []
+
+    def next_tokens(self) -> list[tuple[int, ...]] | None:
+        """The tokens of `next_rows`, where these are the last forward's but for one token each, on the same views.
+
+        None otherwise; also where there are no rows.
+        """
+        self._go_on(True)
+        if not self._rows or self._last is None or self._last.dropped != self.blocks.dropped:
+            return None
+        return self._following
+
+    def _go_on(self, listening: bool) -> None:
+        """Have the protocol take what is there and say what it feeds, if it has not."""
         if self._undelivered:
             with defer_interrupts():
                 self._deliver()
         if self._rows:
-            return self._rows[0]
+            return
         if listening and not self._ended:
             if self._listens:
                 with defer_interrupts():
@@ -167,25 +201,28 @@ class Session:
                 self._end_if_finished()
         if not self._ended:
             self._ask()
-        return self._rows[0] if self._rows else []
 
     def _ask(self) -> None:
         """Take the protocol's next feeds, and cut them into rows."""
         feeds = list(self.protocol.feeds())
-        if self._decoding is not None:
-            rows = go_on(self._decoding, self._feeds, feeds, self._vocab_size)
-            if rows is not None:
-                self._feeds, self._decoding = feeds, rows
-                self._results = self._results.copy()  # the last ones are the protocol's
-                self._rows.append(rows)
+        self._following = None
+        last = self._last
+        if last is not None:
+            self._following = tokens_that_follow(last.feeds, feeds, self._vocab_size)
+            if self._following is not None:
+                self._feeds, self._results, self._alone = feeds, last.results.copy(), {}
+                self._rows.append(last.rows)  # right but for the tokens
                 return
         check_feeds(feeds, self.protocol.workers, self._vocab_size)
-        self._feeds, self._decoding = feeds, None
+        self._feeds = feeds
         self._results = [Result(feed.worker) for feed in feeds]
         self._rows = deque(cut_rows(feeds, self._max_forward_tokens))
         self._alone, self._skipped = self._find_alone(feeds), {}
-        if len(self._rows) == 1 and all(len(feed.tokens) == 1 < len(feed.view.blocks) for feed in feeds):
-            self._decoding = self._rows[0]
+
+    def _renew(self) -> None:
+        """Give rows that are taken from the last forward the tokens of this one."""
+        if self._rows and self._last is not None and self._rows[0] is self._last.rows:
+            self._rows[0] = renewed(self._rows[0], self._feeds)
 
     def skip_written(self) -> bool:
         """Take over what other sessions have written of the same prompts; whether there was any.
@@ -278,6 +315,10 @@ class Session:
         self._half_written = bool(self._rows)
         self.forwards += 1
         feeds, results, samplers = self._feeds, self._results, self._samplers
+        if self._following is not None or (not self._rows and _are_single(feeds, rows)):
+            self._last = _Last(feeds, rows, results, self.blocks.dropped)
+        else:
+            self._last = None
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome is None:
                 continue
@@ -389,3 +430,8 @@ class Session:
         self._rows.clear()
         if self._begun:  # or it is a run of somebody else
             self.protocol.stop()
+
+
+def _are_single(feeds: Sequence[Feed], rows: Sequence[Row]) -> bool:
+    """Whether rows are feeds of one token each, none of which might be taken over from others."""
+    return len(rows) == len(feeds) and all(len(feed.tokens) == 1 < len(feed.view.blocks) for feed in feeds)

@@ -31,6 +31,7 @@ class Turns:
 
     def __enter__(self) -> None:
         me = threading.get_ident()
+        gate = threading.Lock()
         taken = queued = False
         try:
             with defer_interrupts(), self._mutex:
@@ -39,7 +40,6 @@ class Turns:
                     self._depth += 1
                     taken = True
                 else:
-                    gate = threading.Lock()
                     gate.acquire()
                     self._queue.append((me, gate))
                     queued = True
@@ -48,7 +48,7 @@ class Turns:
         except BaseException:  # Ctrl-C: nobody calls __exit__ for what was not entered
             with defer_interrupts():
                 with self._mutex:
-                    waiting = queued and (me, gate) in self._queue
+                    waiting = (me, gate) in self._queue
                     if waiting:
                         self._queue.remove((me, gate))
                 if taken or (queued and not waiting):
