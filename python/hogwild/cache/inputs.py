@@ -140,7 +140,7 @@ class ForwardInputs:
 
     def uploading(self) -> None:
         """The upload is on its way on the current stream: told by who replays a graph that holds it."""
-        if self._memory is not self._host:
+        if self.device.type == "cuda":
             self._stream = torch.cuda.current_stream(self.device)
 
     def rotation(self, rotary: Rotary) -> torch.Tensor:
