@@ -128,9 +128,9 @@ class ForwardPlan:
             for row in keep:
                 self._reservations[row].check()
         self._close()
-        for row, reservation in enumerate(self._reservations):
+        for row, (reservation, ids) in enumerate(zip(self._reservations, self._ids, strict=True)):
             if row in keep:
-                reservation.commit_checked(self._ids[row])
+                reservation.commit_checked(ids)
             else:
                 reservation.rollback()
 

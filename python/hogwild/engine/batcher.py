@@ -211,8 +211,9 @@ class Batcher:
         """Commit the rows of the sessions that did not fail, and tell their protocols."""
         raised: BaseException | None = None
         with defer_interrupts():
-            plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
-            begin, sessions = 0, [item.session for item in batch]
+            sessions = [item.session for item in batch]
+            plan.commit([index for index, session in enumerate(sessions) if not session.finished])
+            begin = 0
             for session, same in groupby(sessions):
                 end = begin + len(list(same))
                 if not session.finished:

@@ -209,7 +209,8 @@ class _Replaying:
 
     def __enter__(self) -> None:
         binding = self._binding
-        binding.settle()
+        if binding._begun is not None:
+            binding.settle()
         if binding._running is not None and binding._running.is_open:  # else a Ctrl-C left it at a bad moment
             raise HogwildError("another forward of this model is running: one may run at a time")
         binding._check(self._plan)
