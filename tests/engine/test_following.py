@@ -206,3 +206,19 @@ def test_a_forward_that_fails_is_made_again(monkeypatch):
     while not session.finished:
         engine.forward()
     assert session.error is None and session.protocol.said == expected.said
+
+
+def test_engines_that_share_a_runner_do_not_share_what_is_expected():
+    model = enable(make_model())
+    runner = BusyDevice(model)
+    first, second = make_engine(model, runner=runner), make_engine(model, runner=runner)
+    mine = first.open(Writers(PROMPT, [(5,)] * 5, count=12))
+    while not mine.finished:
+        first.forward()
+        with second.open(Writers(PROMPT[:2], [(5,)])):  # a smaller one, after which nothing is expected
+            second.forward()
+    plain = make_busy_engine(busy=False)
+    alone = plain.open(Writers(PROMPT, [(5,)] * 5, count=12))
+    while not alone.finished:
+        plain.forward()
+    assert mine.error is None and mine.protocol.said == alone.protocol.said

@@ -99,7 +99,8 @@ class GraphRunner:
         self._current: _PoolForwards | None = None  # those that served the last forward
         self._logits: dict[int, torch.Tensor] = {}
         self._padded: dict[Sizes, Sizes | None] = {}
-        self._expected: weakref.ref[Integers] | None = None  # weak: integers know blocks, and those a pool
+        # Of the forward after `last`. Weak: integers know blocks, and those a pool.
+        self._expected: weakref.ref[Integers] | None = None
         self._too_large: set[Sizes] = set()
 
     @property
@@ -130,8 +131,10 @@ class GraphRunner:
 
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         """Logits [len(rows), vocab] of some of the plan's tokens; see `hogwild.engine.runner.Runner`."""
-        last, self.last = self.last, None
-        sizes = self._sizes(plan, rows, last)
+        expected, self._expected = self._expected, None
+        like = self.last if expected is not None and expected() is plan.integers else None
+        self.last = None
+        sizes = self._sizes(plan, rows, like)
         if sizes is None:
             return packed_forward(self.model, plan, rows)
         with plan.pool.staying:  # from looking where the pages are until the graph is on its way
@@ -167,11 +170,15 @@ class GraphRunner:
         if self.joined is not None:
             self.joined.undo()
 
-    def _sizes(self, plan: ForwardPlan, rows: Sequence[int], last: StaticForward | None) -> Sizes | None:
-        """Those of the static forward for a plan; None if it is to be called as it is."""
-        if last is not None and self._expected is not None and self._expected() is plan.integers:
-            if plan.num_tokens <= MOST_ROWS and max(map(len, plan.integers.block_pages)) <= last.sizes.pages:
-                return last.sizes  # all but the pages are as they were
+    def _sizes(self, plan: ForwardPlan, rows: Sequence[int], like: StaticForward | None) -> Sizes | None:
+        """Those of the static forward for a plan; None if it is to be called as it is.
+
+        Args:
+            like: the forward of a plan that was as large but for its pages, if one is known.
+        """
+        if like is not None and plan.num_tokens <= MOST_ROWS:
+            if max(map(len, plan.integers.block_pages)) <= like.sizes.pages:
+                return like.sizes
         if self.why_eager is not None or len(rows) > MOST_ROWS:
             return None
         if plan.num_tokens > MOST_ROWS and self._captures and max(plan.view_lengths) > _LONG:
