@@ -23,20 +23,30 @@ class Ahead:
     Args:
         views: of each row.
         integers: of the forward that runs.
+        reservations: its own.
         growth: `growth` of the `Ahead` that `integers` came from, if they came from one.
 
     Attributes:
         integers: of the next forward, but for `slots` and `block_pages`.
+        reservations: for each row; good if it still `holds`, and None where a page is to be taken.
         growth: by how much `query_pos` grows; the same in each further forward.
     """
 
-    __slots__ = ("_before", "_rows", "_views", "growth", "integers")
+    __slots__ = ("_before", "_counts", "_places", "_views", "_written", "growth", "integers", "reservations")
 
-    def __init__(self, views: Sequence[View], integers: Integers, growth: np.ndarray | None = None) -> None:
-        self._views = list(views)
+    def __init__(
+        self,
+        views: Sequence[View],
+        integers: Integers,
+        reservations: Sequence[Reservation],
+        growth: np.ndarray | None = None,
+    ) -> None:
+        self._views, self._counts = list(views), [1] * len(views)
+        self.reservations = [reservation.following() for reservation in reservations]
         # By block, which may stand in groups that are apart, and then it is written to in one of them.
-        self._rows = {id(view.write_to): row for row, view in enumerate(views)}
-        written = [id(block) in self._rows for block in integers.blocks]
+        rows = {id(view.write_to): row for row, view in enumerate(views)}
+        written = [id(block) in rows for block in integers.blocks]
+        self._written = [(i, rows[id(block)]) for i, block in enumerate(integers.blocks) if written[i]]
         self._before = list(integers.block_lens)
         lengths = [length + more for length, more in zip(integers.block_lens, written, strict=True)]
         self.growth = _growth(integers, written) if growth is None else growth
@@ -48,30 +58,27 @@ class Ahead:
             query_pos=integers.query_pos + self.growth,
             rotary_pos=integers.rotary_pos + 1,
             block_lens=lengths,
-            block_pages=[],
+            block_pages=[block.pages for block in integers.blocks],  # which are only ever changed in place
             view_lengths=[length + more for length, more in zip(integers.view_lengths, grown, strict=True)],
         )
+        size = views[0].write_to.pool.page_size
+        self._places = [divmod(first, size) for first in self.integers.rotary_pos.tolist()]
 
-    def take(
-        self, views: Sequence[View], reservations: Sequence[Reservation], page_size: int
-    ) -> Integers | None:
-        """The integers of a forward over these rows, whole; None if it is not the one that was expected."""
+    def expects(self, views: Sequence[View], counts: Sequence[int]) -> bool:
+        """Whether these are its views, with one token each: then they are as right as the forward's before were."""
+        return self._views == views and self._counts == counts
+
+    def take(self, reservations: Sequence[Reservation], page_size: int) -> Integers | None:
+        """The integers of a forward that it `expects`, whole; None where a block is not as it was expected."""
         integers = self.integers
-        if self._views != views or any(reservation.count != 1 for reservation in reservations):
-            return None
         if self._before != [len(block.tokens) for block in integers.blocks]:
             return None
-        rows = [self._rows.get(id(block)) for block in integers.blocks]
-        pages = [
-            block.pages if row is None else reservations[row].pages
-            for block, row in zip(integers.blocks, rows, strict=True)
+        for index, row in self._written:
+            integers.block_pages[index] = reservations[row].pages
+        integers.slots[:] = [
+            reservation.pages[page] * page_size + offset
+            for reservation, (page, offset) in zip(reservations, self._places, strict=True)
         ]
-        slots = [
-            reservation.pages[first // page_size] * page_size + first % page_size
-            for first, reservation in zip(integers.rotary_pos.tolist(), reservations, strict=True)
-        ]
-        integers.slots[:] = slots
-        integers.block_pages[:] = pages
         return integers
 
 

@@ -86,6 +86,7 @@ class ForwardInputs:
             tensors.pop(name) for name in ("input_ids", "position_ids", "rows")
         )
         self.metadata = Metadata(**tensors)
+        self._wanted: list[int] | None = None  # `rows` as they stand among the fields
         self._pages: list[list[int]] = []  # as they stand in the host's block table
         self._prepared: weakref.ref[Integers] | None = None  # weak: integers know blocks, and those a pool
         self._rotations: dict[int, torch.Tensor] = {}
@@ -120,20 +121,27 @@ class ForwardInputs:
             self.prepare(integers)
         self._prepared = None
         _put(self._fields["input_ids"], ids, 0)
-        _put(self._fields["rows"], rows, 0)
+        if rows != self._wanted:  # mostly they are those of the last forward
+            self._wanted = None
+            _put(self._fields["rows"], rows, 0)
+            self._wanted = list(rows)
         _put(self._fields["slots"], integers.slots, -1)
         if self._stream is not None and not self._stream.query():
             self._stream.synchronize()  # the last upload may still read; never so where its tokens were waited for
         self._pinned[:] = self._staged
         self._write_table(integers.block_pages)
         self._rotations.clear()
-        if self.device.type == "cuda":
-            self._stream = torch.cuda.current_stream(self.device)
 
     def upload(self) -> None:
         """Send what was loaded to the device, by one copy that nobody waits for. A CUDA graph may hold it."""
         if self._memory is not self._host:
             self._memory.copy_(self._host, non_blocking=True)
+            self.uploading()
+
+    def uploading(self) -> None:
+        """The upload is on its way on the current stream: told by who replays a graph that holds it."""
+        if self.device.type == "cuda":
+            self._stream = torch.cuda.current_stream(self.device)
 
     def rotation(self, rotary: Rotary) -> torch.Tensor:
         """cos and sin of every offset of this forward for one rotary embedding, shared by the layers that use it."""
@@ -154,6 +162,8 @@ class ForwardInputs:
     def _write_table(self, block_pages: Sequence[list[int]]) -> None:
         """Write what differs from the last forward's block table; a page is added once in `page_size` tokens."""
         table, known = self._table, self._pages
+        if known[: len(block_pages)] == block_pages:
+            return
         for index, pages in enumerate(block_pages):
             if index == len(known):
                 known.append([])
@@ -167,5 +177,7 @@ class ForwardInputs:
 
 
 def _put(target: np.ndarray, values: Sequence[int] | np.ndarray, padding: int) -> None:
-    target[: len(values)] = values
-    target[len(values) :] = padding
+    count = len(values)
+    target[:count] = values
+    if count < len(target):
+        target[count:] = padding

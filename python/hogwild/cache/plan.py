@@ -51,21 +51,24 @@ class ForwardPlan:
         ahead: Ahead | None = None,
     ) -> None:
         self.views = [view for view, _ in rows]
-        self._ids = [None if isinstance(tokens, int) else list(tokens) for _, tokens in rows]
+        self._ids = [None if isinstance(tokens, int) else tuple(tokens) for _, tokens in rows]
         counts = [tokens if isinstance(tokens, int) else len(tokens) for _, tokens in rows]
-        self._check(counts, width)
+        expected = ahead is not None and width is None and ahead.expects(self.views, counts)
+        if not expected:
+            self._check(counts, width)
         self.pool: Pool = self.views[0].blocks[0].pool
         self.counts, self._width = counts, width
         self._inputs: dict[torch.device, ForwardInputs] = {}
-        self._reservations = self._reserve(counts)
+        self._reservations = self._reserve(
+            counts, ahead.reservations if ahead is not None and expected else ()
+        )
         self._open = True
         try:
-            expected = None
-            if ahead is not None and width is None:
-                expected = ahead.take(self.views, self._reservations, self.pool.page_size)
+            size = self.pool.page_size
+            known = ahead.take(self._reservations, size) if ahead is not None and expected else None
             widths = counts if width is None else [width] * len(counts)
-            self.integers = expected or lay_out(self.views, widths, self._reservations, self.pool.page_size)
-            self._growth = ahead.growth if ahead is not None and expected is not None else None
+            self.integers = known or lay_out(self.views, widths, self._reservations, size)
+            self._growth = ahead.growth if ahead is not None and known is not None else None
         except BaseException:
             self.rollback()
             raise
@@ -80,7 +83,7 @@ class ForwardPlan:
     @property
     def token_ids(self) -> list[int]:
         """Token ids in packed order; all rows must have been given by their ids."""
-        if self._width is not None or any(ids is None for ids in self._ids):
+        if self._width is not None or None in self._ids:
             raise ValueError(
                 "rows: token ids exist for packed plans whose rows were given by their token ids"
             )
@@ -109,7 +112,7 @@ class ForwardPlan:
         """What the next forward may be told if every row writes one token more; None where that is unlikely."""
         if self._width is not None or max(self.counts) > 1:
             return None
-        return Ahead(self.views, self.integers, self._growth)
+        return Ahead(self.views, self.integers, self._reservations, self._growth)
 
     def commit(self, rows: Sequence[int] | None = None) -> None:
         """Make the written tokens part of their blocks.
@@ -120,14 +123,14 @@ class ForwardPlan:
         Raises:
             BlockError: a block was changed since the plan was made; nothing is committed.
         """
-        keep = range(len(self.views)) if rows is None else set(rows)
+        keep = range(len(self.views)) if rows is None or len(rows) == len(self.views) else set(rows)
         if self._open:
             for row in keep:
                 self._reservations[row].check()
         self._close()
-        for row, reservation in enumerate(self._reservations):
+        for row, (reservation, ids) in enumerate(zip(self._reservations, self._ids, strict=True)):
             if row in keep:
-                reservation.commit(self._ids[row])
+                reservation.commit_checked(ids)
             else:
                 reservation.rollback()
 
@@ -171,19 +174,20 @@ class ForwardPlan:
                 )
             written[view.write_to] = row
 
-    def _reserve(self, counts: list[int]) -> list[Reservation]:
+    def _reserve(self, counts: list[int], prepared: Sequence[Reservation | None]) -> list[Reservation]:
         pool = self.pool
-        most = 2 * len(counts) + sum(counts) // pool.page_size
-        if pool.max_pages is not None and most > pool.free_pages:
-            needed = sum(
-                Reservation.pages_needed(v.write_to, n) for v, n in zip(self.views, counts, strict=True)
-            )
-            if needed > pool.free_pages:
-                raise PoolExhausted(needed, pool.free_pages, pool.page_size)
         done: list[Reservation] = []
+        if pool.max_pages is not None:
+            most = 2 * len(counts) + sum(counts) // pool.page_size
+            if most > pool.free_pages:
+                needed = sum(map(Reservation.pages_needed, [v.write_to for v in self.views], counts))
+                if needed > pool.free_pages:
+                    raise PoolExhausted(needed, pool.free_pages, pool.page_size)
         try:
-            for view, count in zip(self.views, counts, strict=True):
-                done.append(Reservation(view.write_to, count))
+            for view, count, known in zip(self.views, counts, prepared or [None] * len(counts), strict=True):
+                if known is None or not known.holds():
+                    known = Reservation(view.write_to, count)
+                done.append(known)
         except BaseException:
             for reservation in done:
                 reservation.rollback()

@@ -51,10 +51,13 @@ class BlockSet:
 
     Args:
         pool: where the blocks' pages come from.
+
+    Attributes:
+        dropped: how many blocks were dropped so far; views that were asked for before may be of those.
     """
 
     def __init__(self, pool: Pool) -> None:
-        self.pool = pool
+        self.pool, self.dropped = pool, 0
         self._blocks: dict[str, Block] = {}
         self._views: dict[ViewSpec, View] = {}  # of the blocks as they are; decoding asks for the same ones
 
@@ -110,6 +113,7 @@ class BlockSet:
 
     def drop(self, name: str) -> None:
         block = self[name]
+        self.dropped += 1
         self._views.clear()  # first: a Ctrl-C must not leave a view of what is gone
         del self._blocks[name]
         block.free()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from hogwild.engine import picking
 from hogwild.engine.device_settings import DeviceSettings, Group
+from hogwild.engine.download import Download
 from hogwild.engine.sampler import Kind, Sampler
 from hogwild.engine.seen import SeenTokens, SeenUpdate
 from hogwild.engine.upload import upload
@@ -65,6 +66,7 @@ class BatchSampler:
     def __init__(self) -> None:
         self._settings: OrderedDict[tuple[object, ...], DeviceSettings] = OrderedDict()
         self._seen: SeenTokens | None = None
+        self._downloads: dict[torch.device, Download] = {}
         self._likeliest: dict[tuple[torch.device, int], tuple[torch.Tensor, ...]] = {}
 
     def sample(self, logits: torch.Tensor, requests: Sequence[Request]) -> list[Outcome]:
@@ -83,10 +85,17 @@ class BatchSampler:
         with torch.inference_mode():
             settings = self._settings_for(requests, logits)
             if not settings.groups and not any(request.probe or request.entropy for request in requests):
-                found = self._find_likeliest(logits)
-                return lambda: _likeliest(found.tolist(), requests)
-            values = self._launch(logits, requests, settings)
-            return lambda: self._read(logits, requests, values.tolist())
+                found = self._download(self._find_likeliest(logits))
+                drawing = [request.sampler is not None for request in requests]
+                return lambda: _likeliest(found(), drawing)
+            values = self._download(self._launch(logits, requests, settings))
+            return lambda: self._read(logits, requests, values())
+
+    def _download(self, vector: torch.Tensor) -> Callable[[], list[Any]]:
+        download = self._downloads.get(vector.device)
+        if download is None:
+            download = self._downloads[vector.device] = Download(vector.device)
+        return download.start(vector)
 
     def _find_likeliest(self, logits: torch.Tensor) -> torch.Tensor:
         """[3 n] int32: n token ids of two words each, then the bits of n largest logits in fp32.
@@ -209,14 +218,14 @@ def _searchable(logits: torch.Tensor) -> torch.Tensor:
     return logits.float() if logits.device.type == "cpu" else logits
 
 
-def _likeliest(words: Sequence[int], requests: Sequence[Request]) -> list[Outcome]:
-    """What comes of rows that want the likeliest token or nothing, from `_find_likeliest`."""
-    count = len(requests)
-    outcomes = []
-    for request, token, bits in zip(requests, words[: 2 * count : 2], words[2 * count :], strict=True):
-        finite = bits & _INFINITE != _INFINITE
-        outcomes.append(Outcome(finite, token if finite and request.sampler is not None else None))
-    return outcomes
+def _likeliest(words: Sequence[Any], drawing: Sequence[bool]) -> list[Outcome]:
+    """What comes of rows that want the likeliest token (`drawing`) or nothing, from `_find_likeliest`."""
+    count = len(drawing)
+    rows = zip(drawing, words[: 2 * count : 2], words[2 * count :], strict=True)
+    return [
+        Outcome(True, token if draws else None) if bits & _INFINITE != _INFINITE else Outcome(False)
+        for draws, token, bits in rows
+    ]
 
 
 def _pick(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -26,6 +27,22 @@ class _Item(NamedTuple):
     view: View
 
 
+class _Expected(NamedTuple):
+    """The forward after the last one, should all rows go on with one token.
+
+    Attributes:
+        ahead: its integers.
+        sessions: that are to be asked for then.
+        parts: the same, in the order of their rows; none where others may take part.
+        batch: the last forward's rows: right but for the tokens.
+    """
+
+    ahead: Ahead
+    sessions: list[Session]
+    parts: list[Session]
+    batch: list[_Item]
+
+
 class Batcher:
     """Runs forwards. Which sessions take part is decided elsewhere, within a budget of tokens here.
 
@@ -39,7 +56,7 @@ class Batcher:
         self.runner = runner
         self._max_tokens, self._limit = max_forward_tokens, max_length
         self._sampler = BatchSampler()
-        self._ahead: Ahead | None = None
+        self._expected: _Expected | None = None
 
     def forward(self, sessions: Sequence[Session]) -> None:
         """One forward over the new tokens of `sessions`; nothing if none has any.
@@ -50,20 +67,30 @@ class Batcher:
         (`PoolExhausted` may also come after it, when a protocol finds no room to move a block; the next call
         begins with that.)
         """
-        ahead, self._ahead = self._ahead, None
+        expected, self._expected = self._expected, None
+        ahead = None if expected is None else expected.ahead
         while True:
             plan: ForwardPlan | None = None
             try:
-                batch = self._select(sessions)
+                tokens = None if expected is None else _tokens_that_follow(expected, sessions)
+                if expected is not None and tokens is not None:
+                    batch = expected.batch
+                else:
+                    batch = self._select(sessions)
+                    tokens = [item.row.tokens for item in batch]
+                expected = None
                 if not batch:
                     break
                 with defer_interrupts():
-                    plan = ForwardPlan([(item.view, item.row.tokens) for item in batch], ahead=ahead)
+                    plan = ForwardPlan(
+                        [(item.view, ids) for item, ids in zip(batch, tokens, strict=True)], ahead=ahead
+                    )
                 if not self._fail_too_long(batch, plan):
-                    self._complete(batch, plan, self._run(batch, plan))
+                    self._complete(batch, plan, self._run(sessions, batch, plan))
                     break
                 plan.rollback()  # and plan again for the others
             except BaseException:
+                self._expected = None
                 with defer_interrupts():
                     if plan is not None:
                         plan.rollback()
@@ -82,16 +109,19 @@ class Batcher:
             if session.finished:
                 continue
             try:
-                session.next_rows()
-                session.skip_written()
-                items = [_Item(session, row, session.blocks.view(row.view)) for row in session.next_rows()]
+                rows = session.next_rows()
+                if session.skip_written():
+                    rows = session.next_rows()
+                view_of = session.blocks.view
+                items = [_Item(session, row, view_of(row.view)) for row in rows]
             except PoolExhausted:
                 raise
             except Exception as error:
                 session.fail(error)
                 continue
-            ready.append((sum(len(item.row.tokens) for item in items), session, items))
-        ready.sort(key=lambda entry: (entry[0], -entry[1].left_out))
+            ready.append((sum([len(row.tokens) for row in rows]), session, items))
+        if len(ready) > 1:
+            ready.sort(key=lambda entry: (entry[0], -entry[1].left_out))
         batch: list[_Item] = []
         total = taken = 0
         for size, session, items in ready:
@@ -101,6 +131,8 @@ class Batcher:
             session.left_out = 0
             total += size
             taken += 1
+        if taken == len(ready):
+            return batch
         beyond = ready[taken:]
         longest = max((session.left_out for _, session, _ in beyond), default=0)
         for _, session, items in beyond:
@@ -121,7 +153,9 @@ class Batcher:
                 session.fail(ContextLengthError(what, length, self._limit))
         return True
 
-    def _run(self, batch: list[_Item], plan: ForwardPlan) -> list[Outcome | None]:
+    def _run(
+        self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan
+    ) -> list[Outcome | None]:
         """The forward and the sampling; None for rows that ask for nothing, or whose session failed."""
         wanted = [index for index, item in enumerate(batch) if item.row.needs_logits]
         # where only prompts are written, one row's logits are computed for nothing: no model expects none
@@ -130,9 +164,7 @@ class Batcher:
         requests = [self._request(batch[index]) for index in wanted] or [Request(None)]
         draw = self._sampler.start(logits, requests)
         if self.runner.ahead:
-            self._ahead = plan.ahead()
-            if self._ahead is not None:
-                self.runner.expect(self._ahead.integers)
+            self._expect(sessions, batch, plan)
         drawn = draw()
         outcomes: list[Outcome | None] = [None] * len(batch)
         for index, request, outcome in zip(wanted, requests, drawn, strict=False):
@@ -148,6 +180,25 @@ class Batcher:
                 outcomes[index] = outcome
         return outcomes
 
+    def _expect(self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan) -> None:
+        """While the device computes, prepare the forward in which every row goes on with one token."""
+        ahead = plan.ahead()
+        if ahead is None:
+            return
+        self.runner.expect(ahead.integers)
+        sizes = Counter([item.session for item in batch])
+        parts = list(sizes)
+        # whether the same sessions would be chosen again, in the same order
+        if (
+            parts == sorted(sessions, key=sizes.__getitem__)
+            and len(batch) - sizes[parts[-1]] < self._max_tokens
+        ):
+            rows = [row for session in parts for row in session.next_rows()]
+            batch = [item._replace(row=row) for item, row in zip(batch, rows, strict=True)]
+        else:
+            parts = []
+        self._expected = _Expected(ahead, list(sessions), parts, batch)
+
     def _request(self, item: _Item) -> Request:
         """What the row asks; nothing where that cannot be told, which ends its session."""
         try:
@@ -160,15 +211,37 @@ class Batcher:
         """Commit the rows of the sessions that did not fail, and tell their protocols."""
         raised: BaseException | None = None
         with defer_interrupts():
-            plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
-            for _, group in groupby(zip(batch, outcomes, strict=True), key=lambda pair: id(pair[0].session)):
-                pairs = list(group)
-                session = pairs[0][0].session
-                if session.finished:
-                    continue
-                try:
-                    session.complete([outcome for _, outcome in pairs])
-                except BaseException as error:  # after the others have their results
-                    raised = error
+            sessions = [item.session for item in batch]
+            plan.commit([index for index, session in enumerate(sessions) if not session.finished])
+            begin = 0
+            for session, same in groupby(sessions):
+                end = begin + len(list(same))
+                if not session.finished:
+                    try:
+                        session.complete(outcomes[begin:end])
+                    except BaseException as error:  # after the others have their results
+                        raised = error
+                begin = end
         if raised is not None:
             raise raised
+
+
+def _tokens_that_follow(expected: _Expected, sessions: Sequence[Session]) -> list[tuple[int, ...]] | None:
+    """The tokens of each row, if the forward is the one that is expected; else None."""
+    if not expected.parts or expected.sessions != list(sessions):
+        return None
+    found: list[tuple[int, ...]] = []
+    for session in expected.parts:
+        if session.finished:
+            return None
+        try:
+            tokens = session.next_tokens()
+        except PoolExhausted:
+            raise
+        except Exception as error:
+            session.fail(error)
+            return None
+        if tokens is None:
+            return None
+        found += tokens
+    return found

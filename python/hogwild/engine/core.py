@@ -140,6 +140,7 @@ class EngineCore:
         session = self._make_session(protocol, name, blocks)
         with defer_interrupts(), self._opening:
             if not self._service.closed:
+                self._sessions = [other for other in self._sessions if not other.closed]
                 self._sessions.append(session)
                 return session
         session.close()  # the engine was closed in the meantime
@@ -160,15 +161,18 @@ class EngineCore:
         begins with that.)
         """
         with self._turns:
-            with defer_interrupts(), self._opening:
-                self._sessions = [session for session in self._sessions if not session.closed]
-                opened = self._sessions
-            asked = list(opened if sessions is None else sessions)
+            asked = self._opened() if sessions is None else list(sessions)
             for session in asked:
                 session.hear()
             self._batcher.forward(asked)
             told = [(session, session.take_events()) for session in asked]
         return [(session, events) for session, events in told if events]
+
+    def _opened(self) -> list[Session]:
+        """Sessions that were opened here and are still open; the others are forgotten."""
+        with defer_interrupts(), self._opening:
+            self._sessions = [session for session in self._sessions if not session.closed]
+            return list(self._sessions)
 
     # ------------------------------------------------------------------ whole runs
 

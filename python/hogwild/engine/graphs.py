@@ -99,6 +99,8 @@ class GraphRunner:
         self._current: _PoolForwards | None = None  # those that served the last forward
         self._logits: dict[int, torch.Tensor] = {}
         self._padded: dict[Sizes, Sizes | None] = {}
+        # Of the forward after `last`. Weak: integers know blocks, and those a pool.
+        self._expected: weakref.ref[Integers] | None = None
         self._too_large: set[Sizes] = set()
 
     @property
@@ -125,11 +127,14 @@ class GraphRunner:
         """See `hogwild.engine.runner.Runner`."""
         if self.last is not None:
             self.last.prepare(integers)
+            self._expected = weakref.ref(integers)
 
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         """Logits [len(rows), vocab] of some of the plan's tokens; see `hogwild.engine.runner.Runner`."""
+        expected, self._expected = self._expected, None
+        like = self.last if expected is not None and expected() is plan.integers else None
         self.last = None
-        sizes = self._sizes(plan, rows)
+        sizes = self._sizes(plan, rows, like)
         if sizes is None:
             return packed_forward(self.model, plan, rows)
         with plan.pool.staying:  # from looking where the pages are until the graph is on its way
@@ -165,20 +170,26 @@ class GraphRunner:
         if self.joined is not None:
             self.joined.undo()
 
-    def _sizes(self, plan: ForwardPlan, rows: Sequence[int]) -> Sizes | None:
-        """Those of the static forward for a plan; None if it is to be called as it is."""
+    def _sizes(self, plan: ForwardPlan, rows: Sequence[int], like: StaticForward | None) -> Sizes | None:
+        """Those of the static forward for a plan; None if it is to be called as it is.
+
+        Args:
+            like: the forward of a plan that was as large but for its pages, if one is known.
+        """
+        if like is not None and plan.num_tokens <= MOST_ROWS:
+            if max(map(len, plan.integers.block_pages)) <= like.sizes.pages:
+                return like.sizes
         if self.why_eager is not None or len(rows) > MOST_ROWS:
             return None
         if plan.num_tokens > MOST_ROWS and self._captures and max(plan.view_lengths) > _LONG:
             return None
         exact = plan.integers.sizes
-        if exact in self._padded:
-            sizes = self._padded[exact]
-        else:
+        sizes = self._padded.get(exact)
+        if sizes is None:
             if len(self._padded) >= _MOST_SIZES:
                 self._padded.clear()
             sizes = self._padded[exact] = padded_sizes(exact)
-        return None if sizes in self._too_large else sizes
+        return None if self._too_large and sizes in self._too_large else sizes
 
     def _prepare(self, kept: _PoolForwards, sizes: Sizes) -> StaticForward:
         """The smallest forward there is with room for `sizes`, else a new one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -14,6 +15,17 @@ __all__ = ["defer_interrupts"]
 # rest here; a forward comes by several times.
 _get_handler, _set_handler = _signal.getsignal, _signal.signal
 _SIGINT = int(signal.SIGINT)
+_get_ident = threading.get_ident
+_main_ident = threading.main_thread().ident
+
+
+def _note_main_thread() -> None:
+    global _main_ident
+    _main_ident = threading.main_thread().ident
+
+
+if hasattr(os, "register_at_fork"):  # a child's main thread is the one that forked
+    os.register_at_fork(after_in_child=_note_main_thread)
 
 
 class defer_interrupts:
@@ -27,7 +39,7 @@ class defer_interrupts:
 
     def __enter__(self) -> None:
         self._handler: Any = None
-        if threading.get_ident() != threading.main_thread().ident:
+        if _get_ident() != _main_ident:
             return
         handler = _get_handler(_SIGINT)
         if callable(handler) and type(getattr(handler, "__self__", None)) is not defer_interrupts:

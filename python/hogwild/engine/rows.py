@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -121,6 +122,40 @@ def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:
             [_ending(index, feeds[index], feeds[index].tokens) for index in range(tail, len(feeds))]
         )
     return forwards
+
+
+def tokens_that_follow(
+    before: Sequence[Feed], feeds: Sequence[Feed], vocab_size: int | None
+) -> list[tuple[int, ...]] | None:
+    """The tokens of feeds of one token each that are, but for these, what was fed before.
+
+    What decodes feeds nothing else, and then there is nothing to check anew and nothing to cut.
+
+    Args:
+        before: feeds that were checked.
+        feeds: of the next forward.
+        vocab_size: token ids of the model are below this; None: any.
+
+    Returns:
+        None where they differ, or are to be refused: `check_feeds` says why.
+    """
+    if len(feeds) != len(before):
+        return None
+    limit = math.inf if vocab_size is None else vocab_size
+    found = []
+    for old, feed in zip(before, feeds, strict=True):
+        if type(feed) is not Feed or feed.asks != old.asks or len(feed.tokens) > 1:
+            return None
+        (token,) = tokens = feed.tokens
+        if type(token) is not int or not 0 <= token < limit:
+            return None
+        found.append(tokens)
+    return found
+
+
+def renewed(rows: Sequence[Row], feeds: Sequence[Feed]) -> list[Row]:
+    """The rows of feeds whose `tokens_that_follow` those of `rows`."""
+    return [_ending(row.feed, feed, feed.tokens) for row, feed in zip(rows, feeds, strict=True)]
 
 
 def _ending(index: int, feed: Feed, tokens: tuple[int, ...]) -> Row:

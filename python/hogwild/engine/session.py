@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hogwild.cache import BlockSet
 from hogwild.engine.batch_sampler import Outcome, Request
@@ -15,11 +15,25 @@ from hogwild.engine.feed import Feed, Result
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.prefixes import Prefix, PrefixCache
 from hogwild.engine.protocol import Protocol
-from hogwild.engine.rows import Row, check_feeds, cut_rows
+from hogwild.engine.rows import Row, check_feeds, cut_rows, renewed, tokens_that_follow
 from hogwild.engine.sampler import Sampler
 from hogwild.errors import HogwildError, PoolExhausted
 
 _T = TypeVar("_T")
+
+
+class _Last(NamedTuple):
+    """What a session wrote last, where that was one token a feed, and all of them in one forward.
+
+    Attributes:
+        feeds, rows, results: one and the same number of them.
+        dropped: what `blocks.dropped` was.
+    """
+
+    feeds: list[Feed]
+    rows: list[Row]
+    results: list[Result]
+    dropped: int
 
 
 class Session:
@@ -55,6 +69,10 @@ class Session:
         self._feeds: list[Feed] = []
         self._results: list[Result] = []
         self._rows: deque[list[Row]] = deque()  # of the forwards that the current feeds still need
+        self._last: _Last | None = None  # what was written last, where it may go on
+        self._following: list[tuple[int, ...]] | None = (
+            None  # tokens of feeds that are the last ones but for these
+        )
         self._half_written = False  # whether a forward has written a part of them
         self._prefixes = prefixes
         # feeds that see nothing but the block they write, empty before, and it
@@ -65,6 +83,7 @@ class Session:
         self._ended = self._closed = False
         self._begun = False
         self._undelivered = self._unheard = False  # whether `receive` or `listen` is to be called again
+        self._listens = getattr(protocol.listen, "__func__", None) is not Protocol.listen
         self._opened = time.perf_counter()
         try:
             self._emit(
@@ -117,6 +136,7 @@ class Session:
     @property
     def unwritten(self) -> list[Row]:
         """All that the current feeds have still to write, in one forward or several."""
+        self._renew()
         return [row for rows in self._rows for row in rows]
 
     def take_events(self) -> list[Event]:
@@ -152,33 +172,71 @@ class Session:
             listening: whether the protocol hears what came from outside, before it is asked for new feeds. It may
                 change its blocks then, so not while they are parked.
         """
+        self._go_on(listening)
+        self._renew()
+        return self._rows[0] if self._rows else []
+
+    def next_tokens(self) -> list[tuple[int, ...]] | None:
+        """The tokens of `next_rows`, where these are the last forward's but for one token each, on the same views.
+
+        None otherwise; also where there are no rows.
+        """
+        self._go_on(True)
+        if not self._rows or self._last is None or self._last.dropped != self.blocks.dropped:
+            return None
+        return self._following
+
+    def _go_on(self, listening: bool) -> None:
+        """Have the protocol take what is there and say what it feeds, if it has not."""
         if self._undelivered:
             with defer_interrupts():
                 self._deliver()
-        if listening and not self._rows and not self._ended:
-            with defer_interrupts():
-                self._listen()
-        if not self._rows and not self._ended:
-            feeds = list(self.protocol.feeds())
-            check_feeds(feeds, self.protocol.workers, self._vocab_size)
-            self._feeds = feeds
-            self._results = [Result(feed.worker) for feed in feeds]
-            self._rows = deque(cut_rows(feeds, self._max_forward_tokens))
-            self._alone, self._skipped = self._find_alone(feeds), {}
-        return self._rows[0] if self._rows else []
-
-    def skip_written(self) -> None:
-        """Take over what other sessions have written of the same prompts; `next_rows` are then only the rest.
-
-        To be called before a forward that this session takes part in.
-        """
-        if self._prefixes is None or self._half_written or not self._alone:
+        if self._rows:
             return
+        if listening and not self._ended:
+            if self._listens:
+                with defer_interrupts():
+                    self._listen()
+            else:
+                self._end_if_finished()
+        if not self._ended:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Take the protocol's next feeds, and cut them into rows."""
+        feeds = list(self.protocol.feeds())
+        self._following = None
+        last = self._last
+        if last is not None:
+            self._following = tokens_that_follow(last.feeds, feeds, self._vocab_size)
+            if self._following is not None:
+                self._feeds, self._results, self._alone = feeds, last.results.copy(), {}
+                self._rows.append(last.rows)  # right but for the tokens
+                return
+        check_feeds(feeds, self.protocol.workers, self._vocab_size)
+        self._feeds = feeds
+        self._results = [Result(feed.worker) for feed in feeds]
+        self._rows = deque(cut_rows(feeds, self._max_forward_tokens))
+        self._alone, self._skipped = self._find_alone(feeds), {}
+
+    def _renew(self) -> None:
+        """Give rows that are taken from the last forward the tokens of this one."""
+        if self._rows and self._last is not None and self._rows[0] is self._last.rows:
+            self._rows[0] = renewed(self._rows[0], self._feeds)
+
+    def skip_written(self) -> bool:
+        """Take over what other sessions have written of the same prompts; whether there was any.
+
+        `next_rows` are then only the rest. To be called before a forward that this session takes part in.
+        """
+        if not self._alone or self._prefixes is None or self._half_written:
+            return False
         for index, name in self._alone.items():
             block = self.blocks[name]
             with defer_interrupts(), self._prefixes.lock:
                 if found := self._prefixes.find(self._feeds[index].tokens, len(block)):
                     self._skip(index, *found)
+        return bool(self._skipped)
 
     def _skip(self, index: int, prefix: Prefix, length: int) -> None:
         """Take over the first `length` tokens of a feed, and cut what is left."""
@@ -227,10 +285,11 @@ class Session:
 
     def sampler(self, worker: str) -> Sampler:
         """The worker's sampler, made when it first samples."""
-        if worker not in self._samplers:
+        sampler = self._samplers.get(worker)
+        if sampler is None:
             index = list(self.protocol.workers).index(worker)
-            self._samplers[worker] = Sampler(self.protocol.sampling(worker), index)
-        return self._samplers[worker]
+            sampler = self._samplers[worker] = Sampler(self.protocol.sampling(worker), index)
+        return sampler
 
     def request(self, row: Row) -> Request:
         """What `row` wants of its logits.
@@ -255,16 +314,21 @@ class Session:
         self._skipped = {}  # they stay now
         self._half_written = bool(self._rows)
         self.forwards += 1
+        feeds, results, samplers = self._feeds, self._results, self._samplers
+        if self._following is not None or (not self._rows and _are_single(feeds, rows)):
+            self._last = _Last(feeds, rows, results, self.blocks.dropped)
+        else:
+            self._last = None
         for row, outcome in zip(rows, outcomes, strict=True):
             if outcome is None:
                 continue
-            self._results[row.feed] = Result(
-                row.worker, outcome.token, outcome.logprob, outcome.probe, outcome.entropy
-            )
+            index, worker = row.feed, row.worker
+            _, token, logprob, probe, entropy = outcome
+            results[index] = Result(worker, token, logprob, probe, entropy)
             if row.sample:
                 self.tokens += 1
-                self.sampler(row.worker).accept(self._feeds[row.feed].tokens)
-        if self._prefixes is not None:
+                samplers[worker].accept(feeds[index].tokens)
+        if self._alone and self._prefixes is not None:
             for index in {row.feed for row in rows} & self._alone.keys():
                 self._keep(self._alone[index])
         if not self._rows:
@@ -333,7 +397,8 @@ class Session:
             if not isinstance(error, Exception):
                 raise
         else:
-            self._emit(events)
+            if events:
+                self._emit(events)
             self._end_if_finished()
         self._undelivered = False
 
@@ -346,7 +411,7 @@ class Session:
     def _emit(self, events: Iterable[Event]) -> None:
         """Queue events, with the count of forwards and the time, which protocols leave to the session."""
         now = time.perf_counter() - self._opened
-        self._events.extend(event.stamped(self.forwards, now) for event in events)
+        self._events.extend([event.stamped(self.forwards, now) for event in events])
 
     def _end_if_finished(self) -> None:
         if self.protocol.finish_reason is not None:
@@ -365,3 +430,8 @@ class Session:
         self._rows.clear()
         if self._begun:  # or it is a run of somebody else
             self.protocol.stop()
+
+
+def _are_single(feeds: Sequence[Feed], rows: Sequence[Row]) -> bool:
+    """Whether rows are feeds of one token each, none of which might be taken over from others."""
+    return len(rows) == len(feeds) and all(len(feed.tokens) == 1 < len(feed.view.blocks) for feed in feeds)

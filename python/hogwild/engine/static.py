@@ -99,6 +99,7 @@ class StaticForward:
         assert self.graph is not None
         with self._binding.replaying(plan):
             self.graph.replay()
+        self._inputs.memory.uploading()
 
 
 class _OneDevice:

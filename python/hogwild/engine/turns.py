@@ -35,7 +35,7 @@ class Turns:
         taken = queued = False
         try:
             with defer_interrupts(), self._mutex:
-                if self._owner in (None, me):
+                if self._owner is None or self._owner == me:
                     self._owner = me
                     self._depth += 1
                     taken = True

@@ -33,6 +33,7 @@ class DecodeWorkload(Protocol):
     def __init__(self, workers: int, context: int, forwards: int) -> None:
         self.workers = [f"w{index}" for index in range(workers)]
         self._layout = make_layout("combined", self.workers)
+        self._views = [self._layout.view(worker) for worker in self.workers]
         self._context, self._left = context, forwards
         self._next: dict[str, tuple[int, ...]] = dict.fromkeys(self.workers, (1,))
         self._filled = False
@@ -44,7 +45,7 @@ class DecodeWorkload(Protocol):
         return [StartEvent(protocol=self.name, workers=list(self.workers), layout=self._layout.name)]
 
     def feeds(self) -> list[Feed]:
-        return [Feed(w, self._next[w], self._layout.view(w)) for w in self.workers]
+        return [Feed(w, self._next[w], v) for w, v in zip(self.workers, self._views, strict=True)]
 
     def receive(self, results: Sequence[Result]) -> list[Event]:
         if not self._filled:

@@ -13,7 +13,7 @@ from types import FrameType
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hogwild.cache import ForwardPlan, Rotary
+from hogwild.cache import ForwardPlan, Pool, Rotary
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
 from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending
 from hogwild.models.cache_attend import CacheAttend, Inputs
@@ -102,18 +102,9 @@ class Binding:
                 f"attention layers {missing} did not use the shared cache in this forward"
             )
 
-    @contextmanager
-    def replaying(self, plan: ForwardPlan) -> Iterator[None]:
+    def replaying(self, plan: ForwardPlan) -> _Replaying:
         """`running` for a forward that was captured before: checked in the same way, but nothing calls the model."""
-        self.settle()
-        if self._running is not None and self._running.is_open:  # else a Ctrl-C left it at a bad moment
-            raise HogwildError("another forward of this model is running: one may run at a time")
-        self._check(plan)
-        try:
-            self._running = plan
-            yield
-        finally:
-            self._running = None
+        return _Replaying(self, plan)
 
     def trial(self) -> None:
         """A forward of one token that uses no cache, for those who watch the model's modules."""
@@ -154,14 +145,9 @@ class Binding:
                 begun.stack.close()
 
     def _check(self, plan: ForwardPlan) -> None:
-        model, pool = self.model, plan.pool
-        owner = pool.model() if pool.model is not None else None
-        if pool.model is not None and owner is not model and not pool.is_empty:
-            other = "a model that was deleted" if owner is None else f"another model ({type(owner).__name__})"
-            raise BlockError(
-                f"the blocks of this forward hold keys of {other}, not of this {type(model).__name__}: a pool "
-                "belongs to the model that wrote to it first"
-            )
+        pool = plan.pool
+        if pool.model is not self._model:
+            self._check_owner(pool)
         longest = max(plan.view_lengths)
         if self.max_length is not None and longest > self.max_length:
             row = plan.view_lengths.index(longest)
@@ -172,8 +158,18 @@ class Binding:
             )
         pool.model = self._model
 
+    def _check_owner(self, pool: Pool) -> None:
+        owner = pool.model() if pool.model is not None else None
+        if pool.model is not None and owner is not self.model and not pool.is_empty:
+            other = "a model that was deleted" if owner is None else f"another model ({type(owner).__name__})"
+            raise BlockError(
+                f"the blocks of this forward hold keys of {other}, not of this {type(self.model).__name__}: a "
+                "pool belongs to the model that wrote to it first"
+            )
+
     def _inv_freqs(self) -> list[torch.Tensor]:
-        return [getattr(module, name) for module, name in self._frequencies]
+        # not by getattr, which looks everywhere else first
+        return [module._buffers[name] for module, name in self._frequencies]  # type: ignore[misc]
 
     def _refuse_length(self, what: str, length: int) -> None:
         for rope in self._frozen:
@@ -201,6 +197,27 @@ class Binding:
                 yield
             finally:
                 self.config._attn_implementation = before
+
+
+class _Replaying:
+    """The context of `Binding.replaying`, entered by every forward: a generator's takes as long as all checks do."""
+
+    __slots__ = ("_binding", "_plan")
+
+    def __init__(self, binding: Binding, plan: ForwardPlan) -> None:
+        self._binding, self._plan = binding, plan
+
+    def __enter__(self) -> None:
+        binding = self._binding
+        if binding._begun is not None:
+            binding.settle()
+        if binding._running is not None and binding._running.is_open:  # else a Ctrl-C left it at a bad moment
+            raise HogwildError("another forward of this model is running: one may run at a time")
+        binding._check(self._plan)
+        binding._running = self._plan
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._binding._running = None
 
 
 @dataclass
