@@ -71,13 +71,12 @@ class Computation {
         if (opaque(threadIdx.x) % 32 == 0) ring.roles[warp] = Role(warp, piece.slabs, piece.slices);
         __syncwarp();
         rows.open();
-        if (piece.segment > 0) {
-            ring.queries_full[buffer.index].wait(buffer.phase);
-        } else {
+        if (piece.segment == 0) {
             wait_for_copies();
             sync_compute_warps();
             if (warp == 0) ring.queries_full[buffer.index].arrive();
         }
+        ring.queries_full[buffer.index].wait(buffer.phase);
     }
 
     __device__ void use(const Item& item, const unsigned char* slot) {
