@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import NamedTuple
 
-from hogwild.cache import Ahead, ForwardPlan, View
+from hogwild.cache import Ahead, ForwardPlan, PlanWithGuests, View
 from hogwild.engine.batch_sampler import BatchSampler, Outcome, Request
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.rows import Row
@@ -52,13 +51,13 @@ class Batcher:
         """
         ahead, self._ahead = self._ahead, None
         while True:
-            plan: ForwardPlan | None = None
+            plan: ForwardPlan | PlanWithGuests | None = None
             try:
                 batch = self._select(sessions)
                 if not batch:
                     break
                 with defer_interrupts():
-                    plan = ForwardPlan([(item.view, item.row.tokens) for item in batch], ahead=ahead)
+                    plan = self._plan(batch, ahead)
                 if not self._fail_too_long(batch, plan):
                     self._complete(batch, plan, self._run(batch, plan))
                     break
@@ -72,10 +71,11 @@ class Batcher:
                 raise
 
     def _select(self, sessions: Sequence[Session]) -> list[_Item]:
-        """Rows of the next forward, a session's side by side.
+        """Rows of the next forward, a session's side by side, but guests behind those of all sessions.
 
         Short ones first, so that decoding never waits for prompts; among equals, who was left out longest. Of
         those beyond the budget the one that was left out longest comes too: in the end everybody's turn comes.
+        Guests count for nothing in this, so that they change nothing.
         """
         ready: list[tuple[int, Session, list[_Item]]] = []
         for session in sessions:
@@ -90,7 +90,8 @@ class Batcher:
             except Exception as error:
                 session.fail(error)
                 continue
-            ready.append((sum(len(item.row.tokens) for item in items), session, items))
+            size = sum(len(item.row.tokens) for item in items if not item.row.guest)
+            ready.append((size, session, items))
         ready.sort(key=lambda entry: (entry[0], -entry[1].left_out))
         batch: list[_Item] = []
         total = taken = 0
@@ -109,9 +110,17 @@ class Batcher:
                 session.left_out = longest = 0
             else:
                 session.left_out += 1
+        batch.sort(key=lambda item: item.row.guest)
         return batch
 
-    def _fail_too_long(self, batch: list[_Item], plan: ForwardPlan) -> bool:
+    def _plan(self, batch: list[_Item], ahead: Ahead | None) -> ForwardPlan | PlanWithGuests:
+        rows = [(item.view, item.row.tokens) for item in batch]
+        hosts = sum(not item.row.guest for item in batch)
+        if 0 < hosts < len(rows) and self.runner.can_host_guests:
+            return PlanWithGuests(rows[:hosts], rows[hosts:])
+        return ForwardPlan(rows, ahead=ahead)
+
+    def _fail_too_long(self, batch: list[_Item], plan: ForwardPlan | PlanWithGuests) -> bool:
         """End sessions with a view of more tokens than the model has positions; whether there are any."""
         if self._limit is None or max(plan.view_lengths) <= self._limit:
             return False
@@ -121,7 +130,7 @@ class Batcher:
                 session.fail(ContextLengthError(what, length, self._limit))
         return True
 
-    def _run(self, batch: list[_Item], plan: ForwardPlan) -> list[Outcome | None]:
+    def _run(self, batch: list[_Item], plan: ForwardPlan | PlanWithGuests) -> list[Outcome | None]:
         """The forward and the sampling; None for rows that ask for nothing, or whose session failed."""
         wanted = [index for index, item in enumerate(batch) if item.row.needs_logits]
         # where only prompts are written, one row's logits are computed for nothing: no model expects none
@@ -156,13 +165,17 @@ class Batcher:
             item.session.fail(error)
             return Request(None)
 
-    def _complete(self, batch: list[_Item], plan: ForwardPlan, outcomes: list[Outcome | None]) -> None:
+    def _complete(
+        self, batch: list[_Item], plan: ForwardPlan | PlanWithGuests, outcomes: list[Outcome | None]
+    ) -> None:
         """Commit the rows of the sessions that did not fail, and tell their protocols."""
         raised: BaseException | None = None
         with defer_interrupts():
             plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
-            for _, group in groupby(zip(batch, outcomes, strict=True), key=lambda pair: id(pair[0].session)):
-                pairs = list(group)
+            by_session: dict[int, list[tuple[_Item, Outcome | None]]] = {}
+            for item, outcome in zip(batch, outcomes, strict=True):
+                by_session.setdefault(id(item.session), []).append((item, outcome))
+            for pairs in by_session.values():
                 session = pairs[0][0].session
                 if session.finished:
                     continue

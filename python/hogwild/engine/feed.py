@@ -22,6 +22,10 @@ class Feed:
             the set comes next. Yes/no questions are asked in this way, also by feeds that do not sample. An id
             that stands in a set twice counts once.
         entropy: whether the result has the entropy of the next token's distribution.
+        guest: whether nothing that the other feeds write, and no token that they sample, may differ by a bit
+            because of this one. It shares a forward with them where the runner can compute both parts apart
+            (`Runner.can_host_guests`), and else has one of its own, behind theirs. Guests come last, and no other
+            feed sees the block that they write to.
 
     Raises:
         ValueError: no tokens, or a probe without ids.
@@ -33,6 +37,7 @@ class Feed:
     sample: bool = True
     probe: tuple[tuple[int, ...], ...] = ()
     entropy: bool = False
+    guest: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -13,10 +13,10 @@ from types import FrameType
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hogwild.cache import ForwardPlan, Rotary
+from hogwild.cache import ForwardPlan, PlanWithGuests, Rotary
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
-from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending
-from hogwild.models.cache_attend import CacheAttend, Inputs
+from hogwild.models.attention import IMPLEMENTATION, Attend, LayerCall, attending
+from hogwild.models.cache_attend import AttendInTurn, CacheAttend, Inputs
 from hogwild.models.long_rows import find_long_rows
 from hogwild.models.probe import RotaryProbe, probe, trial_forward
 from hogwild.models.rope import FrozenRope, find_frozen, frequencies, frozen
@@ -61,7 +61,7 @@ class Binding:
         limits = [positions, max_length, *(rope.limit for rope in self._frozen)]
         self.max_length: int | None = min((n for n in limits if n is not None), default=None)
         self._begun: _Begun | None = None
-        self._running: ForwardPlan | None = None
+        self._running: ForwardPlan | PlanWithGuests | None = None
         with self._switched_on():
             self._frequencies = frequencies(model)
             inv_freqs = self._inv_freqs()
@@ -78,7 +78,7 @@ class Binding:
         return model
 
     @contextmanager
-    def running(self, plan: ForwardPlan, inputs: Inputs | None = None) -> Iterator[None]:
+    def running(self, plan: ForwardPlan | PlanWithGuests, inputs: Inputs | None = None) -> Iterator[None]:
         """Let the forward in this context write and read what `plan` says. The caller commits or rolls back.
 
         Args:
@@ -91,8 +91,10 @@ class Binding:
             HogwildError: another forward of the model is running.
             UnsupportedModelError: an attention layer was not called exactly once.
         """
+        attend: CacheAttend | AttendInTurn
         if inputs is None:
-            attend = CacheAttend(plan.pool, plan, self.rotary, find_long_rows(plan))
+            parts = [CacheAttend(p.pool, p, self.rotary, find_long_rows(p)) for p in plan.parts]
+            attend = parts[0] if len(parts) == 1 else AttendInTurn(parts)
         else:  # of fixed size, where nobody may ask how long a row is
             attend = CacheAttend(plan.pool, inputs, self.rotary)
         with self.replaying(plan), self._switched_on(), attending(attend, self._calls):
@@ -103,7 +105,7 @@ class Binding:
             )
 
     @contextmanager
-    def replaying(self, plan: ForwardPlan) -> Iterator[None]:
+    def replaying(self, plan: ForwardPlan | PlanWithGuests) -> Iterator[None]:
         """`running` for a forward that was captured before: checked in the same way, but nothing calls the model."""
         self.settle()
         if self._running is not None and self._running.is_open:  # else a Ctrl-C left it at a bad moment
@@ -115,10 +117,10 @@ class Binding:
         finally:
             self._running = None
 
-    def trial(self) -> None:
-        """A forward of one token that uses no cache, for those who watch the model's modules."""
+    def trial(self, positions: Sequence[int] = (0,), attend: Attend | None = None) -> None:
+        """A forward that uses no cache, of a token at each position, for those who watch the model's modules."""
         with self._switched_on():
-            trial_forward(self.model, self.config, torch.zeros(1, dtype=torch.int64), RotaryProbe())
+            trial_forward(self.model, self.config, torch.tensor(positions), attend or RotaryProbe())
 
     def begin(self, module: torch.nn.Module, plan: ForwardPlan, frame: FrameType) -> None:
         """Enter `running` for a call of `module` that executes in `frame`; its end comes in another call (hooks)."""
@@ -153,7 +155,7 @@ class Binding:
             with suppress(HogwildError):  # it did not use all layers
                 begun.stack.close()
 
-    def _check(self, plan: ForwardPlan) -> None:
+    def _check(self, plan: ForwardPlan | PlanWithGuests) -> None:
         model, pool = self.model, plan.pool
         owner = pool.model() if pool.model is not None else None
         if pool.model is not None and owner is not model and not pool.is_empty:
