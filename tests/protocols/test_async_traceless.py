@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,10 +13,8 @@ from hogwild.engine.graphs import GraphRunner
 from hogwild.engine.runner import EagerRunner
 from hogwild.models import loading
 from hogwild.protocols.async_reasoning import Safety, make_policy
+from models.tiny_models import tiny_model
 from protocols.test_async_engine import PROMPTS, SHARED, Stepper, entries, sampled
-
-sys.path.append(str(Path(__file__).parents[1] / "models"))
-from tiny_models import tiny_model  # noqa: E402
 
 ARRANGEMENTS = {"roles": PROMPTS, "shared": SHARED}
 FAMILIES = ["llama", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "gpt_oss", "deepseek_v3", "granite"]
