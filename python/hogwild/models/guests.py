@@ -4,8 +4,7 @@ A matrix product of more rows may be another kernel, which rounds differently; s
 several rows at once. Therefore all that takes the rows' hidden states (the decoder's layers and what stands
 beside them, the projection to the vocabulary) is called twice: with the hosts' rows, which is then exactly the
 call of a forward without guests, and with the guests'. Nothing is asked of kernels but that the same call gives
-the same result. Layer by layer, so that the guests see the hosts' new keys, and find weights in the processor's
-cache where a layer fits.
+the same result. It goes layer by layer, so that the guests see the hosts' new keys.
 """
 
 from __future__ import annotations
