@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -160,23 +162,22 @@ def test_a_runner_that_cannot_keep_them_apart_gives_them_forwards_of_their_own(w
     assert_same_bytes(asking, plain)
 
 
+@pytest.mark.parametrize("most", [1024, 6])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_other_sessions_are_not_disturbed_either(dtype):
-    """Three sessions in the same forwards, of which the one in the middle asks, or does not."""
+def test_other_sessions_are_not_disturbed_either(dtype, most):
+    """Five sessions in the same forwards, also where there is not room for all; one of them asks, or does not."""
     blocks, forwards = [], []
-    for policy in (make_policy("probe", every=3, margin=1e9), make_policy("fixed-ratio", think=99)):
-        engine = make_engine("toy", dtype)
-        ones = [
-            Stepper(engine, make_policy("always-on")),
-            Stepper(engine, policy),
-            Stepper(engine, "always-on"),
-        ]
-        for _ in range(14):
-            engine.forward()
+    for policy in (make_policy("probe", every=3, margin=1e9), make_policy("fixed-ratio", think=9999)):
+        engine = make_engine("toy", dtype, max_forward_tokens=most)
+        policies = ["always-on", policy, *["always-on"] * 3]
+        prompts = dataclasses.replace(PROMPTS, probe_question="[?]")
+        ones = [Stepper(engine, one, prompts=prompts, max_forwards=400) for one in policies]
+        events = [event for _ in range(900 // most + 16) for _, told in engine.forward() for event in told]
+        assert (asked(events) > 2) == (policy.name == "probe")
         blocks.append([entries(one) for one in ones])
         forwards.append([one.session.forwards for one in ones])
-        assert sum(len(one.session.blocks["side"]) for one in ones) == 0
-    assert forwards[0] == forwards[1] == [14] * 3
+    assert forwards[0] == forwards[1] and min(forwards[0]) > 10
+    assert (most > 6) == (len(set(forwards[0])) == 1)
     for before, after in zip(*blocks, strict=True):
         assert all(torch.equal(before[key], after[key]) for key in before)
 

@@ -75,7 +75,7 @@ class Batcher:
 
         Short ones first, so that decoding never waits for prompts; among equals, who was left out longest. Of
         those beyond the budget the one that was left out longest comes too: in the end everybody's turn comes.
-        Guests count for nothing in this, so that they change nothing.
+        Where guests are kept apart they count for nothing in this, so that they change nothing.
         """
         ready: list[tuple[int, Session, list[_Item]]] = []
         for session in sessions:
@@ -90,7 +90,7 @@ class Batcher:
             except Exception as error:
                 session.fail(error)
                 continue
-            size = sum(len(item.row.tokens) for item in items if not item.row.guest)
+            size = sum(len(item.row.tokens) for item in items if not self._is_apart(item.row))
             ready.append((size, session, items))
         ready.sort(key=lambda entry: (entry[0], -entry[1].left_out))
         batch: list[_Item] = []
@@ -113,10 +113,13 @@ class Batcher:
         batch.sort(key=lambda item: item.row.guest)
         return batch
 
+    def _is_apart(self, row: Row) -> bool:
+        return row.guest and self.runner.can_host_guests
+
     def _plan(self, batch: list[_Item], ahead: Ahead | None) -> ForwardPlan | PlanWithGuests:
         rows = [(item.view, item.row.tokens) for item in batch]
-        hosts = sum(not item.row.guest for item in batch)
-        if 0 < hosts < len(rows) and self.runner.can_host_guests:
+        hosts = sum(not self._is_apart(item.row) for item in batch)
+        if 0 < hosts < len(rows):
             return PlanWithGuests(rows[:hosts], rows[hosts:])
         return ForwardPlan(rows, ahead=ahead)
 
