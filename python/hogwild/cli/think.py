@@ -85,7 +85,7 @@ def make_safety(request: ThinkRequest) -> Safety | None:
     """
     from hogwild.protocols.async_reasoning import Safety
 
-    settings = {"hold": request.safety_hold, "every": request.safety_every}
+    settings: dict[str, Any] = {"hold": request.safety_hold, "every": request.safety_every}
     given = {name: value for name, value in settings.items() if value is not None}
     if not request.safety:
         if given:
