@@ -152,6 +152,10 @@ def test_models_that_cannot_be_cut_say_why():
     model.model.rotary_emb.register_forward_hook(lambda m, args, out: tuple(x + len(x[0]) for x in out))
     assert why_no_guests(model).endswith("other queries and keys if it is called with more of them")
 
+    model = prepared(tiny_model("llama"))
+    model.lm_head.register_forward_hook(lambda m, args, out: out + out.shape[1])
+    assert why_no_guests(model) == "rows beside others have other logits"
+
     class First(torch.nn.Module):
         def forward(self, rows):
             return rows[:1]

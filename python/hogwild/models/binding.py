@@ -117,10 +117,14 @@ class Binding:
         finally:
             self._running = None
 
-    def trial(self, positions: Sequence[int] = (0,), attend: Attend | None = None) -> None:
-        """A forward that uses no cache, of a token at each position, for those who watch the model's modules."""
+    def trial(self, positions: Sequence[int] = (0,), attend: Attend | None = None) -> torch.Tensor:
+        """A forward that uses no cache, of a token at each position, for those who watch the model's modules.
+
+        Returns:
+            [len(positions), vocab] logits.
+        """
         with self._switched_on():
-            trial_forward(self.model, self.config, torch.tensor(positions), attend or RotaryProbe())
+            return trial_forward(self.model, self.config, torch.tensor(positions), attend or RotaryProbe())
 
     def begin(self, module: torch.nn.Module, plan: ForwardPlan, frame: FrameType) -> None:
         """Enter `running` for a call of `module` that executes in `frame`; its end comes in another call (hooks)."""

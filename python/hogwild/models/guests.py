@@ -61,7 +61,8 @@ def rows_apart(model: PreTrainedModel, num_hosts: int, wanted: Sequence[int]) ->
 def why_no_guests(model: PreTrainedModel) -> str | None:
     """Why an enabled model cannot compute rows apart in one forward, for the log; None if it can.
 
-    Found out once, by a forward of a few tokens whose queries and keys are compared with those of the hosts alone.
+    Found out once, by a forward of a few tokens whose queries, keys and logits are compared with those of the hosts
+    alone.
     """
     binding = binding_of(model)
     if binding not in _KNOWN:
@@ -73,9 +74,9 @@ def _try(model: PreTrainedModel, binding: Binding) -> str | None:
     alone, beside = _Record(), _Record()
     count = _HOSTS + _GUESTS
     try:
-        binding.trial(range(_HOSTS), alone)
+        expected = binding.trial(range(_HOSTS), alone)
         with rows_apart(model, _HOSTS, range(count)):
-            binding.trial(range(count), beside)
+            logits = binding.trial(range(count), beside)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     for layer, calls in alone.calls.items():
@@ -84,11 +85,11 @@ def _try(model: PreTrainedModel, binding: Binding) -> str | None:
             return f"attention layer {layer} is not called once for each part of the rows"
         if not all(torch.equal(a, b) for a, b in zip(calls[0], others[0], strict=True)):
             return f"layer {layer} gives rows other queries and keys if it is called with more of them"
-    return None
+    return None if torch.equal(expected, logits[:_HOSTS]) else "rows beside others have other logits"
 
 
 class _Record:
-    """An `Attend` that answers the queries' sum over values, and keeps each layer's queries and keys."""
+    """An `Attend` by which each token sees itself alone; keeps each layer's queries and keys."""
 
     def __init__(self) -> None:
         self.calls: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
@@ -96,7 +97,7 @@ class _Record:
     def __call__(self, call: AttentionCall) -> torch.Tensor:
         self.calls.setdefault(call.layer, []).append((call.q.clone(), call.k.clone()))
         heads = call.q.shape[1] // call.v.shape[1]
-        return call.v.repeat_interleave(heads, 1)  # as if each token saw itself
+        return call.v.repeat_interleave(heads, 1)
 
 
 def _pieces(decoder: torch.nn.Module) -> list[torch.nn.Module]:
