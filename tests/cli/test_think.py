@@ -35,6 +35,8 @@ from hogwild.engine.events import (
     TokenEvent,
 )
 from hogwild.engine.trace import read_trace
+from hogwild.protocols.async_reasoning import Safety
+from hogwild.protocols.async_reasoning.policies import Answer
 
 
 def said(text, forward, worker="writer", source="sampled"):
@@ -224,6 +226,20 @@ def test_think_in_json_is_one_event_a_line(engine, capsys):
     assert [e["mode"] for e in events if e["type"] == "mode"] == ["thinker_only", "thinker_and_writer"]
 
 
+@pytest.mark.parametrize("hold", [2, 4])
+def test_the_safety_mode_takes_its_settings(engine, capsys, monkeypatch, hold):
+    judge = Safety.judge  # the random model judges nothing; what is checked is when it is asked
+    monkeypatch.setattr(
+        Safety, "judge", lambda self, ask, answer, *rest: judge(self, ask, Answer(0, -9), *rest)
+    )
+    arguments = ["--safety", "--safety-hold", str(hold), "--safety-every", "3", "--max-forwards", "16"]
+    assert run(["think", "Add.", "--policy", "always-on", *arguments, "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    checks = [(e["question"], e["forward"]) for e in events if e["type"] == "probe"]
+    assert checks[0] == ("request", 1 + hold)  # the first forward writes the prompts
+    assert checks[1] == ("answer", 1 + hold + 3 + 1)  # asked in the forward behind the third
+
+
 def test_chat_reads_a_turn_a_line(engine, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("One.\n\nTwo.\nThree.\n"))
     assert run(["chat", "--max-forwards", "3", "--policy", "always-on", "--json"]) == 0
@@ -248,6 +264,10 @@ def test_chat_reads_a_turn_a_line(engine, capsys, monkeypatch):
         (["--max-forwards", "0"], "--max-forwards: expected at least 1"),
         (["--max-thoughts", "0"], "--max-thoughts: expected at least 1"),
         (["--arrangement", "heap"], "unknown arrangement 'heap'"),
+        (["--policy", "probe:ride=true"], "unknown ride of a question 'True'; expected one of: "),
+        (["--safety", "--safety-hold", "0"], "--safety-hold: expected an integer >= 1"),
+        (["--safety", "--safety-every", "0"], "--safety-every: expected an integer >= 1"),
+        (["--safety-every", "9"], "--safety-every is a setting of the safety mode: --safety is missing"),
     ],
 )
 def test_bad_requests_are_refused_before_a_model_is_loaded(arguments, message, capsys, monkeypatch):

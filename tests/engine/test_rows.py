@@ -10,8 +10,8 @@ from hogwild.engine.rows import check_feeds, cut_rows
 from hogwild.errors import BlockError, UnknownNameError
 
 
-def feed(name, count, sample=True):
-    return Feed(name, tuple(range(count)), ViewSpec((name,), name), sample)
+def feed(name, count, sample=True, guest=False):
+    return Feed(name, tuple(range(count)), ViewSpec((name,), name), sample, guest=guest)
 
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), max_size=8), st.integers(1, 40))
@@ -43,6 +43,31 @@ def test_workers_that_fit_together_stay_together():
         [("prompt", 14)],
         [("b", 3), ("c", 3)],
     ]
+
+
+@given(st.lists(st.integers(1, 30), max_size=5), st.lists(st.integers(1, 30), max_size=3), st.integers(1, 40))
+def test_guests_change_nothing_of_how_the_others_are_cut(hosts, guests, max_tokens):
+    own = [feed(f"w{i}", count) for i, count in enumerate(hosts)]
+    feeds = own + [feed(f"g{i}", count, guest=True) for i, count in enumerate(guests)]
+    check_feeds(feeds)
+    expected = cut_rows(own, max_tokens)
+    riding, apart = cut_rows(feeds, max_tokens), cut_rows(feeds, max_tokens, guests_apart=True)
+    assert apart[: len(expected)] == expected
+    assert all(row.guest for rows in apart[len(expected) :] for row in rows)
+    assert [row for rows in apart for row in rows] == [row for rows in riding for row in rows]
+    without = [[row for row in rows if not row.guest] for rows in riding]
+    assert [rows for rows in without if rows] == expected
+    assert len(riding) == len(apart) - bool(hosts and guests)
+    assert all(not row.guest for rows in riding[: max(0, len(expected) - 1)] for row in rows)
+
+
+def test_guests_come_last_and_nobody_sees_what_they_write():
+    with pytest.raises(ValueError, match=r"guests are expected behind all others, got \[True, False\]"):
+        check_feeds([feed("a", 1, guest=True), feed("b", 1)])
+    curious = Feed("b", (1,), ViewSpec(("a", "b"), "b"))
+    with pytest.raises(BlockError, match="worker 'b' sees block 'a', which a guest of worker 'a' writes to"):
+        check_feeds([curious, feed("a", 1, guest=True)])
+    check_feeds([feed("a", 1), Feed("b", (1,), ViewSpec(("a", "b"), "b"), guest=True)])
 
 
 def test_two_writers_of_one_block():

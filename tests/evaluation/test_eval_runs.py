@@ -23,7 +23,7 @@ from hogwild.evaluation.driver import run_jobs
 from hogwild.evaluation.plan import Plan
 from hogwild.evaluation.records import Record, RecordsError
 from hogwild.evaluation.report import write_report
-from hogwild.evaluation.report.findings import cautions
+from hogwild.evaluation.report.findings import as_many, cautions
 from hogwild.evaluation.report.words import describe
 from hogwild.evaluation.tasks import make_task
 from hogwild.protocols import Engine
@@ -201,13 +201,27 @@ def test_the_report_stands_alone(tmp_path, task):
         assert (
             "hogwild:2 reaches the best accuracy of sequential (100.0%, within 4 forwards) within 2: " in page
         )
-        assert "2.0 times fewer." in page
+        assert "within 2: half as many." in page
         assert "Hogwild!: 2 instances think at the same time" in page
         assert "There were only 8 problems" in page
     assert "| hogwild:2 | 2 | 100.0% ± 0.0 | +50.0% ± 18.9 | 0% | 2 | 1.0 |" in text
     assert "One of the problems:" in html and "What is 0?" in html and "Kurt1 Kurt2" in html
     summary = json.loads((out / "summary.json").read_text())
     assert summary["methods"][1]["budgets"][1]["accuracy"]["value"] == 1
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (0.5, "half as many"),
+        (2.0, "twice as many"),
+        (4.0, "4.0 times as many"),
+        (1.5, "1.5 times as many"),
+        (0.25, "0.25 times as many"),
+    ],
+)
+def test_ratios_in_words(ratio, words):
+    assert as_many(ratio) == words
 
 
 def test_text_of_models_is_no_html(tmp_path, task):

@@ -164,3 +164,6 @@ class Run(ScriptedEngine):
         for stream in (*protocol._streams.by_worker.values(), protocol._streams.input):
             assert self.store.tokens(stream.block) == stream.tokens[: stream.written], stream.block
         assert self.store.tokens("side") == []
+        ask, so_far = protocol._switch.ask, self.store.tokens("so_far")
+        assert so_far == protocol._streams.writer.tokens[: len(so_far)]
+        assert not so_far or (ask is not None and ask.question == "unsure")

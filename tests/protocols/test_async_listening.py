@@ -431,7 +431,7 @@ def test_the_request_is_checked_before_the_writer_may_speak():
 def test_a_harmful_request_is_declined():
     run = Run(make("probe", safety=Safety(hold=3)), LONG, "No.|", yes=[False])
     run.finish()
-    assert run.view("writer").startswith("W:Q<turn><think>\n\nab[decline]")
+    assert run.view("writer").startswith("W:Q<turn><think>\n\nabc[decline]")
     assert run.protocol.answer == "No."
 
 
@@ -490,7 +490,7 @@ def test_texts_of_many_threads_arrive_once_and_each_threads_in_order():
 
 
 def test_input_that_was_not_written_when_a_turn_ended_is_written_then():
-    run = Run(make(make_policy("probe", every=3, ride=False), turns=True), LONG, "xyz")
+    run = Run(make(make_policy("probe", every=3, ride="never"), turns=True), LONG, "xyz")
     while run.protocol._switch.ask is None:
         run.forwards(1)
     run.protocol.push("late")

@@ -156,7 +156,7 @@ def test_in_stream_questions_stay_in_the_streams():
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-@pytest.mark.parametrize("ride", [True, False])
+@pytest.mark.parametrize("ride", ["auto", "always", "never"])
 def test_probes_leave_nothing_and_pause_the_writer_at_its_own_paragraph_end(ride, arrangement):
     policy = make_policy("probe", every=4, ride=ride, hysteresis=0.0)
     run = Run(
@@ -172,18 +172,26 @@ def test_probes_leave_nothing_and_pause_the_writer_at_its_own_paragraph_end(ride
     assert "[enough?]" not in run.view("thinker") + run.view("writer")
     alone = [feeds for feeds in run.feeds if len(feeds) == 1 and feeds[0].view.write_to == "side"]
     riding = [feeds for feeds in run.feeds if len(feeds) > 1 and feeds[-1].view.write_to == "side"]
-    assert bool(alone) is not ride and bool(riding) is ride
+    assert bool(alone) is (ride == "never") and bool(riding) is (ride != "never")
 
 
 def test_a_question_follows_all_that_its_stream_has_said():
-    for ride in (True, False):
+    for ride in ("auto", "never"):
         run = Run(make(make_policy("probe", every=3, ride=ride)), "abcdefgh")
         run.forwards(6)
         assert run.asked[0].endswith("abc[enough?]")
 
 
-def test_what_the_user_says_comes_before_a_question():
+def test_what_the_user_says_comes_before_a_question_of_the_same_forward():
     run = Run(make(make_policy("probe", every=3)), "abcdefgh")
+    run.forwards(1 + 3)
+    run.protocol.push("!")  # the next forward is to ask
+    run.forwards(1)
+    assert run.asked[0].startswith("T:Q\n\n!") and run.asked[0].endswith("abc[new][enough?]")
+
+
+def test_what_the_user_says_comes_before_the_forward_of_a_question():
+    run = Run(make(make_policy("probe", every=3, ride="never")), "abcdefgh")
     run.forwards(1 + 3)
     assert run.asked == []
     run.protocol.push("!")  # the next forward was to ask
@@ -195,13 +203,29 @@ def test_what_the_user_says_comes_before_a_question():
 
 @pytest.mark.parametrize("every", [1, 2])
 def test_questions_never_keep_the_streams_from_going_on(every):
-    run = Run(make(make_policy("probe", every=every, longest_silence=None)), "a" * 99)
-    run.forwards(1 + 12)
-    assert run.protocol.thoughts == "a" * {1: 6, 2: 8}[every]
+    for ride, said in (("auto", 12), ("always", 12), ("never", {1: 6, 2: 8}[every])):
+        policy = make_policy("probe", every=every, ride=ride, longest_silence=None)
+        run = Run(make(policy), "a" * 99)
+        run.forwards(1 + 12)
+        assert run.protocol.thoughts == "a" * said and run.asked
+
+
+def test_a_question_is_a_guest_unless_it_is_to_ride_always():
+    for ride, guest in (("auto", True), ("always", False), ("never", True)):
+        run = Run(make(make_policy("probe", every=3, ride=ride)), "abcdefgh")
+        run.forwards(6)
+        asking = [feed for feeds in run.feeds for feed in feeds if feed.probe]
+        assert asking and all(feed.guest is guest for feed in asking)
+    for make_one in (lambda r: make_policy("probe", ride=r), lambda r: make_policy("entropy", ride=r)):
+        for ride in (True, "often"):
+            with pytest.raises(UnknownNameError, match="ride of a question"):
+                make_one(ride)
+    with pytest.raises(UnknownNameError, match="ride of a question"):
+        Safety(ride=False)
 
 
 @pytest.mark.parametrize("hold", [1, 2, 7])
-@pytest.mark.parametrize("ride", [True, False])
+@pytest.mark.parametrize("ride", ["auto", "always", "never"])
 def test_the_safety_check_holds_the_writer_for_so_many_forwards(hold, ride):
     run = Run(make(safety=Safety(hold=hold, ride=ride)), "a" * 99, "x" * 9, yes=[True])
     run.forwards(1 + hold)
@@ -211,7 +235,7 @@ def test_the_safety_check_holds_the_writer_for_so_many_forwards(hold, ride):
 
 
 def test_margin_and_hysteresis():
-    policy = make_policy("probe", every=1, margin=1.0, hysteresis=1.5, ride=True)
+    policy = make_policy("probe", every=1, margin=1.0, hysteresis=1.5)
     run = Run(make(policy), "a" * 99, "x.\n\n" * 20, yes=[0.9, 1.1])
     run.forwards(1 + 2)
     assert run.modes == ["thinker_only"]  # 0.9 is within the margin
@@ -239,7 +263,7 @@ def test_probes_at_paragraph_ends():
     assert run.modes[-1] == "thinker_and_writer"
 
 
-@pytest.mark.parametrize("ride", [True, False])
+@pytest.mark.parametrize("ride", ["auto", "always", "never"])
 def test_the_entropy_policy_takes_an_unsure_token_back(ride):
     doubt = {1: 0.1, 2: 0.1, 3: 9.0, 4: 5.0, 5: 1.0}  # to begin: sure; one token; unsure; still; sure again
     policy = make_policy("entropy", threshold=2.0, hysteresis=0.5, every=3, ride=ride)
@@ -264,7 +288,7 @@ def test_the_longest_silence_ends_with_a_whole_paragraph():
         make_policy("probe", longest_silence=0)
 
 
-@pytest.mark.parametrize("ride", [True, False])
+@pytest.mark.parametrize("ride", ["auto", "always", "never"])
 def test_a_writer_that_never_dares_its_first_word_is_silent(ride):
     """It begins again and again, and takes the token back each time: modes change, but nothing is said."""
     policy = make_policy("entropy", every=2, threshold=1.0, longest_silence=20, ride=ride)

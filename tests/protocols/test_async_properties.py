@@ -13,9 +13,9 @@ from hogwild.protocols.async_reasoning import Safety, make_policy
 
 POLICIES = st.one_of(
     st.builds(lambda every, ride: make_policy("probe", every=every, ride=ride, longest_silence=9),
-              st.integers(1, 6), st.booleans()),
+              st.integers(1, 6), st.sampled_from(["auto", "always", "never"])),
     st.builds(lambda every, ride: make_policy("entropy", every=every, ride=ride, threshold=1.0),
-              st.integers(1, 6), st.booleans()),
+              st.integers(1, 6), st.sampled_from(["auto", "always", "never"])),
     st.builds(lambda think, write: make_policy("fixed-ratio", think=think, write=write),
               st.integers(1, 6), st.integers(1, 6)),
     st.sampled_from(["in-stream", "always-on", "think-first", "no-thinking"]).map(make_policy),

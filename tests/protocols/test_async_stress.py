@@ -21,7 +21,7 @@ SECONDS = float(os.environ.get("HOGWILD_STRESS_SECONDS", "12"))
 SESSIONS, THREADS = 200, 8
 POLICIES = [
     make_policy("probe", every=3),
-    make_policy("probe", every=5, ride=True, longest_silence=9),
+    make_policy("probe", every=5, ride="always", longest_silence=9),
     make_policy("fixed-ratio", think=3, write=4),
     make_policy("in-stream"),
     make_policy("always-on"),

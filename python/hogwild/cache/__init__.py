@@ -3,6 +3,7 @@
 import hogwild_cuda  # noqa: F401  (registers torch.ops.hogwild)
 from hogwild.cache.ahead import Ahead
 from hogwild.cache.block import Block
+from hogwild.cache.guests import PlanWithGuests
 from hogwild.cache.inputs import MOST_ROWS, ForwardInputs, Metadata
 from hogwild.cache.integers import Integers, Sizes
 from hogwild.cache.layer import LayerCache
@@ -43,6 +44,7 @@ __all__ = [
     "Metadata",
     "Parked",
     "Parking",
+    "PlanWithGuests",
     "Pool",
     "Rotary",
     "Sizes",

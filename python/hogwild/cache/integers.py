@@ -76,7 +76,8 @@ def lay_out(
     Args:
         views: of each row.
         widths: tokens of each row, padding on the left included.
-        reservations: room for each row's new tokens, in the block that its view writes to.
+        reservations: room for each row's new tokens, in the block that its view writes to; behind them those of
+            others whose new tokens the rows see, too.
         page_size: tokens per page.
     """
     pages = {id(r.block): r.pages for r in reservations}

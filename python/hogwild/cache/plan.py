@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -32,6 +32,7 @@ class ForwardPlan:
         width: None packs the rows into ``[1, T]``; a number pads each row on the left to that many tokens, in a
             batch ``[rows, width]`` as Hugging Face tokenizers make it.
         ahead: what an earlier plan's `ahead` gave; used where it fits, to be quicker.
+        beside: a plan that is written layer by layer just before this one, whose new tokens these rows see.
 
     Attributes:
         num_tokens: T, padding included.
@@ -49,6 +50,7 @@ class ForwardPlan:
         rows: Sequence[tuple[View, Sequence[int] | int]],
         width: int | None = None,
         ahead: Ahead | None = None,
+        beside: ForwardPlan | None = None,
     ) -> None:
         self.views = [view for view, _ in rows]
         self._ids = [None if isinstance(tokens, int) else tuple(tokens) for _, tokens in rows]
@@ -67,13 +69,19 @@ class ForwardPlan:
             size = self.pool.page_size
             known = ahead.take(self._reservations, size) if ahead is not None and expected else None
             widths = counts if width is None else [width] * len(counts)
-            self.integers = known or lay_out(self.views, widths, self._reservations, size)
+            growing = [*self._reservations, *(() if beside is None else beside._reservations)]
+            self.integers = known or lay_out(self.views, widths, growing, size)
             self._growth = ahead.growth if ahead is not None and known is not None else None
         except BaseException:
             self.rollback()
             raise
         self.num_tokens = len(self.integers.slots)
         self.last_rows, self.view_lengths = self.integers.last_rows, self.integers.view_lengths
+
+    @property
+    def parts(self) -> tuple[ForwardPlan, ...]:
+        """What is computed each by itself: here, all of it."""
+        return (self,)
 
     @property
     def is_open(self) -> bool:
@@ -124,15 +132,19 @@ class ForwardPlan:
             BlockError: a block was changed since the plan was made; nothing is committed.
         """
         keep = range(len(self.views)) if rows is None or len(rows) == len(self.views) else set(rows)
-        if self._open:
-            for row in keep:
-                self._reservations[row].check()
+        self.check(keep)
         self._close()
         for row, (reservation, ids) in enumerate(zip(self._reservations, self._ids, strict=True)):
             if row in keep:
                 reservation.commit_checked(ids)
             else:
                 reservation.rollback()
+
+    def check(self, rows: Iterable[int]) -> None:
+        """Refuse to commit rows whose block was changed since the plan was made: BlockError."""
+        if self._open:
+            for row in rows:
+                self._reservations[row].check()
 
     def rollback(self) -> None:
         """Leave every block as it was before the plan; harmless after `commit`."""

@@ -84,6 +84,13 @@ MaxThoughts = Annotated[int | None, typer.Option(help="Tokens of thoughts per tu
 Safety = Annotated[
     bool, typer.Option("--safety", help="Check the request before the writer may speak, and its answer.")
 ]
+SafetyHold = Annotated[
+    int | None,
+    typer.Option(help="With --safety: forwards for which the writer is held at most. Default: 64."),
+]
+SafetyEvery = Annotated[
+    int | None, typer.Option(help="With --safety: forwards between two checks of the answer. Default: 48.")
+]
 ShowThoughts = Annotated[
     bool | None,
     typer.Option(

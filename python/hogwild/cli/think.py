@@ -23,7 +23,7 @@ from hogwild.errors import HogwildError, SessionFinishedError
 
 if TYPE_CHECKING:
     from hogwild.protocols import Engine, ThinkSession
-    from hogwild.protocols.async_reasoning import Policy
+    from hogwild.protocols.async_reasoning import Policy, Safety
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class ThinkRequest:
     Attributes:
         problem: the first message; None: it is still to be typed or read ("chat" only).
         turns: whether the conversation goes on after an answer.
+        safety_hold, safety_every: of the safety mode, see `Safety.hold` and `Safety.every`.
     """
 
     problem: str | None
@@ -45,6 +46,8 @@ class ThinkRequest:
     max_forwards: int = 512
     max_thoughts: int | None = None
     safety: bool = False
+    safety_hold: int | None = None
+    safety_every: int | None = None
     sampling: dict[str, float | int | None] = field(default_factory=dict)
     device: str | None = None
     dtype: str | None = None
@@ -72,6 +75,28 @@ def parse_policy(text: str) -> Policy:
         return make_policy(name.strip(), **settings)
     except TypeError as error:
         raise ValueError(f"--policy: {error}") from None
+
+
+def make_safety(request: ThinkRequest) -> Safety | None:
+    """The safety mode that the request asks for.
+
+    Raises:
+        ValueError: a setting of it that is out of range, or without it.
+    """
+    from hogwild.protocols.async_reasoning import Safety
+
+    settings: dict[str, Any] = {"hold": request.safety_hold, "every": request.safety_every}
+    given = {name: value for name, value in settings.items() if value is not None}
+    if not request.safety:
+        if given:
+            raise ValueError(
+                f"--safety-{next(iter(given))} is a setting of the safety mode: --safety is missing"
+            )
+        return None
+    try:
+        return Safety(**given)
+    except ValueError as error:
+        raise ValueError(f"--safety-{error}") from None
 
 
 def _value(text: str) -> Any:
@@ -111,6 +136,7 @@ def check(request: ThinkRequest) -> None:
         raise ValueError(f"--policy and --arrangement are for the method async, not {request.method}")
     if request.policy is not None:
         parse_policy(request.policy)
+    make_safety(request)
     if request.arrangement is not None:
         Arrangement(request.arrangement)
     if request.earlier_thoughts not in EARLIER_THOUGHTS:
@@ -231,8 +257,6 @@ def _make_reader(request: ThinkRequest, line: Line | None) -> Reader:
 
 
 def _open(engine: Engine, request: ThinkRequest, problem: str) -> ThinkSession:
-    from hogwild.protocols.async_reasoning import Safety
-
     return engine.think(
         problem,
         request.method,
@@ -242,7 +266,7 @@ def _open(engine: Engine, request: ThinkRequest, problem: str) -> ThinkSession:
         max_thoughts=request.max_thoughts,
         turns=request.turns,
         earlier_thoughts=request.earlier_thoughts,
-        safety=Safety() if request.safety else None,
+        safety=make_safety(request),
         **{name: value for name, value in request.sampling.items() if value is not None},
     )
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
 from typing import NamedTuple
 
-from hogwild.cache import Ahead, ForwardPlan, View
+from hogwild.cache import Ahead, ForwardPlan, PlanWithGuests, View
 from hogwild.engine.batch_sampler import BatchSampler, Outcome, Request
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.rows import Row
@@ -70,7 +69,7 @@ class Batcher:
         expected, self._expected = self._expected, None
         ahead = None if expected is None else expected.ahead
         while True:
-            plan: ForwardPlan | None = None
+            plan: ForwardPlan | PlanWithGuests | None = None
             try:
                 tokens = None if expected is None else _tokens_that_follow(expected, sessions)
                 if expected is not None and tokens is not None:
@@ -82,9 +81,7 @@ class Batcher:
                 if not batch:
                     break
                 with defer_interrupts():
-                    plan = ForwardPlan(
-                        [(item.view, ids) for item, ids in zip(batch, tokens, strict=True)], ahead=ahead
-                    )
+                    plan = self._plan(batch, tokens, ahead)
                 if not self._fail_too_long(batch, plan):
                     self._complete(batch, plan, self._run(sessions, batch, plan))
                     break
@@ -99,10 +96,11 @@ class Batcher:
                 raise
 
     def _select(self, sessions: Sequence[Session]) -> list[_Item]:
-        """Rows of the next forward, a session's side by side.
+        """Rows of the next forward, a session's side by side, but guests behind those of all sessions.
 
         Short ones first, so that decoding never waits for prompts; among equals, who was left out longest. Of
         those beyond the budget the one that was left out longest comes too: in the end everybody's turn comes.
+        Where guests are kept apart they count for nothing in this, so that they change nothing.
         """
         ready: list[tuple[int, Session, list[_Item]]] = []
         for session in sessions:
@@ -119,7 +117,7 @@ class Batcher:
             except Exception as error:
                 session.fail(error)
                 continue
-            ready.append((sum([len(row.tokens) for row in rows]), session, items))
+            ready.append((sum([len(row.tokens) for row in rows if not self._is_apart(row)]), session, items))
         if len(ready) > 1:
             ready.sort(key=lambda entry: (entry[0], -entry[1].left_out))
         batch: list[_Item] = []
@@ -131,8 +129,6 @@ class Batcher:
             session.left_out = 0
             total += size
             taken += 1
-        if taken == len(ready):
-            return batch
         beyond = ready[taken:]
         longest = max((session.left_out for _, session, _ in beyond), default=0)
         for _, session, items in beyond:
@@ -141,9 +137,23 @@ class Batcher:
                 session.left_out = longest = 0
             else:
                 session.left_out += 1
+        if any(item.row.guest for item in batch):
+            batch.sort(key=lambda item: item.row.guest)
         return batch
 
-    def _fail_too_long(self, batch: list[_Item], plan: ForwardPlan) -> bool:
+    def _is_apart(self, row: Row) -> bool:
+        return row.guest and self.runner.can_host_guests
+
+    def _plan(
+        self, batch: list[_Item], tokens: Sequence[tuple[int, ...]], ahead: Ahead | None
+    ) -> ForwardPlan | PlanWithGuests:
+        rows = [(item.view, ids) for item, ids in zip(batch, tokens, strict=True)]
+        hosts = sum(not self._is_apart(item.row) for item in batch)
+        if 0 < hosts < len(rows):
+            return PlanWithGuests(rows[:hosts], rows[hosts:])
+        return ForwardPlan(rows, ahead=ahead)
+
+    def _fail_too_long(self, batch: list[_Item], plan: ForwardPlan | PlanWithGuests) -> bool:
         """End sessions with a view of more tokens than the model has positions; whether there are any."""
         if self._limit is None or max(plan.view_lengths) <= self._limit:
             return False
@@ -154,7 +164,7 @@ class Batcher:
         return True
 
     def _run(
-        self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan
+        self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan | PlanWithGuests
     ) -> list[Outcome | None]:
         """The forward and the sampling; None for rows that ask for nothing, or whose session failed."""
         wanted = [index for index, item in enumerate(batch) if item.row.needs_logits]
@@ -180,9 +190,11 @@ class Batcher:
                 outcomes[index] = outcome
         return outcomes
 
-    def _expect(self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan) -> None:
+    def _expect(
+        self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan | PlanWithGuests
+    ) -> None:
         """While the device computes, prepare the forward in which every row goes on with one token."""
-        ahead = plan.ahead()
+        ahead = None if batch[-1].row.guest else plan.ahead()
         if ahead is None:
             return
         self.runner.expect(ahead.integers)
@@ -207,21 +219,22 @@ class Batcher:
             item.session.fail(error)
             return Request(None)
 
-    def _complete(self, batch: list[_Item], plan: ForwardPlan, outcomes: list[Outcome | None]) -> None:
+    def _complete(
+        self, batch: list[_Item], plan: ForwardPlan | PlanWithGuests, outcomes: list[Outcome | None]
+    ) -> None:
         """Commit the rows of the sessions that did not fail, and tell their protocols."""
         raised: BaseException | None = None
         with defer_interrupts():
-            sessions = [item.session for item in batch]
-            plan.commit([index for index, session in enumerate(sessions) if not session.finished])
-            begin = 0
-            for session, same in groupby(sessions):
-                end = begin + len(list(same))
+            plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
+            by_session: dict[Session, list[Outcome | None]] = {}
+            for item, outcome in zip(batch, outcomes, strict=True):
+                by_session.setdefault(item.session, []).append(outcome)
+            for session, of_it in by_session.items():
                 if not session.finished:
                     try:
-                        session.complete(outcomes[begin:end])
+                        session.complete(of_it)
                     except BaseException as error:  # after the others have their results
                         raised = error
-                begin = end
         if raised is not None:
             raise raised
 

@@ -276,7 +276,7 @@ class EngineCore:
     ) -> Session:
         if self._service.closed:
             raise HogwildError("the engine is closed")
-        number = next(self._numbers)
+        number, runner = next(self._numbers), self.runner
         session = Session(
             name or f"session {number}",
             protocol,
@@ -286,6 +286,7 @@ class EngineCore:
             model=getattr(self.model.config, "name_or_path", ""),
             version=__version__,
             prefixes=self._prefixes,
+            can_host_guests=lambda: runner.can_host_guests,
         )
         protocol.notify(self._service.wake)
         return session

@@ -23,6 +23,10 @@ class Feed:
             the set comes next. Yes/no questions are asked in this way, also by feeds that do not sample. An id
             that stands in a set twice counts once.
         entropy: whether the result has the entropy of the next token's distribution.
+        guest: whether nothing that the other feeds write, and no token that they sample, may differ by a bit
+            because of this one. It shares a forward with them where the runner can compute both parts apart
+            (`Runner.can_host_guests`), and else has one of its own, behind theirs. Guests come last, and no other
+            feed sees the block that they write to.
 
     Raises:
         ValueError: no tokens, or a probe without ids.
@@ -34,6 +38,7 @@ class Feed:
     sample: bool = True
     probe: tuple[tuple[int, ...], ...] = ()
     entropy: bool = False
+    guest: bool = False
     asks: tuple[object, ...] = field(
         init=False, repr=False, compare=False
     )  # all but the tokens, in one piece
@@ -46,6 +51,7 @@ class Feed:
         sample: bool = True,
         probe: Sequence[Sequence[int]] = (),
         entropy: bool = False,
+        guest: bool = False,
     ) -> None:
         tokens = tuple(tokens)
         if probe:
@@ -64,7 +70,8 @@ class Feed:
             sample=sample,
             probe=probe,
             entropy=entropy,
-            asks=(worker, view, sample, probe, entropy),
+            guest=guest,
+            asks=(worker, view, sample, probe, entropy, guest),
         )
 
 

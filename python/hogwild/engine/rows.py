@@ -22,6 +22,7 @@ class Row(NamedTuple):
         tokens: the part that this forward writes.
         sample: whether this part ends a feed that samples.
         probe, entropy: those of a feed that this part ends.
+        guest: whether the feed is one.
     """
 
     feed: int
@@ -31,6 +32,7 @@ class Row(NamedTuple):
     sample: bool
     probe: tuple[tuple[int, ...], ...] = ()
     entropy: bool = False
+    guest: bool = False
 
     @property
     def needs_logits(self) -> bool:
@@ -49,10 +51,10 @@ def check_feeds(
         vocab_size: token ids of the model are below this; None: any.
 
     Raises:
-        BlockError: two feeds write to one block.
+        BlockError: two feeds write to one block, or a feed sees what a guest writes.
         UnknownNameError: a feed of a worker that is none of `workers`.
-        TypeError, ValueError: not a feed, a token id that the model does not have, or a worker that samples
-            in two feeds.
+        TypeError, ValueError: not a feed, a token id that the model does not have, a worker that samples
+            in two feeds, or a guest before other feeds.
     """
     writers: dict[str, str] = {}
     sampling: set[str] = set()
@@ -74,6 +76,26 @@ def check_feeds(
             raise ValueError(f"worker {feed.worker!r} samples in two feeds of one forward")
         if feed.sample:
             sampling.add(feed.worker)
+    _check_guests(feeds)
+
+
+def _check_guests(feeds: Sequence[Feed]) -> None:
+    guests = [feed for feed in feeds if feed.guest]
+    if not guests:
+        return
+    hosts = list(feeds[: len(feeds) - len(guests)])
+    if any(feed.guest for feed in hosts):
+        raise ValueError(
+            f"feeds: guests are expected behind all others, got {[feed.guest for feed in feeds]}"
+        )
+    for guest in guests:
+        block = guest.view.write_to
+        for feed in hosts:
+            if block in feed.view.blocks:
+                raise BlockError(
+                    f"worker {feed.worker!r} sees block {block!r}, which a guest of worker {guest.worker!r} "
+                    "writes to in the same forward"
+                )
 
 
 def _check_tokens(feed: Feed, tokens: Sequence[int], vocab_size: int | None) -> None:
@@ -89,22 +111,36 @@ def _check_tokens(feed: Feed, tokens: Sequence[int], vocab_size: int | None) -> 
             )
 
 
-def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:
+def cut_rows(feeds: Sequence[Feed], max_tokens: int, guests_apart: bool = False) -> list[list[Row]]:
     """Rows of each forward, in order, with at most about `max_tokens` tokens a forward.
 
     What fits is one forward. Otherwise the last feeds that fit together stay together, so that workers who
     write at the same time see each other's new tokens just as they do after a short prompt; the feeds before
     them are cut every `max_tokens` tokens. The cuts depend on nothing but these feeds: a session is computed
     in the same pieces alone and in company.
+
+    Guests ride in the last of these forwards, and change nothing of how it is cut.
+
+    Args:
+        guests_apart: whether guests are written in forwards of their own instead, behind all others.
     """
+    hosts = _cut([(index, feed) for index, feed in enumerate(feeds) if not feed.guest], max_tokens)
+    guests = _cut([(index, feed) for index, feed in enumerate(feeds) if feed.guest], max_tokens)
+    if hosts and guests and not guests_apart:
+        hosts[-1] += guests.pop(0)
+    return hosts + guests
+
+
+def _cut(feeds: Sequence[tuple[int, Feed]], max_tokens: int) -> list[list[Row]]:
+    """The rows of some feeds, each given with its index."""
     tail, size = len(feeds), 0
-    while tail and size + len(feeds[tail - 1].tokens) <= max_tokens:
+    while tail and size + len(feeds[tail - 1][1].tokens) <= max_tokens:
         tail -= 1
-        size += len(feeds[tail].tokens)
+        size += len(feeds[tail][1].tokens)
 
     forwards: list[list[Row]] = []
     room = 0
-    for index, feed in enumerate(feeds[:tail]):
+    for index, feed in feeds[:tail]:
         done = 0
         while done < len(feed.tokens):
             if room == 0:
@@ -116,11 +152,10 @@ def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:
             if done == len(feed.tokens):
                 forwards[-1].append(_ending(index, feed, part))
             else:
-                forwards[-1].append(Row(index, feed.worker, part, feed.view, sample=False))
+                row = Row(index, feed.worker, part, feed.view, sample=False, guest=feed.guest)
+                forwards[-1].append(row)
     if tail < len(feeds):
-        forwards.append(
-            [_ending(index, feeds[index], feeds[index].tokens) for index in range(tail, len(feeds))]
-        )
+        forwards.append([_ending(index, feed, feed.tokens) for index, feed in feeds[tail:]])
     return forwards
 
 
@@ -160,4 +195,4 @@ def renewed(rows: Sequence[Row], feeds: Sequence[Feed]) -> list[Row]:
 
 def _ending(index: int, feed: Feed, tokens: tuple[int, ...]) -> Row:
     """The last part of a feed, which asks what the feed asks."""
-    return Row(index, feed.worker, tokens, feed.view, feed.sample, feed.probe, feed.entropy)
+    return Row(index, feed.worker, tokens, feed.view, feed.sample, feed.probe, feed.entropy, feed.guest)

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 
-from hogwild.cache import ForwardPlan, Integers
-from hogwild.models import packed_forward
+from hogwild.cache import ForwardPlan, Integers, PlanWithGuests
+from hogwild.models import packed_forward, why_no_guests
 
-__all__ = ["EagerRunner", "Runner"]
+__all__ = ["EagerRunner", "Runner", "hosts_guests"]
+
+_LOG = logging.getLogger(__name__)
+_TOLD: weakref.WeakSet[Any] = weakref.WeakSet()  # models
 
 
 class Runner(Protocol):
     """Runs the model over the tokens of a plan. The engine commits the plan, or rolls it back."""
 
-    def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
+    @property
+    def can_host_guests(self) -> bool:
+        """Whether `run` takes a `PlanWithGuests`, and gives the hosts bit for bit what they get without guests.
+
+        What could not, may say so at any time. A session asks when it cuts its feeds into forwards.
+        """
+
+    def run(self, plan: ForwardPlan | PlanWithGuests, rows: Sequence[int]) -> torch.Tensor:
         """Write keys and values of the plan's tokens, and give the logits of some of them.
 
         Args:
-            plan: made of token ids, without padding.
-            rows: packed indices of the tokens whose logits are wanted, at least one.
+            plan: made of token ids, without padding; with guests only where `can_host_guests`.
+            rows: packed indices of the tokens whose logits are wanted, at least one, guests' last.
 
         Returns:
             [len(rows), vocab] logits, in fp32 or the model's dtype, on the model's device; valid until the next
@@ -51,8 +63,21 @@ class EagerRunner:
 
     ahead = False
 
-    def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
+    @property
+    def can_host_guests(self) -> bool:
+        return hosts_guests(self.model)
+
+    def run(self, plan: ForwardPlan | PlanWithGuests, rows: Sequence[int]) -> torch.Tensor:
         return packed_forward(self.model, plan, rows)
 
     def expect(self, integers: Integers) -> None:
         pass
+
+
+def hosts_guests(model: Any) -> bool:
+    """Whether forwards that call the model as it is can have guests; why not is logged once."""
+    reason = why_no_guests(model)
+    if reason is not None and model not in _TOLD:
+        _TOLD.add(model)
+        _LOG.warning("questions take forwards of their own: %s", reason)
+    return reason is None

@@ -60,11 +60,13 @@ class Session:
         model: str = "",
         version: str = "",
         prefixes: PrefixCache | None = None,
+        can_host_guests: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name, self.protocol, self.blocks = name, protocol, blocks
         self.forwards, self.tokens, self.left_out = 0, 0, 0
         self.error: BaseException | None = None
         self._max_forward_tokens, self._vocab_size = max_forward_tokens, vocab_size
+        self._can_host_guests = can_host_guests
         self._samplers: dict[str, Sampler] = {}
         self._feeds: list[Feed] = []
         self._results: list[Result] = []
@@ -216,8 +218,13 @@ class Session:
         check_feeds(feeds, self.protocol.workers, self._vocab_size)
         self._feeds = feeds
         self._results = [Result(feed.worker) for feed in feeds]
-        self._rows = deque(cut_rows(feeds, self._max_forward_tokens))
+        self._rows = self._cut(feeds)
         self._alone, self._skipped = self._find_alone(feeds), {}
+
+    def _cut(self, feeds: Sequence[Feed]) -> deque[list[Row]]:
+        """The rows of each forward that `feeds` take."""
+        apart = any(feed.guest for feed in feeds) and not self._can_host_guests()
+        return deque(cut_rows(feeds, self._max_forward_tokens, guests_apart=apart))
 
     def _renew(self) -> None:
         """Give rows that are taken from the last forward the tokens of this one."""
@@ -248,7 +255,7 @@ class Session:
             dataclasses.replace(feed, tokens=feed.tokens[self._skipped.get(place, 0) :])
             for place, feed in enumerate(self._feeds)
         ]
-        self._rows = deque(cut_rows(rest, self._max_forward_tokens))
+        self._rows = self._cut(rest)
 
     def put_back(self) -> None:
         """Undo `skip_written`, if no forward has followed it."""
@@ -256,7 +263,7 @@ class Session:
             for index in self._skipped:
                 self.blocks[self._alone[index]].clear()
             self._skipped = {}
-            self._rows = deque(cut_rows(self._feeds, self._max_forward_tokens))
+            self._rows = self._cut(self._feeds)
 
     def forget_prefixes(self) -> None:
         """Keep no pages for the sake of others."""

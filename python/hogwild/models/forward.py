@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from transformers import PreTrainedModel
 
-from hogwild.cache import ForwardPlan
+from hogwild.cache import ForwardPlan, PlanWithGuests
 from hogwild.models.enable import binding_of
+from hogwild.models.guests import rows_apart
 
 __all__ = ["packed_forward"]
 
 
 def packed_forward(
-    model: PreTrainedModel, plan: ForwardPlan, rows: Sequence[int] | None = None
+    model: PreTrainedModel, plan: ForwardPlan | PlanWithGuests, rows: Sequence[int] | None = None
 ) -> torch.Tensor:
     """Run the tokens of `plan` through an enabled model, all in one batch of one sequence.
 
@@ -23,8 +25,9 @@ def packed_forward(
 
     Args:
         model: enabled by `hogwild.enable`.
-        plan: made of token ids, without padding.
-        rows: packed indices of the tokens whose logits are wanted; default: each row's last token.
+        plan: made of token ids, without padding. Rows beside guests are computed as if those were not there,
+            see `hogwild.models.guests`.
+        rows: packed indices of the tokens whose logits are wanted, guests' last; default: each row's last token.
 
     Returns:
         [len(rows), vocab] logits in the model's dtype, on its device.
@@ -38,7 +41,9 @@ def packed_forward(
         device = torch.device("cpu")
     wanted = plan.last_rows if rows is None else list(rows)
     keep = torch.tensor(wanted, dtype=torch.int64, device=device)
-    with torch.inference_mode(), binding.running(plan):
+    hosting = isinstance(plan, PlanWithGuests)
+    apart = rows_apart(model, plan.parts[0].num_tokens, wanted) if hosting else nullcontext()
+    with torch.inference_mode(), binding.running(plan), apart:
         output = model(
             input_ids=plan.input_ids.to(device),
             position_ids=plan.position_ids.to(device),

@@ -60,6 +60,11 @@ def _sentence(entry: Speedup, baseline: str) -> str:
         return f"{entry.method} does not reach {aim}."
     if entry.budget == entry.baseline:
         return f"{entry.method} reaches {aim} with the same budget."
-    more = "more" if entry.budget > entry.baseline else "fewer"
-    ratio = max(entry.budget, entry.baseline) / min(entry.budget, entry.baseline)
-    return f"{entry.method} reaches {aim} within {entry.budget:,}: {ratio:.1f} times {more}."
+    return f"{entry.method} reaches {aim} within {entry.budget:,}: {as_many(entry.budget / entry.baseline)}."
+
+
+def as_many(ratio: float) -> str:
+    """A ratio of counts in words: "half as many", "4.0 times as many"."""
+    if ratio in (0.5, 2.0):
+        return "half as many" if ratio < 1 else "twice as many"
+    return f"{ratio:.{1 if ratio >= 1 else 2}f} times as many"

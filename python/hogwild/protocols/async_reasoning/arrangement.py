@@ -15,6 +15,7 @@ HISTORY = "history"  # turns that are over
 THINKER_PROMPT, WRITER_PROMPT = "thinker_prompt", "writer_prompt"
 THINKER_SPLIT, WRITER_SPLIT = "thinker_split", "writer_split"
 SIDE = "side"  # questions that leave no trace
+SO_FAR = "so_far"  # the answer but for the token that the writer would go on from
 REPLY = "reply"  # what stands in the history in the place of thoughts that are not kept
 SUMMARY = "summary"  # of a turn's thoughts
 THOUGHTS_STUB, ANSWER_STUB = "thoughts_stub", "answer_stub"
@@ -41,7 +42,7 @@ class Arrangement:
         prompts = (
             (THINKER_PROMPT, WRITER_PROMPT, THINKER_SPLIT) if self.name == "roles" else (THINKER_PROMPT,)
         )
-        return (*prompts, HISTORY, INPUT, THOUGHTS, WRITER_SPLIT, ANSWER, REPLY, SUMMARY, SIDE)
+        return (*prompts, HISTORY, INPUT, THOUGHTS, WRITER_SPLIT, ANSWER, REPLY, SUMMARY, SO_FAR, SIDE)
 
     @property
     def input(self) -> ViewSpec:
@@ -60,6 +61,12 @@ class Arrangement:
         """What the writer sees and writes to."""
         prompt = THINKER_PROMPT if self.name == "shared" else WRITER_PROMPT
         return ViewSpec((prompt, HISTORY, INPUT, THOUGHTS, WRITER_SPLIT, ANSWER), ANSWER)
+
+    @property
+    def doubt(self) -> ViewSpec:
+        """In which it is measured how sure the writer is of its next token: its view, without writing to it."""
+        blocks = tuple(SO_FAR if block == ANSWER else block for block in self.writer.blocks)
+        return ViewSpec((*blocks, SIDE), SIDE)
 
     @property
     def reply(self) -> ViewSpec:

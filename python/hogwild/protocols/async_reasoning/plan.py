@@ -32,6 +32,7 @@ class Standing:
         reply: what the block of that name is to hold.
         in_order: whether the answer begins only when the thoughts have ended.
         split_written: whether what stands before the answer is written.
+        so_far: tokens of the writer that stand in the block of that name, if its doubt is to be measured.
         measures_writer: whether the entropy of the writer's next token is wanted.
     """
 
@@ -47,6 +48,7 @@ class Standing:
     reply: tuple[int, ...]
     in_order: bool
     split_written: bool
+    so_far: int
     measures_writer: bool
 
 
@@ -122,7 +124,7 @@ def _of_stream(run: Standing, stream: Stream) -> list[Planned]:
         return [(worker, Feed(worker, tokens, view, entropy=run.measures_writer and worker == WRITER))]
     if run.in_order:
         return []
-    if stream.ends_with_a_push and not (ask is not None and ask.question == "unsure"):
+    if stream.ends_with_a_push:
         return [_flush(run, stream)] if tokens else []  # others are to see all of it
     if len(tokens) > 1:  # inserted while it is silent; the last one waits until it goes on
         return [(worker, Feed(worker, tokens[:-1], view, sample=False))]
@@ -131,13 +133,15 @@ def _of_stream(run: Standing, stream: Stream) -> list[Planned]:
 
 def _side(run: Standing, ask: Ask, plan: list[Planned]) -> Feed:
     """A question behind all that its stream has said, written to the side block."""
+    guest = ask.ride != "always"
+    if ask.question == "unsure":
+        rest = tuple(run.writer.tokens[run.so_far :])
+        return Feed(ask.worker, rest, run.arrangement.doubt, sample=False, entropy=True, guest=guest)
     stream = run.thinker if ask.worker == THINKER else run.writer
     fed = sum(len(feed.tokens) for what, feed in plan if what == ask.worker)
     tokens = (*stream.queue[fed:], *run.encoded.question(ask))
     view = behind(_view(run, stream), blocks.SIDE)
-    if ask.question == "unsure":
-        return Feed(ask.worker, tokens, view, sample=False, entropy=True)
-    return Feed(ask.worker, tokens, view, sample=False, probe=_yes_no(run))
+    return Feed(ask.worker, tokens, view, sample=False, probe=_yes_no(run), guest=guest)
 
 
 def _flush(run: Standing, stream: Stream) -> Planned:

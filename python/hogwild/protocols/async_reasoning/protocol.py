@@ -243,6 +243,7 @@ class AsyncReasoningProtocol(Listener):
                 reply=self._conversation.reply,
                 in_order=self.policy.in_order,
                 split_written=self._conversation.split_written,
+                so_far=streams.store.length(blocks.SO_FAR),
                 measures_writer=self._switch.may_pause and self.policy.wants_entropy,
             )
         )

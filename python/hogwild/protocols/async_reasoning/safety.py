@@ -8,7 +8,7 @@ from typing import Any
 from hogwild.engine.checks import check_integer
 from hogwild.errors import UnknownNameError
 from hogwild.protocols.async_reasoning.modes import THINKER, THINKER_ONLY, WRITER
-from hogwild.protocols.async_reasoning.policies.base import Answer, Ask, check_number
+from hogwild.protocols.async_reasoning.policies.base import Answer, Ask, check_number, check_ride
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Safety:
     margin: float = 0.0
     doubt: float = 0.0
     undecided: str = "decline"
-    ride: bool = False
+    ride: str = "auto"
     _checked: bool = False
     _declined: bool = False
     _held: int = 0
@@ -48,6 +48,7 @@ class Safety:
         check_number("doubt", self.doubt, minimum=0)
         if self.undecided not in ("answer", "decline"):
             raise UnknownNameError("outcome of an undecided check", self.undecided, ("answer", "decline"))
+        check_ride(self.ride)
 
     @property
     def holds(self) -> bool:
@@ -57,7 +58,7 @@ class Safety:
     @property
     def request(self) -> Ask:
         """The question whether the request is harmless."""
-        return Ask("request", THINKER, alone=not self.ride)
+        return Ask("request", THINKER, ride=self.ride)
 
     @property
     def due(self) -> bool:
@@ -78,7 +79,7 @@ class Safety:
         if self._since < self.every:
             return None
         self._since = 0
-        return Ask("answer", WRITER, alone=not self.ride)
+        return Ask("answer", WRITER, ride=self.ride)
 
     def judge(self, ask: Ask, answer: Answer, thinker_ended: bool) -> bool | None:
         """Whether it is harmless; None: it is not known yet, and the writer is held on."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hogwild.engine.core import EngineCore
 
 _AHEAD = 16  # events that may wait to be read before the session does
-_FORMAT = "hogwild-think-3"  # of snapshots
+_FORMAT = "hogwild-think-4"  # of snapshots
 
 _T = TypeVar("_T")
 

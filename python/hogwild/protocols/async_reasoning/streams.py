@@ -93,6 +93,20 @@ class Streams:
             stream.written -= 1
             self.store.crop(stream.block, stream.written)
 
+    def keep_so_far(self) -> None:
+        """Keep the answer up to the token that the writer would go on from, in a copy that shares its pages.
+
+        That token may be written already, with a text that was pushed, and stays where it is.
+        """
+        writer = self.writer
+        self.store.drop(blocks.SO_FAR)
+        self.store.fork(writer.block, blocks.SO_FAR)
+        self.store.crop(blocks.SO_FAR, min(writer.written, len(writer.said) - 1))
+
+    def forget_so_far(self) -> None:
+        """The doubt of the writer was measured, or is not to be."""
+        self.store.clear(blocks.SO_FAR)
+
     def note_prefilled(self, stubs: Sequence[str]) -> None:
         """The prompts are written, with what the streams begin with; `stubs` are not needed any more."""
         self.prefilled = True

@@ -39,7 +39,6 @@ class Switch:
         mode: the mode of the run.
         in_mode: forwards since it began.
         silent: forwards since the writer last said something, or since the turn began.
-        ask: the question that the next forward asks.
         hold: forwards for which the writer stays silent after an interruption.
         forced: whether the writer speaks because it was silent for too long.
         finishing: whether the thoughts are over for good.
@@ -52,7 +51,20 @@ class Switch:
         self.mode = THINKER_ONLY
         self.in_mode = self.silent = self.hold = 0
         self.forced = self.finishing = False
-        self.ask: Ask | None = None
+        self._ask: Ask | None = None
+
+    @property
+    def ask(self) -> Ask | None:
+        """The question that the next forward asks."""
+        return self._ask
+
+    @ask.setter
+    def ask(self, ask: Ask | None) -> None:
+        before, self._ask = self._ask, ask
+        if before is not None and before.question == "unsure":
+            self._streams.forget_so_far()
+        if ask is not None and ask.question == "unsure":
+            self._streams.keep_so_far()
 
     @property
     def thinks(self) -> bool:
@@ -183,8 +195,6 @@ class Switch:
     def _follow(self, decision: Decision) -> None:
         if isinstance(decision, Ask):
             self.ask = decision
-            if decision.question == "unsure":
-                self._streams.make_pending(self._streams.writer)
         elif isinstance(decision, Speak):
             self.set_mode(THINKER_AND_WRITER)
         elif isinstance(decision, Pause) and self.may_pause:
@@ -250,7 +260,7 @@ class Switch:
 
     def load_dict(self, values: dict[str, Any]) -> None:
         """Undo `to_dict`."""
-        self.ask = None if values["ask"] is None else Ask(**values["ask"])
+        self._ask = None if values["ask"] is None else Ask(**values["ask"])  # its blocks are as they were
         for name in _STATE:
             setattr(self, name, values[name])
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from hogwild.engine.checks import check_integer
+from hogwild.errors import UnknownNameError
 from hogwild.protocols.async_reasoning.modes import THINKER_ONLY
 
 LONGEST_SILENCE = 400  # forwards
+RIDES = ("auto", "always", "never")
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,28 @@ class Ask:
             token. The safety mode has "request" and "answer" of its own.
         worker: behind whose text the question is asked.
         in_stream: the question and its answer stay in that stream; otherwise nothing of them stays.
-        alone: a forward of its own, after which the policy is not asked to decide: nothing else has happened.
-            Otherwise the question rides in a forward in which the streams go on.
+        ride: whether a question that is not asked in the stream rides in a forward in which the streams go on.
+            "auto": yes, as a guest (`Feed.guest`): every byte of every block is what it would be without it.
+            Where the engine's runner cannot do that, the engine gives it a forward of its own, behind theirs.
+            "always": everywhere, even where the others' last bits change by it. "never": it has a forward of its
+            own, before they go on, after which the policy is not asked to decide: nothing else has happened.
+
+    Raises:
+        UnknownNameError: `ride` is none of these.
     """
 
     question: str
     worker: str
     in_stream: bool = False
-    alone: bool = False
+    ride: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_ride(self.ride)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else happens in the forward that asks."""
+        return self.ride == "never" and not self.in_stream
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,12 @@ class Policy(ABC):
         """Undo `state`."""
         for name, value in state.items():
             setattr(self, name, value)
+
+
+def check_ride(ride: object) -> None:
+    """Refuse what does not say whether a question rides, see `Ask`: UnknownNameError."""
+    if ride not in RIDES:
+        raise UnknownNameError("ride of a question", str(ride), RIDES)
 
 
 def check_number(name: str, value: object, minimum: float | None = None) -> None:

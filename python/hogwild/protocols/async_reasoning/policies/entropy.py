@@ -15,6 +15,7 @@ from hogwild.protocols.async_reasoning.policies.base import (
     Policy,
     Speak,
     check_number,
+    check_ride,
 )
 
 
@@ -38,7 +39,7 @@ class EntropyPolicy(Policy):
     threshold: float = 2.0
     hysteresis: float = 0.5
     every: int = 20
-    ride: bool = False
+    ride: str = "auto"
     _since: int = 0
 
     def __post_init__(self) -> None:
@@ -50,6 +51,7 @@ class EntropyPolicy(Policy):
             raise ValueError(
                 f"hysteresis: expected at most the threshold of {self.threshold}, got {self.hysteresis}"
             )
+        check_ride(self.ride)
 
     @property
     def wants_entropy(self) -> bool:
@@ -66,7 +68,7 @@ class EntropyPolicy(Policy):
         if self._since < self.every:
             return None
         self._since = 0
-        return Ask("unsure", WRITER, alone=not self.ride)
+        return Ask("unsure", WRITER, ride=self.ride)
 
     def answered(self, ask: Ask, answer: Answer, moment: Moment) -> Decision:
         return Speak() if answer.entropy <= self.threshold - self.hysteresis else None

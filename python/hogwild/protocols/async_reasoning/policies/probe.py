@@ -17,6 +17,7 @@ from hogwild.protocols.async_reasoning.policies.base import (
     Policy,
     Speak,
     check_number,
+    check_ride,
 )
 
 
@@ -33,9 +34,8 @@ class ProbePolicy(Policy):
         at: "forwards" asks every so many, "paragraph" at the thinker's paragraph ends, "either" at both.
         margin, hysteresis: in nats.
         ask: whose text the question follows: "thinker" or "writer".
-        ride: False: the question has a forward of its own, and every byte of every block is what it would be
-            without it. True: it rides in a forward in which the streams go on, which costs next to nothing;
-            what that forward writes may then differ in the last bit, since it is computed beside more tokens.
+        ride: whether the question rides in a forward in which the streams go on: "auto", wherever that changes
+            no bit of what they compute; "always"; or "never". See `Ask`.
     """
 
     name: ClassVar[str] = "probe"
@@ -45,7 +45,7 @@ class ProbePolicy(Policy):
     margin: float = 0.0
     hysteresis: float = 1.0
     ask: str = THINKER
-    ride: bool = False
+    ride: str = "auto"
     _since: int = 0
     _enough: bool = False
 
@@ -58,6 +58,7 @@ class ProbePolicy(Policy):
         check_number("hysteresis", self.hysteresis, minimum=0)
         if self.ask not in ACTIVE[THINKER_AND_WRITER]:
             raise UnknownNameError("stream to ask", self.ask, ACTIVE[THINKER_AND_WRITER])
+        check_ride(self.ride)
 
     def decide(self, moment: Moment) -> Decision:
         self._since += 1
@@ -67,7 +68,7 @@ class ProbePolicy(Policy):
         if due or (self.at != "forwards" and moment.thinker_paragraph):
             self._since = 0
             question = "begin" if moment.mode == THINKER_ONLY else "go on"
-            return Ask(question, self.ask, alone=not self.ride)
+            return Ask(question, self.ask, ride=self.ride)
         return None
 
     def answered(self, ask: Ask, answer: Answer, moment: Moment) -> Decision:

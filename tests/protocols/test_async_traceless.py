@@ -1,0 +1,215 @@
+"""Questions with default settings: they ride, and no byte of any block tells that they were asked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hogwild
+from engine.tiny import TOKENIZER, make_model
+from hogwild.engine.graphs import GraphRunner
+from hogwild.engine.runner import EagerRunner
+from hogwild.models import loading
+from hogwild.protocols.async_reasoning import Safety, make_policy
+from models.tiny_models import tiny_model
+from protocols.test_async_engine import PROMPTS, SHARED, Stepper, entries, sampled
+
+ARRANGEMENTS = {"roles": PROMPTS, "shared": SHARED}
+FAMILIES = ["llama", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "gpt_oss", "deepseek_v3", "granite"]
+STOPS = [TOKENIZER.eos_token_id, *(TOKENIZER.id(piece) for piece in TOKENIZER.vocab if "\n" in piece)]
+# Who asks; and what says and does the same without asking. Questions are answered by margins out of reach.
+ASKING = {
+    "probe": (make_policy("probe", every=3, margin=1e9, longest_silence=7), None, 7),
+    "probe, heeded": (make_policy("probe", every=4, margin=-1e9, longest_silence=None), None, 5),
+    "entropy": (make_policy("entropy", every=3, threshold=1e9, hysteresis=1e9, longest_silence=7), None, 7),
+    "entropy, heeded": (make_policy("entropy", every=4, threshold=1e9, hysteresis=0.0), None, 5),
+    "safety": ("always-on", Safety(hold=4, every=3, margin=-1e9), 4),
+}
+
+
+def make_engine(name, dtype, runner=EagerRunner, **options):
+    model = (
+        make_model().to(dtype) if name == "toy" else tiny_model(name, dtype, vocab_size=len(TOKENIZER.vocab))
+    )
+    model.generation_config.eos_token_id = None
+    hogwild.enable(model)
+    return hogwild.Engine(model, TOKENIZER, runner=runner(model), **options)
+
+
+def pair(make, who, arrangement, **sampling):
+    """Two sessions on engines of their own: the first asks, the second does as it does without asking."""
+    policy, safety, think = ASKING[who]
+    options = {
+        "prompts": ARRANGEMENTS[arrangement],
+        "arrangement": arrangement,
+        "max_forwards": 400,
+        **sampling,
+    }
+    options["forbidden_tokens"] = STOPS
+    plain = make_policy("fixed-ratio", think=think, write=10_000)
+    return Stepper(make(), policy, safety=safety, **options), Stepper(make(), plain, **options)
+
+
+def run(stepper, forwards, pushes=()):
+    """Events of some forwards; `pushes` are (before which forward, text, to what)."""
+    events = []
+    for index in range(forwards):
+        for when, text, to in pushes:
+            if when == index:
+                stepper.session.protocol.push(text, to)
+        events += stepper.forwards(1)
+    return events
+
+
+def asked(events):
+    return sum(event.type == "probe" for event in events)
+
+
+def assert_same_bytes(one, other):
+    """Keys, values and lengths of every block but the one that the measurement shares pages with."""
+    a, b = entries(one), entries(other)
+    assert a.keys() == b.keys()
+    for key in a:
+        if key[0] != "so_far":
+            assert a[key].shape == b[key].shape, key
+            assert a[key].view(torch.uint8).equal(b[key].view(torch.uint8)), key
+
+
+def compare(asking, plain, forwards, pushes=()):
+    """The same forwards of both: how many questions were asked."""
+    told, expected = run(asking, forwards, pushes), run(plain, forwards, pushes)
+    assert sampled(told) == sampled(expected) != []
+    assert asking.session.forwards == plain.session.forwards == forwards
+    assert_same_bytes(asking, plain)
+    asking.close()
+    plain.close()
+    return asked(told)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_questions_ride_and_leave_no_byte(name, arrangement, dtype):
+    for who in ("probe, heeded", "entropy", "safety"):
+        asking, plain = pair(lambda: make_engine(name, dtype), who, arrangement, temperature=1.1, seed=3)
+        assert compare(asking, plain, 1 + 16) >= {"probe, heeded": 3, "entropy": 2, "safety": 4}[who]
+
+
+@settings(max_examples=40)
+@given(
+    who=st.sampled_from(sorted(ASKING)),
+    arrangement=st.sampled_from(sorted(ARRANGEMENTS)),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    seed=st.integers(0, 99),
+    pushes=st.lists(
+        st.tuples(st.integers(1, 18), st.text("abc. ", min_size=1, max_size=9).filter(str.strip),
+                  st.sampled_from(["input", "thinker", "writer"])),
+        max_size=4,
+    ),
+)  # fmt: skip
+def test_whatever_is_said_and_pushed(who, arrangement, dtype, seed, pushes):
+    engine = lambda: make_engine("toy", dtype, page_size=16)  # noqa: E731
+    asking, plain = pair(engine, who, arrangement, temperature=1.3, seed=seed)
+    assert compare(asking, plain, 1 + 19, pushes) >= 1
+
+
+class Counted(torch.nn.Module):
+    """Gives another result for another number of rows, as products may."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(x) + x.shape[1] / 64
+
+
+def counting_engine():
+    engine = make_engine("toy", torch.float32)
+    for layer in engine.model.model.layers:
+        layer.mlp = Counted(layer.mlp)
+    return engine
+
+
+def test_these_tests_would_see_it():
+    """A model whose rows depend on their number: by default nothing shows, by riding always it does."""
+    asking, plain = pair(counting_engine, "probe", "roles")
+    assert compare(asking, plain, 12) >= 2
+    asking, plain = pair(counting_engine, "probe", "roles")
+    asking.close()
+    policy = make_policy("probe", every=3, margin=1e9, longest_silence=7, ride="always")
+    asking = Stepper(counting_engine(), policy, max_forwards=400)
+    run(asking, 6), run(plain, 6)
+    with pytest.raises(AssertionError):
+        assert_same_bytes(asking, plain)
+
+
+@pytest.mark.parametrize("who", ASKING)
+def test_a_runner_that_cannot_keep_them_apart_gives_them_forwards_of_their_own(who):
+    """Forwards of fixed size, as on CUDA."""
+    asking, plain = pair(lambda: make_engine("toy", torch.float32, GraphRunner), who, "roles")
+    told, expected = [], []
+    while len(sampled(expected)) < 20:
+        expected += plain.forwards(1)
+    while len(sampled(told)) < 20:
+        told += asking.forwards(1)
+    assert sampled(told) == sampled(expected)
+    assert asking.session.forwards == plain.session.forwards + asked(told) and asked(told)
+    assert_same_bytes(asking, plain)
+
+
+@pytest.mark.parametrize("most", [1024, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_sessions_are_not_disturbed_either(dtype, most):
+    """Five sessions in the same forwards, also where there is not room for all; one of them asks, or does not."""
+    blocks, forwards = [], []
+    for policy in (make_policy("probe", every=3, margin=1e9), make_policy("fixed-ratio", think=9999)):
+        engine = make_engine("toy", dtype, max_forward_tokens=most)
+        policies = ["always-on", policy, *["always-on"] * 3]
+        prompts = dataclasses.replace(PROMPTS, probe_question="[?]")
+        ones = [Stepper(engine, one, prompts=prompts, max_forwards=400) for one in policies]
+        events = [event for _ in range(900 // most + 16) for _, told in engine.forward() for event in told]
+        assert (asked(events) > 2) == (policy.name == "probe")
+        blocks.append([entries(one) for one in ones])
+        forwards.append([one.session.forwards for one in ones])
+    assert forwards[0] == forwards[1] and min(forwards[0]) > 10
+    assert (most > 6) == (len(set(forwards[0])) == 1)
+    for before, after in zip(*blocks, strict=True):
+        assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_a_text_pushed_to_a_silent_writer_is_written_once():
+    """Also its last token, from which the writer's doubt is measured again and again."""
+    asking, plain = pair(lambda: make_engine("toy", torch.float32), "entropy", "roles")
+    written = []
+    for stepper in (asking, plain):
+        run(stepper, 3)
+        stepper.session.protocol.push("(hint)", "writer")
+        run(stepper, 1)
+        written.append(entries(stepper))
+    assert asked(run(asking, 3)) == 1
+    run(plain, 3)
+    for key, values in written[0].items():
+        if key[0] == "answer":
+            assert torch.equal(values, written[1][key]) and torch.equal(values, entries(asking)[key]), key
+    assert asking.session.blocks.tokens("answer")[-6:] == TOKENIZER.encode("(hint)")
+    assert_same_bytes(asking, plain)
+
+
+@pytest.mark.demo
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_a_real_model(arrangement, dtype):
+    """With the prompts and questions that it gets."""
+    model, tokenizer = loading.load("demo", device="cpu", dtype=dtype)
+    policy, _, think = ASKING["probe, heeded"]
+    plain = make_policy("fixed-ratio", think=think, write=10_000)
+    options = {"arrangement": arrangement, "prompts": None, "temperature": 0.8, "seed": 2}
+    options["forbidden_tokens"] = [tokenizer.eos_token_id]
+    asking, expected = (Stepper(hogwild.Engine(model, tokenizer), one, **options) for one in (policy, plain))
+    assert compare(asking, expected, 1 + 14) >= 2
