@@ -337,7 +337,7 @@ int run(int argc, char** argv) {
         "the device\n"
         "runs at the same time. Clusters and programmatic launches need sm_90.",
         {{"ctas", "0", "CTAs of a launch; 0: the multiprocessors, down to a multiple of 16"},
-         {"threads", std::to_string(cuda::kThreads), "threads of a CTA; by default attention's"},
+         {"threads", std::to_string(32 * cuda::kMaxWarps), "threads of a CTA; by default attention's"},
          {"shared", "0", "bytes of dynamic shared memory of a CTA; 0: all that it can have"},
          {"repetitions", "200", "replays per median"},
          {"json", "", "file for the results"},

@@ -9,8 +9,9 @@
 namespace hogwild::cuda {
 
 // Between the computing warps alone.
+template <typename Traits>
 __device__ inline void sync_compute_warps() {
-    asm volatile("bar.sync 1, %0;" ::"n"(kComputeThreads) : "memory");
+    asm volatile("bar.sync 1, %0;" ::"n"(Traits::kComputeThreads) : "memory");
 }
 
 // Between the warps that share a slab. Roles must not change while one is still on its way here.

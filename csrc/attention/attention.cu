@@ -102,6 +102,7 @@ int streamed_length(const AttentionParams& params, const AttentionLaunch& launch
 bool choose(const AttentionParams& params, const AttentionTuning& tuning, const Device& device,
             AttentionLaunch* launch) {
     const int head_dim = params.cache.head_dim;
+    launch->compute_warps = compute_warps(head_dim);
     const auto rows = static_cast<int>(std::min<std::int64_t>(rows_of(params), most_rows(head_dim)));
     launch->staged_ints = staged_ints(params);
     const float cap = std::max(params.softcap, 0.f);
@@ -119,7 +120,7 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
         launch->num_slabs = 0;
         launch->shared_slabs = 0;
         for (int slabs = 1; slabs <= max_rows / kSlab; ++slabs) {
-            const int slices = std::min(max_slices, kComputeWarps / slabs);
+            const int slices = std::min(max_slices, launch->compute_warps / slabs);
             launch->num_slabs = std::max(launch->num_slabs, slabs * slices);
             if (share && slices > 1) launch->shared_slabs = slabs;
         }

@@ -44,6 +44,7 @@ struct AttentionLaunch {
     float cap;      // 0: none
     Divisor ratio;  // query heads of a kv head
     Divisor num_heads;
+    int compute_warps;            // of a CTA
     std::size_t shared_bytes;     // dynamic shared memory of a CTA
     int most_shared_bytes;        // that a CTA of the device can have
     std::size_t workspace_bytes;  // device memory that the launch may use; it need not be initialised

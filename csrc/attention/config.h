@@ -3,14 +3,13 @@
 
 namespace hogwild::cuda {
 
-// Most warps of a CTA compute; the last ones only bring keys and values from device memory. 9 to 12 warps
-// are three on each quarter of a multiprocessor, which leaves each thread 168 registers.
-constexpr int kComputeWarps = 10;
+// Most warps of a CTA compute; the last ones only bring keys and values from device memory, and the first of
+// those plans. 9 to 12 warps are three on each quarter of a multiprocessor, which leaves each thread 168
+// registers; eight are two, with 255, as the sums of 256 dims need them.
+constexpr int compute_warps(int head_dim) { return head_dim > 128 ? 6 : 10; }
+constexpr int kMaxComputeWarps = compute_warps(128);
 constexpr int kCopyWarps = 2;
-constexpr int kWarps = kComputeWarps + kCopyWarps;
-constexpr int kPlanningWarp = kComputeWarps;  // the first that copies
-constexpr int kThreads = 32 * kWarps;
-constexpr int kComputeThreads = 32 * kComputeWarps;
+constexpr int kMaxWarps = kMaxComputeWarps + kCopyWarps;
 
 // Rows of one mma tile. A slab is the 16 rows of M that one warp has.
 constexpr int kSlab = 16;
@@ -56,6 +55,6 @@ constexpr int kBlockCost = 4;
 
 // Bounds of what is kept in shared memory for every row tile, and of the integers that are copied to it.
 constexpr int kMaxUnits = 2048;
-constexpr int kMaxStagedInts = 2 * kThreads;
+constexpr int kMaxStagedInts = 768;
 
 }  // namespace hogwild::cuda

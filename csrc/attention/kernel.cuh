@@ -56,24 +56,25 @@ class Computation {
     // rotation.
     __device__ void copy_first(const Piece& piece) {
         const int thread = opaque(threadIdx.x);
-        copy_segment_queries<Traits>(p, launch, piece, shared_address(queries), thread, kComputeThreads);
+        copy_segment_queries<Traits>(p, launch, piece, shared_address(queries), thread,
+                                     Traits::kComputeThreads);
         if (computing_warps_copy<Traits>(m, 0) && launch.slot_tokens > 0) {
             copy_angles(p, launch, piece.block, piece.begin_token, min(launch.slot_tokens, piece.num_tokens),
-                        shared_address(shared_memory), thread / 32, kComputeWarps);
+                        shared_address(shared_memory), thread / 32, Traits::kComputeWarps);
         }
     }
 
     // Begins a segment, before its first item is there.
     __device__ void open(const Piece& piece) {
         const QueryBuffer buffer(piece.segment, launch.query_buffers);
-        if (piece.segment > 0) sync_compute_warps();  // all have left the roles of the one before
+        if (piece.segment > 0) sync_compute_warps<Traits>();  // all have left the roles of the one before
         const int warp = opaque(threadIdx.x) / 32;
         if (opaque(threadIdx.x) % 32 == 0) ring.roles[warp] = Role(warp, piece.slabs, piece.slices);
         __syncwarp();
         rows.open();
         if (piece.segment == 0) {
             wait_for_copies();
-            sync_compute_warps();
+            sync_compute_warps<Traits>();
             if (warp == 0) ring.queries_full[buffer.index].arrive();
         }
         ring.queries_full[buffer.index].wait(buffer.phase);
@@ -143,7 +144,7 @@ class Computation {
 };
 
 template <typename Traits>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(Traits::kThreads, 1)
     attention_kernel(const __grid_constant__ AttentionParams p,
                      const __grid_constant__ AttentionLaunch launch,
                      const __grid_constant__ StagedArrays arrays, void* workspace) {
@@ -156,16 +157,16 @@ __global__ void __launch_bounds__(kThreads, 1)
 
     const int warp = threadIdx.x / 32;
     Plan plan(p, launch, memory);
-    plan.make(arrays, [&] {
-        ring.init(launch.ring_slots);
-        if (warp != kPlanningWarp) prefetch_tables(p, launch);
+    plan.template make<Traits::kWarps>(arrays, [&] {
+        ring.init<Traits>(launch.ring_slots);
+        if (warp != Traits::kPlanningWarp) prefetch_tables(p, launch);
     });
 
     // The two kinds of warps have loops of their own, so that neither keeps the other's registers. Each round
     // is a list of pieces; `listed` and `list_free` hand it over and back.
     RingPlace place;  // of the list's first item
     unsigned phase = 0;
-    if (warp < kComputeWarps) {
+    if (warp < Traits::kComputeWarps) {
         Computation<Traits> computation(p, launch, plan, memory, ring, workspace, queries, slabs);
         prefetch_keys<Traits>(p, launch, plan.tables);
         while (true) {
@@ -178,15 +179,15 @@ __global__ void __launch_bounds__(kThreads, 1)
     } else {
         Copier<Traits> copier(p, launch, memory, ring, queries);
         Lister lister(p, launch, plan, memory);
-        if (warp == kPlanningWarp) lister.begin();
+        if (warp == Traits::kPlanningWarp) lister.begin();
         while (true) {
-            if (warp == kPlanningWarp) {
+            if (warp == Traits::kPlanningWarp) {
                 ring.list_free.wait(phase ^ 1);  // at first, the phase before counts as over
                 lister.list();
                 ring.listed.arrive();  // by each lane, for what it has written itself
             }
             ring.listed.wait(phase);
-            place = copier.copy_all(place, warp - kComputeWarps);
+            place = copier.copy_all(place, warp - Traits::kComputeWarps);
             if (!memory.more_pieces) break;
             phase = memory.num_lists % 2;
             ring.list_free.arrive();
@@ -197,7 +198,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     // are there before the others.
     const RowMerge<Traits> merge(p, launch, plan, memory, workspace);
     const int lane = threadIdx.x % 32;
-    if (warp == kWarps - 1 && lane < kWarps) merge.find_first(lane, &ring.found[lane]);
+    if (warp == Traits::kWarps - 1 && lane < Traits::kWarps) merge.find_first(lane, &ring.found[lane]);
     merge.merge_all(ring.found);
 }
 

@@ -19,7 +19,7 @@ cudaError_t launch_attention(const AttentionParams& params, const AttentionLaunc
     cooperative.val.cooperative = 1;
     cudaLaunchConfig_t config{};
     config.gridDim = launch.num_ctas.divisor();
-    config.blockDim = kThreads;
+    config.blockDim = Traits<T, kHeadDim>::kThreads;
     config.dynamicSmemBytes = launch.shared_bytes;
     config.stream = stream;
     config.attrs = &cooperative;

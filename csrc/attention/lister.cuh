@@ -48,7 +48,7 @@ class Lister {
             piece.num_rows = rows;
             piece.num_angles = num_angles(tokens);
             piece.slabs = num_slabs(rows);
-            piece.slices = num_slices(piece.slabs, launch.max_slices);
+            piece.slices = num_slices(piece.slabs, launch);
             piece.opens = piece.closes = true;
             piece.began_before = start < begin_at;
             piece.goes_on = start + weight > end_at;
@@ -104,7 +104,7 @@ class Lister {
             piece.num_rows = unit.num_rows;
             piece.num_angles = num_angles(piece.num_tokens);
             piece.slabs = num_slabs(unit.num_rows);
-            piece.slices = num_slices(piece.slabs, launch.max_slices);
+            piece.slices = num_slices(piece.slabs, launch);
             piece.segment = segment;
             piece.began_before = start < begin_at;
             piece.goes_on = start + unit.weight > end_at;

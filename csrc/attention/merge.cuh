@@ -82,7 +82,9 @@ class RowMerge {
 
     __device__ int num_rows() const { return p.num_tokens * p.num_heads; }
     // Whether there are warps enough.
-    __device__ bool is_fine() const { return num_rows() * kParts<1> <= kWarps * launch.num_ctas.divisor(); }
+    __device__ bool is_fine() const {
+        return num_rows() * kParts<1> <= Traits::kWarps * launch.num_ctas.divisor();
+    }
 
     template <int kDims>
     __device__ void merge_all(const SplitRow* found) const {
@@ -98,7 +100,7 @@ class RowMerge {
 #pragma unroll 1
         while (i < num_rows() * parts) {
             merge(next);
-            i += kWarps * num_ctas;
+            i += Traits::kWarps * num_ctas;
             if (i < num_rows() * parts) next = Part<kDims>(partials, find(i / parts), i % parts);
         }
     }

@@ -90,7 +90,7 @@ class SegmentRows {
 // Ends a segment: adds the slices of each slab up and writes its rows to `to`, each slice some of the dims.
 // By the active computing warps. `scratch` is the warps' room for rotated queries, which are not needed any
 // more, and sums: `stride` bytes for each warp, which take all dims in so many passes. `softmaxes` is
-// [kComputeWarps, kSlab].
+// [kMaxComputeWarps, kSlab].
 template <typename Traits>
 __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned char* scratch, int stride,
                                   int passes, Softmax (*softmaxes)[kSlab], SegmentRows<Traits> to) {

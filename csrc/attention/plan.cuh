@@ -34,12 +34,12 @@ class Plan {
 
     // By all threads, which do what else there is to do, `meanwhile`, while they wait for device memory. Has
     // a barrier behind that. The planning warp then finds this CTA's part, see Lister.
-    template <typename Meanwhile>
+    template <int kWarps, typename Meanwhile>
     __device__ void make(const StagedArrays& arrays, Meanwhile meanwhile) {
-        tables.stage(arrays, meanwhile);
+        tables.template stage<kWarps>(arrays, meanwhile);
         if (is_single()) return;  // all of it is the planning warp's
         const int warp = threadIdx.x / 32;
-        if (warp == kPlanningWarp) find_units();
+        if (warp == launch.compute_warps) find_units();
         __syncthreads();
         for (int unit = warp; unit < m.num_units; unit += kWarps) weigh(unit);
         __syncthreads();

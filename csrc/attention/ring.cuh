@@ -19,11 +19,11 @@ extern __shared__ __align__(1024) unsigned char shared_memory[];
 // How the computing warps share the rows of a unit and the tiles of a segment. With few slabs, several warps
 // have the same one and take turns with the tiles.
 __device__ inline int num_slabs(int num_rows) { return (num_rows + kSlab - 1) / kSlab; }
-__device__ inline int num_slices(int slabs, int max_slices) {
-    int slices = 1;  // kComputeWarps / slabs, without a division
+__device__ inline int num_slices(int slabs, const AttentionLaunch& launch) {
+    int slices = 1;  // compute_warps / slabs, without a division
 #pragma unroll
-    for (int i = 2; i <= kMaxSlices; ++i) slices += i * slabs <= kComputeWarps;
-    return min(max_slices, slices);
+    for (int i = 2; i <= kMaxSlices; ++i) slices += i * slabs <= launch.compute_warps;
+    return min(launch.max_slices, slices);
 }
 
 // Where a segment's queries are, and in which phase of the buffer's barriers.
@@ -86,26 +86,27 @@ struct RingMemory {
     Barrier queries_full[kMaxQueryBuffers];  // a segment's queries have arrived
     Barrier queries_free[kMaxQueryBuffers];  // all computing warps are done with the segment
     Item items[kMaxSlots];
-    Role roles[kComputeWarps];            // here, since registers are few
-    Limits limits[kComputeWarps][kSlab];  // of each warp's rows
-    Softmax softmaxes[kComputeWarps][kSlab];
-    SplitRow found[kWarps];  // output rows of this CTA
+    Role roles[kMaxComputeWarps];            // here, since registers are few
+    Limits limits[kMaxComputeWarps][kSlab];  // of each warp's rows
+    Softmax softmaxes[kMaxComputeWarps][kSlab];
+    SplitRow found[kMaxWarps];  // output rows of this CTA
 
     // By all threads, before a barrier of the CTA. An initialisation takes long: each warp does few.
+    template <typename Traits>
     __device__ void init(int num_slots) {
         if (threadIdx.x % 32 != 0) return;
 #pragma unroll 1
-        for (int i = threadIdx.x / 32; i < num_slots + kMaxQueryBuffers + 1; i += kWarps) {
+        for (int i = threadIdx.x / 32; i < num_slots + kMaxQueryBuffers + 1; i += Traits::kWarps) {
             const int buffer = i - num_slots;
             if (i < num_slots) {
                 full[i].init(32 + 1);  // a copying warp, and who writes the item
-                empty[i].init(kComputeThreads);
+                empty[i].init(Traits::kComputeThreads);
             } else if (buffer < kMaxQueryBuffers) {
                 queries_full[buffer].init(32);
-                queries_free[buffer].init(kComputeThreads);
+                queries_free[buffer].init(Traits::kComputeThreads);
             } else {
                 listed.init(32);
-                list_free.init(kThreads);
+                list_free.init(Traits::kThreads);
             }
         }
     }

@@ -51,16 +51,19 @@ class Tables {
 
     // Copies them, and does what else there is to do, `meanwhile`, before it waits for them. By all threads;
     // ends with a barrier.
-    template <typename Meanwhile>
+    template <int kWarps, typename Meanwhile>
     __device__ void stage(const StagedArrays& arrays, Meanwhile meanwhile) {
         if (is_staged()) {
             // Each array by some warps: one after the other they would take longer to ask for than to come.
-            constexpr int kWarpsEach = kWarps / StagedArrays::kCount;
-            static_assert(kWarps % StagedArrays::kCount == 0);
-            const StagedArray& array = arrays.at[threadIdx.x / 32 / kWarpsEach];
+            constexpr int kEach = 32 * (kWarps / StagedArrays::kCount);
+            static_assert(kEach > 0);
+            const int index = threadIdx.x / kEach;
+            if (index < StagedArrays::kCount) {
+                const StagedArray& array = arrays.at[index];
 #pragma unroll 1
-            for (int i = threadIdx.x % (32 * kWarpsEach); i < array.size; i += 32 * kWarpsEach) {
-                copy_word_async(shared_address(memory + array.begin + i), array.from + i);
+                for (int i = threadIdx.x % kEach; i < array.size; i += kEach) {
+                    copy_word_async(shared_address(memory + array.begin + i), array.from + i);
+                }
             }
         }
         meanwhile();

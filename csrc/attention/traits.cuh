@@ -11,6 +11,11 @@ template <typename Element, int kDim>
 struct Traits {
     using T = Element;
     static constexpr int kHeadDim = kDim;
+    static constexpr int kComputeWarps = compute_warps(kDim);
+    static constexpr int kWarps = kComputeWarps + kCopyWarps;
+    static constexpr int kThreads = 32 * kWarps;
+    static constexpr int kComputeThreads = 32 * kComputeWarps;
+    static constexpr int kPlanningWarp = kComputeWarps;
     static constexpr int kChunks = kDim / 8;     // of 16 bytes, in a row
     static constexpr int kDimSteps = kDim / 16;  // of mma's K, over a row
     static constexpr int kRowBytes = row_bytes(kDim);
