@@ -159,8 +159,7 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
     while (!fits(max_rows, max_slices, ring_slots, query_buffers)) --query_buffers;
     // Where queries stay in shared memory, other warps would have to wait for the last use of them.
     const bool share = queries_in_registers(head_dim) && params.rotary.half > 0;
-    // 256 dims keep something in local memory, which needs what shared memory leaves of L1.
-    const bool one_pass = queries_in_registers(head_dim);
+    const bool one_pass = queries_in_registers(head_dim);  // see write_rows
     if (!(one_pass && fits(max_rows, max_slices, ring_slots, query_buffers, share, 1)) &&
         !fits(max_rows, max_slices, ring_slots, query_buffers, share)) {
         fits(max_rows, max_slices, ring_slots, query_buffers);
@@ -172,7 +171,7 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
     int num_ctas = by_heads * 16 >= device.num_sms * 15 ? by_heads : device.num_sms;
     if (tuning.num_ctas > 0) num_ctas = std::min(tuning.num_ctas, device.num_sms);
     launch->num_ctas = Divisor(num_ctas);
-    launch->block_cost = tuning.block_cost >= 0 ? tuning.block_cost : kBlockCost;
+    launch->block_cost = tuning.block_cost >= 0 ? tuning.block_cost : block_cost(head_dim);
     launch->streamed_length = streamed_length(params, *launch, device);
     launch->ratio = Divisor(params.num_heads / num_kv_heads);
     launch->num_heads = Divisor(params.num_heads);

@@ -4,10 +4,11 @@
 namespace hogwild::cuda {
 
 // Most warps of a CTA compute; the last ones only bring keys and values from device memory, and the first of
-// those plans. 9 to 12 warps are three on each quarter of a multiprocessor, which leaves each thread 168
-// registers; eight are two, with 255, as the sums of 256 dims need them.
-constexpr int compute_warps(int head_dim) { return head_dim > 128 ? 6 : 10; }
-constexpr int kMaxComputeWarps = compute_warps(128);
+// those plans. Twelve warps are three on each quarter of a multiprocessor, which leaves each thread 168
+// registers. The sums of 256 dims need more; those of 64 need less, and their softmax, which is as much work
+// for half of the bytes, more warps.
+constexpr int compute_warps(int head_dim) { return head_dim > 128 ? 6 : head_dim > 64 ? 10 : 14; }
+constexpr int kMaxComputeWarps = compute_warps(64);
 constexpr int kCopyWarps = 2;
 constexpr int kMaxWarps = kMaxComputeWarps + kCopyWarps;
 
@@ -51,7 +52,7 @@ constexpr int angle_bytes(int half) { return (2 * half * 4 + 15) / 16 * 16 + 16;
 
 // What entering a block costs, in runs of keys: the rotation of the queries, and a tile that may be nearly
 // empty.
-constexpr int kBlockCost = 4;
+constexpr int block_cost(int head_dim) { return head_dim > 64 ? 4 : 6; }
 
 // Bounds of what is kept in shared memory for every row tile, and of the integers that are copied to it.
 constexpr int kMaxUnits = 2048;

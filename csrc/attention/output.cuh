@@ -109,9 +109,10 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned
     }
     __syncwarp();  // no lane reads the warp's queries any more
     float factor[2][kMaxSlices];
-    constexpr bool kFew = Rows<Traits>::kQueryInRegisters;
-    const int size = kFew ? kTiles / passes : kTiles / kMaxSumPasses;
-#pragma unroll(kFew ? 1 : kMaxSumPasses)
+    // 256 dims always take two passes, each with code of its own, so that their sums stay in registers.
+    constexpr bool kOwnCode = !Rows<Traits>::kQueryInRegisters;
+    const int size = kOwnCode ? kTiles / kMaxSumPasses : kTiles / passes;
+#pragma unroll(kOwnCode ? kMaxSumPasses : 1)
     for (int first = 0; first < kTiles; first += size) {
         if (first > 0) sync_slab(role);  // no slice reads its sums
         // As if the first tile of the pass were tile 0 of all.
@@ -147,7 +148,7 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned
         const auto* sums = reinterpret_cast<const float4*>(scratch + role.slab() * stride) + lane;
         const int next_slice = role.slabs() * stride / sizeof(float4);
         // Two at a time where registers allow it, so that one's trip to shared memory is the other's too.
-        constexpr int kAtOnce = kFew ? 2 : 1;
+        constexpr int kAtOnce = kOwnCode ? 1 : 2;
 #pragma unroll 1
         for (int begin = role.slice(); begin < size; begin += kAtOnce * role.slices()) {
             float4 x[kAtOnce][kMaxSlices];
