@@ -146,6 +146,24 @@ def test_guests_come_last_among_the_wanted_rows():
     plan.rollback()
 
 
+@pytest.mark.parametrize("rows", [None, [1], [0, 5], []])
+@pytest.mark.parametrize("with_guests", [False, True])
+def test_a_model_on_several_devices_is_not_given_indices_of_rows(rows, with_guests):
+    """They would be on its first device, and the rows on its last."""
+    model = prepared(tiny_model("llama"))
+    generator = torch.Generator().manual_seed(5)
+    cache = Cache(model, generator)
+    hosts, guests = cache.rows([1, 2], generator), cache.guests([4], generator)
+    plan = PlanWithGuests(hosts, guests) if with_guests else ForwardPlan([*hosts, *guests])
+    expected = packed_forward(model, plan, rows)
+    given = []
+    model.register_forward_pre_hook(lambda _, args, kwargs: given.append(kwargs), with_kwargs=True)
+    model.hf_device_map = {"model": 0, "lm_head": 1}
+    torch.testing.assert_close(packed_forward(model, plan, rows), expected)
+    assert isinstance(given[0]["logits_to_keep"], int)
+    plan.rollback()
+
+
 def test_models_that_cannot_be_cut_say_why():
     model = prepared(tiny_model("llama"))
     # something between the decoder's parts that looks at all rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from transformers import PreTrainedModel
@@ -40,9 +40,15 @@ def packed_forward(
     if device.type == "meta":  # weights offloaded by accelerate, which moves the inputs itself
         device = torch.device("cpu")
     wanted = plan.last_rows if rows is None else list(rows)
-    keep = torch.tensor(wanted, dtype=torch.int64, device=device)
-    hosting = isinstance(plan, PlanWithGuests)
-    apart = rows_apart(model, plan.parts[0].num_tokens, wanted) if hosting else nullcontext()
+    kept: Sequence[int] = wanted
+    keep: torch.Tensor | int = torch.tensor(wanted, dtype=torch.int64, device=device)
+    if _is_spread(model):
+        # Indices would be on the model's first device, and the rows to choose from are on its last.
+        kept = range(min(wanted, default=plan.num_tokens - 1), plan.num_tokens)
+        keep = len(kept)
+    apart: AbstractContextManager[None] = nullcontext()
+    if isinstance(plan, PlanWithGuests):
+        apart = rows_apart(model, plan.parts[0].num_tokens, kept)
     with torch.inference_mode(), binding.running(plan), apart:
         output = model(
             input_ids=plan.input_ids.to(device),
@@ -52,4 +58,12 @@ def packed_forward(
             use_cache=False,
             logits_to_keep=keep,
         )
-    return output.logits[0]
+    logits: torch.Tensor = output.logits[0]
+    if kept is not wanted:
+        logits = logits[torch.tensor(wanted, dtype=torch.int64, device=logits.device) - kept[0]]
+    return logits
+
+
+def _is_spread(model: PreTrainedModel) -> bool:
+    """Whether accelerate has put parts of the model on several devices."""
+    return len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1

@@ -125,6 +125,8 @@ class _Apart:
         total = next((x.shape[1] for x in (*args, *kwargs.values()) if _has_rows(x)), None)
         if total is None:
             raise UnsupportedModelError("a part of the decoder takes no tensor [1, tokens, ...]")
+        if total == 0:
+            return self._forward(*args, **kwargs)
         results = []
         for begin, end in pairwise((0, self._first, total)):
             if begin < end:
