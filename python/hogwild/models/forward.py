@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from transformers import PreTrainedModel
@@ -41,8 +41,9 @@ def packed_forward(
         device = torch.device("cpu")
     wanted = plan.last_rows if rows is None else list(rows)
     keep = torch.tensor(wanted, dtype=torch.int64, device=device)
-    hosting = isinstance(plan, PlanWithGuests)
-    apart = rows_apart(model, plan.parts[0].num_tokens, wanted) if hosting else nullcontext()
+    apart: AbstractContextManager[None] = nullcontext()
+    if isinstance(plan, PlanWithGuests):
+        apart = rows_apart(model, plan.parts[0].num_tokens, wanted, lambda: plan.is_open)
     with torch.inference_mode(), binding.running(plan), apart:
         output = model(
             input_ids=plan.input_ids.to(device),
