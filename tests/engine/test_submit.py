@@ -227,7 +227,7 @@ def test_an_error_that_was_raised_keeps_nothing_alive(model):
 
 
 def test_closing_ends_everything(model):
-    before = set(threading.enumerate())  # among them threads of engines that other tests left to the collector
+    before = set(threading.enumerate())  # other tests leave their engines to the collector
     engine = make_engine(model)
     handles = [engine.submit(Endless()) for _ in range(2)]
     opened = engine.open(writers())

@@ -197,8 +197,9 @@ class Binding:
     @contextmanager
     def _switched_on(self) -> Iterator[None]:
         """Route attention to us, with frequencies held still. Everything is put back, so plain calls stay plain."""
-        if self.config._attn_implementation != IMPLEMENTATION:  # as a Ctrl-C in the last lines here may leave it
-            self._implementation = self.config._attn_implementation
+        before = self.config._attn_implementation
+        if before != IMPLEMENTATION:  # else a Ctrl-C came in the last lines here
+            self._implementation = before
         with frozen(self._frozen):
             self.config._attn_implementation = IMPLEMENTATION
             try:

@@ -131,7 +131,8 @@ class _Apart:
     """
 
     def __init__(self, module: torch.nn.Module, first: int, is_live: Callable[[], bool]) -> None:
-        before = vars(module).get("forward")  # somebody's wrapper around the module's own, or left by a Ctrl-C
+        before = vars(module).get("forward")  # somebody's wrapper, or what a Ctrl-C left there
+        self._before: Callable[..., Any] | None
         self._before = before._before if isinstance(before, _Apart) else before
         self._forward = self._before or MethodType(type(module).forward, module)
         self._module, self._first, self._is_live = module, first, is_live
