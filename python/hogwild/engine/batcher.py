@@ -47,7 +47,8 @@ class Batcher:
 
     Args:
         runner: what carries planned forwards out.
-        max_forward_tokens: a forward takes no further session once it has so many tokens.
+        max_forward_tokens: a forward takes no further session once it has so many tokens, guests that are kept apart
+            not counted.
         max_length: most tokens that a view may hold; None: any number.
     """
 
