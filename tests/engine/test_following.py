@@ -182,6 +182,26 @@ def test_a_protocol_that_fails_in_a_prepared_forward_leaves_the_others():
     assert other.error is None and len(other.protocol.said["w0"]) == 12
 
 
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_worker_without_settings_ends_its_session_only(busy):
+    class Unset(Writers):
+        def feeds(self):
+            return [feed for feed in super().feeds() if feed.sample]
+
+        def sampling(self, worker):
+            raise LookupError(f"no settings for {worker}")
+
+    engine = make_busy_engine(busy)
+    other = engine.open(writers(12))
+    for _ in range(4):
+        engine.forward()
+    failing = engine.open(Unset(PROMPT, [(5,)]))
+    while not other.finished:
+        engine.forward()
+    assert isinstance(failing.error, LookupError) and failing.forwards == 0
+    assert other.error is None and len(other.protocol.said["w0"]) == other.forwards == 12
+
+
 def test_a_forward_that_fails_is_made_again(monkeypatch):
     engine, expected = make_busy_engine(), writers(12)
     plain = make_busy_engine(busy=False)

@@ -1,6 +1,8 @@
 """Sampling: the settings, Hugging Face's processors, and draws that depend on nobody else."""
 
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -229,6 +231,22 @@ def test_a_sample_is_repeatable_until_it_is_accepted():
     assert pick(sampler, logits, [1, 2], batch) == first
     sampler.accept([1, 2])
     assert pick(sampler, logits, [3], batch) != first
+
+
+def test_a_ctrl_c_loses_no_draw(monkeypatch):
+    draw = torch.rand
+
+    def interrupted(*args, **kwargs):
+        numbers = draw(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGINT)
+        return numbers
+
+    params = SamplingParams(temperature=1.0, seed=7)
+    sampler = Sampler(params)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "rand", interrupted)
+        _ = sampler.uniform
+    assert sampler.uniform == Sampler(params).uniform
 
 
 def test_repetition_penalty_sees_all_of_the_workers_text():

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 from tiny import PROMPT, STOCHASTIC, Writers, drive, make_engine, make_model, undisturbed, writers
@@ -209,7 +210,24 @@ def test_a_client_that_is_cancelled_in_its_event_loop(engine):
     until(lambda: engine.pool.used_pages == 0)
 
 
+def test_an_error_that_was_raised_keeps_nothing_alive(model):
+    class Fails(Writers):
+        def receive(self, results):
+            raise ValueError("the protocol fails")
+
+    def read():
+        engine = make_engine(model)
+        with pytest.raises(ValueError, match="the protocol fails"):
+            for _ in engine.submit(Fails(PROMPT)):
+                pass
+        return weakref.ref(engine)
+
+    engine = read()
+    until(lambda: gc.collect() >= 0 and engine() is None)  # its thread may still hold the session
+
+
 def test_closing_ends_everything(model):
+    before = set(threading.enumerate())  # other tests leave their engines to the collector
     engine = make_engine(model)
     handles = [engine.submit(Endless()) for _ in range(2)]
     opened = engine.open(writers())
@@ -221,7 +239,7 @@ def test_closing_ends_everything(model):
     assert [handle.result(SOON).reason for handle in handles] == ["cancelled"] * 2
     assert opened.closed and list(stream)[-1].reason == "cancelled"
     assert engine.pool.used_pages == 0
-    assert not any(thread.name == "hogwild-engine" and thread.is_alive() for thread in threading.enumerate())
+    assert not [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()]
     for use in (engine.submit, engine.open, lambda protocol: list(engine.stream(protocol))):
         with pytest.raises(HogwildError, match="the engine is closed"):
             use(writers())

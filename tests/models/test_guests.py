@@ -8,7 +8,8 @@ from tiny_models import FAMILIES, random_ids, tiny_model
 
 import hogwild
 from hogwild.cache import Block, ForwardPlan, PlanWithGuests, Pool, View
-from hogwild.models import packed_forward, why_no_guests
+from hogwild.models import binding_of, packed_forward, why_no_guests
+from hogwild.models.guests import rows_apart
 
 COUNTS = [([1], [13]), ([1, 1], [5]), ([1], [1, 2]), ([3, 1], [2]), ([2, 7], [9, 1])]
 
@@ -133,6 +134,28 @@ def test_a_model_is_as_before_also_after_a_failure():
     mine = vars(model.model.norm)["forward"]
     cache.write(cache.rows([1, 1], generator), cache.guests([4], generator))
     assert vars(model.model.norm)["forward"] is mine
+
+
+def test_what_a_ctrl_c_leaves_in_a_model_does_nothing():
+    """It may come while the model is put back as it was."""
+    model = prepared(tiny_model("llama"))
+    expected = run(model)
+    ids = torch.arange(5, 12)[None]
+    plain = model(ids).logits
+    before = model.config._attn_implementation
+    generator = torch.Generator().manual_seed(5)
+    cache = Cache(model, generator)
+    plan = PlanWithGuests(cache.rows([1, 1], generator), cache.guests([4], generator))
+    left = rows_apart(model, 2, plan.last_rows, lambda: plan.is_open)
+    left.__enter__()
+    switched_on = binding_of(model)._switched_on()
+    switched_on.__enter__()
+    plan.rollback()  # and nobody leaves what was entered
+    again = run(model)
+    assert all(same(one, other) for one, other in zip(expected, again, strict=True))
+    assert model.config._attn_implementation == before and model(ids).logits.equal(plain)
+    left.__exit__(None, None, None)  # as a collector may do at any time
+    assert not [name for name, module in model.named_modules() if "forward" in vars(module)]
 
 
 def test_guests_come_last_among_the_wanted_rows():

@@ -47,7 +47,8 @@ class Batcher:
 
     Args:
         runner: what carries planned forwards out.
-        max_forward_tokens: a forward takes no further session once it has so many tokens.
+        max_forward_tokens: a forward takes no further session once it has so many tokens, guests that are kept apart
+            not counted.
         max_length: most tokens that a view may hold; None: any number.
     """
 
@@ -194,7 +195,9 @@ class Batcher:
         self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan | PlanWithGuests
     ) -> None:
         """While the device computes, prepare the forward in which every row goes on with one token."""
-        ahead = None if batch[-1].row.guest else plan.ahead()
+        if batch[-1].row.guest or any(item.session.finished for item in batch):
+            return  # the next one has no guests, most likely, and no row of who failed to say what it asks
+        ahead = plan.ahead()
         if ahead is None:
             return
         self.runner.expect(ahead.integers)

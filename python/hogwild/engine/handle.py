@@ -37,7 +37,9 @@ class Handle:
     ) -> None:
         self._job, self._mailbox, self._service = job, mailbox, service
         self._owner = owner  # the engine lives as long as somebody holds one of its handles
-        self._finalizer = weakref.finalize(self, _cancel, job, service)
+        # Weak: finalizers are kept by the interpreter, and an error that ended the session knows the frames of who
+        # read it, this handle among them. A job that runs is kept by the scheduler.
+        self._finalizer = weakref.finalize(self, _cancel_if_left, weakref.ref(job), service)
         self._finalizer.atexit = False
 
     def __repr__(self) -> str:
@@ -149,3 +151,8 @@ class Handle:
 def _cancel(job: Job, service: Service) -> None:
     job.cancelled = True
     service.wake()
+
+
+def _cancel_if_left(job: weakref.ref[Job], service: Service) -> None:
+    if (left := job()) is not None:
+        _cancel(left, service)

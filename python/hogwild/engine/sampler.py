@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import HogwildError
 
@@ -67,8 +68,9 @@ class Sampler:
     def uniform(self) -> float:
         """The random number in [0, 1) that picks the next token; the same until `accept`."""
         if not self._uniforms:
-            numbers = torch.rand(_AHEAD, generator=self._generator, dtype=torch.float64)
-            self._uniforms = numbers.flip(0).tolist()
+            with defer_interrupts():  # or numbers that are drawn would be lost
+                numbers = torch.rand(_AHEAD, generator=self._generator, dtype=torch.float64)
+                self._uniforms = numbers.flip(0).tolist()
         return self._uniforms[-1]
 
     def accept(self, fed: Sequence[int]) -> None:

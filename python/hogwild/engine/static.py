@@ -98,8 +98,8 @@ class StaticForward:
         """The captured `compute`, on the current stream."""
         assert self.graph is not None
         with self._binding.replaying(plan):
+            self._inputs.memory.uploading()  # first: after a Ctrl-C, too, the next upload waits for this one
             self.graph.replay()
-        self._inputs.memory.uploading()
 
 
 class _OneDevice:

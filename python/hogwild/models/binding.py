@@ -60,6 +60,7 @@ class Binding:
         self._frozen: list[FrozenRope] = find_frozen(model, self.config, max_length)
         limits = [positions, max_length, *(rope.limit for rope in self._frozen)]
         self.max_length: int | None = min((n for n in limits if n is not None), default=None)
+        self._implementation = self.config._attn_implementation  # of plain calls
         self._begun: _Begun | None = None
         self._running: ForwardPlan | PlanWithGuests | None = None
         with self._switched_on():
@@ -197,12 +198,14 @@ class Binding:
     def _switched_on(self) -> Iterator[None]:
         """Route attention to us, with frequencies held still. Everything is put back, so plain calls stay plain."""
         before = self.config._attn_implementation
+        if before != IMPLEMENTATION:  # else a Ctrl-C came in the last lines here
+            self._implementation = before
         with frozen(self._frozen):
             self.config._attn_implementation = IMPLEMENTATION
             try:
                 yield
             finally:
-                self.config._attn_implementation = before
+                self.config._attn_implementation = self._implementation
 
 
 class _Replaying:

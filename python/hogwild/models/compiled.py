@@ -77,7 +77,9 @@ class ModelCall:
     def _switched_on(self, compiled: bool) -> Iterator[None]:
         """Compiled forwards stand in for the modules' own."""
         stand_ins = self._compiled if compiled else {}
-        before = {m: m.__dict__["forward"] for m in stand_ins if "forward" in m.__dict__}
+        there = {m: m.__dict__["forward"] for m in stand_ins if "forward" in m.__dict__}
+        # but for what a Ctrl-C has left there
+        before = {m: forward for m, forward in there.items() if forward is not stand_ins[m]}
         limits: dict[str, Any] = {
             "recompile_limit": _RECOMPILE_LIMIT,
             "accumulated_recompile_limit": 8 * _RECOMPILE_LIMIT,

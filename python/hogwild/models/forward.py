@@ -48,7 +48,7 @@ def packed_forward(
         keep = len(kept)
     apart: AbstractContextManager[None] = nullcontext()
     if isinstance(plan, PlanWithGuests):
-        apart = rows_apart(model, plan.parts[0].num_tokens, kept)
+        apart = rows_apart(model, plan.parts[0].num_tokens, kept, lambda: plan.is_open)
     with torch.inference_mode(), binding.running(plan), apart:
         output = model(
             input_ids=plan.input_ids.to(device),

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
@@ -31,31 +32,41 @@ _KNOWN: weakref.WeakKeyDictionary[Binding, str | None] = weakref.WeakKeyDictiona
 
 
 @contextmanager
-def rows_apart(model: PreTrainedModel, num_hosts: int, wanted: Sequence[int]) -> Iterator[None]:
+def rows_apart(
+    model: PreTrainedModel,
+    num_hosts: int,
+    wanted: Sequence[int],
+    is_open: Callable[[], bool] = lambda: True,
+) -> Iterator[None]:
     """In this context the model computes the first rows as if they were alone.
 
     Args:
         model: enabled by `hogwild.enable`.
         num_hosts: how many of the packed tokens come first.
         wanted: packed indices of the tokens whose logits are wanted, those of the first ones first.
+        is_open: whether the forward may still run: a Ctrl-C may come in the middle of leaving this context, and what
+            it leaves in the model then does nothing.
     """
     first = sum(row < num_hosts for row in wanted)
     if any(row < num_hosts for row in wanted[first:]):
         raise ValueError(f"wanted: expected the rows below {num_hosts} first, got {list(wanted)}")
+    inside = True
+
+    def is_live() -> bool:
+        return inside and is_open()
+
     head = model.get_output_embeddings()
-    stand_ins = {module: _Apart(module.forward, num_hosts) for module in _pieces(model.get_decoder())}
+    stand_ins = [_Apart(module, num_hosts, is_live) for module in _pieces(model.get_decoder())]
     if head is not None:
-        stand_ins[head] = _Apart(head.forward, first)
-    before = {module: vars(module)["forward"] for module in stand_ins if "forward" in vars(module)}
+        stand_ins.append(_Apart(head, first, is_live))
     try:
-        for module, stand_in in stand_ins.items():
-            module.__dict__["forward"] = stand_in
+        for stand_in in stand_ins:
+            stand_in.put_in()
         yield
     finally:
-        for module in stand_ins:
-            module.__dict__.pop("forward", None)
-        for module, forward in before.items():  # somebody's wrapper around the module's own
-            module.__dict__["forward"] = forward
+        inside = False
+        for stand_in in stand_ins:
+            stand_in.take_out()
 
 
 def why_no_guests(model: PreTrainedModel) -> str | None:
@@ -114,14 +125,32 @@ class _Apart:
     Rows are the second dimension of tensors [1, T, ...], among arguments and results alike.
 
     Args:
-        forward: the module's own.
+        module: whose.
         first: rows of the first part.
+        is_live: whether there are two parts; else this is the module's own `forward`.
     """
 
-    def __init__(self, forward: Callable[..., Any], first: int) -> None:
-        self._forward, self._first = forward, first
+    def __init__(self, module: torch.nn.Module, first: int, is_live: Callable[[], bool]) -> None:
+        before = vars(module).get("forward")  # somebody's wrapper, or what a Ctrl-C left there
+        self._before: Callable[..., Any] | None
+        self._before = before._before if isinstance(before, _Apart) else before
+        self._forward = self._before or MethodType(type(module).forward, module)
+        self._module, self._first, self._is_live = module, first, is_live
+
+    def put_in(self) -> None:
+        self._module.__dict__["forward"] = self
+
+    def take_out(self) -> None:
+        if vars(self._module).get("forward") is not self:
+            return
+        if self._before is None:
+            del self._module.__dict__["forward"]
+        else:
+            self._module.__dict__["forward"] = self._before
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._is_live():
+            return self._forward(*args, **kwargs)
         total = next((x.shape[1] for x in (*args, *kwargs.values()) if _has_rows(x)), None)
         if total is None:
             raise UnsupportedModelError("a part of the decoder takes no tensor [1, tokens, ...]")
