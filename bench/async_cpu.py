@@ -3,7 +3,7 @@
     python bench/async_cpu.py [--model demo] [--forwards 48] [--json FILE]
 
 Two sessions take turns, forward by forward, greedily, in the checkpoint's dtype: in one the writer is held, in the
-other thinker and writer go on together. Reported are medians of their forwards.
+other thinker and writer go on together. Neither may end its text. Reported are medians of their forwards.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import results_io
 import torch
+from transformers import PreTrainedTokenizerBase
 
 import hogwild
 from hogwild.engine import TokenEvent
@@ -26,12 +27,24 @@ PREFILL = 2  # forwards before both streams decode
 STREAMS = {"thinker alone": 1, "thinker and writer": 2}
 
 
+def closing_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens with which a stream may end: special ones, and all with a line break, behind which headings stand."""
+    ids = range(len(tokenizer))
+    texts = tokenizer.batch_decode([[token] for token in ids])
+    return sorted({*tokenizer.all_special_ids, *(token for token in ids if "\n" in texts[token])})
+
+
 def measure(engine: hogwild.Engine, forwards: int) -> dict[str, list[float]]:
     """Seconds of each forward, by what decodes."""
     length = forwards + PREFILL + 1
+    forbidden = closing_tokens(engine.tokenizer)
     policies = (FixedRatioPolicy(think=length), "always-on")
     sessions = {
-        name: engine.open(engine.thinking(PROBLEM, policy=policy, max_forwards=length, temperature=0.0))
+        name: engine.open(
+            engine.thinking(
+                PROBLEM, policy=policy, max_forwards=length, temperature=0.0, forbidden_tokens=forbidden
+            )
+        )
         for name, policy in zip(STREAMS, policies, strict=True)
     }
     for session in sessions.values():
