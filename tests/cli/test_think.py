@@ -264,7 +264,7 @@ def test_chat_reads_a_turn_a_line(engine, capsys, monkeypatch):
         (["--max-forwards", "0"], "--max-forwards: expected at least 1"),
         (["--max-thoughts", "0"], "--max-thoughts: expected at least 1"),
         (["--arrangement", "heap"], "unknown arrangement 'heap'"),
-        (["--policy", "probe:ride=true"], "unknown ride of a question 'True'; expected one of: "),
+        (["--policy", "probe:ride=true"], "unknown ride 'True'; expected one of: "),
         (["--safety", "--safety-hold", "0"], "--safety-hold: expected an integer >= 1"),
         (["--safety", "--safety-every", "0"], "--safety-every: expected an integer >= 1"),
         (["--safety-every", "9"], "--safety-every is a setting of the safety mode: --safety is missing"),

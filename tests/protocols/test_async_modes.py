@@ -218,9 +218,9 @@ def test_a_question_is_a_guest_unless_it_is_to_ride_always():
         assert asking and all(feed.guest is guest for feed in asking)
     for make_one in (lambda r: make_policy("probe", ride=r), lambda r: make_policy("entropy", ride=r)):
         for ride in (True, "often"):
-            with pytest.raises(UnknownNameError, match="ride of a question"):
+            with pytest.raises(UnknownNameError, match="unknown ride"):
                 make_one(ride)
-    with pytest.raises(UnknownNameError, match="ride of a question"):
+    with pytest.raises(UnknownNameError, match="unknown ride"):
         Safety(ride=False)
 
 

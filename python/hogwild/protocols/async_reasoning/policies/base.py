@@ -153,7 +153,7 @@ class Policy(ABC):
 def check_ride(ride: object) -> None:
     """Refuse what does not say whether a question rides, see `Ask`: UnknownNameError."""
     if ride not in RIDES:
-        raise UnknownNameError("ride of a question", str(ride), RIDES)
+        raise UnknownNameError("ride", str(ride), RIDES)
 
 
 def check_number(name: str, value: object, minimum: float | None = None) -> None:
