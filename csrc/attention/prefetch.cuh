@@ -52,9 +52,10 @@ __device__ inline void prefetch_keys(const AttentionParams& p, const AttentionLa
     const int warp = threadIdx.x / 32;
     const int run = max(num_ctas.quotient(weight * in_head) - before, 0) + warp;
     const int key = run * kRun;
-    // More would be in the way of what is needed first.
+    // More would be in the way of what is needed first. A line that is too long for this product gives any
+    // key.
     constexpr int kPrefetchingWarps = 6;
-    if (warp >= kPrefetchingWarps || key >= longest) return;
+    if (warp >= kPrefetchingWarps || key < 0 || key >= longest) return;
     const int page = __ldg(p.block_table + std::int64_t{first_block + block} * p.max_pages +
                            (key >> log2_of(p.cache.page_size)));
     const std::int64_t row = (std::int64_t{page} * p.cache.num_kv_heads + head) * p.cache.page_size +
