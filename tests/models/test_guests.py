@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import FAMILIES, random_ids, tiny_model
+from tiny_models import FAMILIES, count_rows, random_ids, tiny_model
 
 import hogwild
 from hogwild.cache import Block, ForwardPlan, PlanWithGuests, Pool, View
@@ -87,22 +87,8 @@ def test_guests_leave_no_trace_and_see_the_others(name, dtype):
     assert same(alone[2], beside[2])  # they, too, are computed as in a forward of their own
 
 
-class Counted(torch.nn.Module):
-    """Gives another result for another number of rows, as products may."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, x):
-        return self.module(x) + x.shape[1] / 64
-
-
 def counting_model():
-    model = tiny_model("llama")
-    for layer in model.model.layers:
-        layer.mlp = Counted(layer.mlp)
-    return prepared(model)
+    return prepared(count_rows(tiny_model("llama")))
 
 
 def test_whatever_depends_on_the_number_of_rows_is_told_the_hosts_own():

@@ -167,3 +167,12 @@ class Run(ScriptedEngine):
         ask, so_far = protocol._switch.ask, self.store.tokens("so_far")
         assert so_far == protocol._streams.writer.tokens[: len(so_far)]
         assert not so_far or (ask is not None and ask.question == "unsure")
+
+
+LONG = "abcdefghijklmnopqrstuvw"
+
+
+def running(policy="always-on", thoughts=LONG, answer="xyz" * 9, forwards=4, arrangement="roles", **options):
+    run = Run(make(policy, arrangement, **options), thoughts, answer)
+    run.forwards(forwards)
+    return run

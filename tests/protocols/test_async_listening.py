@@ -1,22 +1,13 @@
-"""What is said to a run while it goes on: pushes, interruptions, the next turn, the safety mode."""
+"""What is said to a run while it goes on: pushes and interruptions."""
 
 import threading
 
 import pytest
-from streams import TOKENIZER, Run, make
+from streams import LONG, TOKENIZER, Run, make, running
 
-from hogwild.engine.events import AnswerEvent, InputEvent, ProbeEvent, RollbackEvent, TokenEvent
+from hogwild.engine.events import InputEvent, RollbackEvent, TokenEvent
 from hogwild.errors import SessionFinishedError, UnknownNameError
-from hogwild.protocols.async_reasoning import Safety, make_policy
-
-LONG = "abcdefghijklmnopqrstuvw"
-
-
-def running(policy="always-on", thoughts=LONG, answer="xyz" * 9, forwards=4, arrangement="roles", **options):
-    run = Run(make(policy, arrangement, **options), thoughts, answer)
-    run.forwards(forwards)
-    return run
-
+from hogwild.protocols.async_reasoning import make_policy
 
 # ------------------------------------------------------------------ push
 
@@ -330,137 +321,6 @@ def test_cancel_ends_before_the_next_forward():
     for call in (run.protocol.interrupt, run.protocol.finish):
         with pytest.raises(SessionFinishedError):
             call()
-
-
-# ------------------------------------------------------------------ turns
-
-
-@pytest.mark.parametrize("arrangement", ["roles", "shared"])
-@pytest.mark.parametrize(
-    ("earlier", "history"),
-    [
-        ("kept", "<turn><think>\n\nabcd(w)A:\n\nxyz"),
-        ("folded", "<turn><think>[sum]efg.\n\n(w)A:\n\nxyz"),
-        ("dropped", "<turn>A:\n\nxyz"),
-    ],
-)
-def test_the_next_turn_moves_the_last_one_to_the_history(earlier, history, arrangement):
-    run = Run(
-        make(arrangement=arrangement, turns=True, earlier_thoughts=earlier), "abcdefg.\n\nhijk", "xyz|uvw|"
-    )
-    while not run.protocol.waiting:
-        run.forwards(1)
-    assert AnswerEvent(worker="writer", text="xyz") in run.events
-    assert run.forward() == [] and run.protocol.feeds() == []
-    run.protocol.push("Now?")
-    run.forwards(1)
-    first = {"roles": "", "shared": "Q"}[arrangement]
-    # the summary's last token was never written: nobody has seen it
-    expected = history.replace("efg.\n\n", "efg.")
-    assert run.block("history") == first + expected
-    assert run.block("input") == "<turn>Now?"
-    assert run.view("thinker").startswith({"roles": "T:Q", "shared": "P:Q"}[arrangement] + expected)
-    while not run.protocol.waiting:
-        run.forwards(1)
-    assert run.protocol.answer == "uvw"
-    assert run.view("writer").count("xyz") == 1
-    assert [e.text for e in run.events if isinstance(e, AnswerEvent)] == ["xyz", "uvw"]
-    run.protocol.finish()
-    run.forward()
-    assert run.protocol.finish_reason == "eos"
-
-
-def test_limits_count_for_each_turn_and_cut_an_answer():
-    run = Run(make(turns=True, max_forwards=4), LONG, "xyz" * 9)
-    for turn in range(3):
-        while not run.protocol.waiting:
-            run.forwards(1)
-        assert len(run.protocol.answer) == 4 and run.store.length("answer") == len("A:.") + 4
-        run.protocol.push(f"turn {turn}")
-        run.forwards(1)
-    assert run.block("history").count("A:") == 3
-
-
-def test_text_for_streams_waits_for_the_next_turn():
-    run = Run(make(turns=True), LONG, "xy|z|")
-    while not run.protocol.waiting:
-        run.forwards(1)
-    run.protocol.push("(hint)", to="thinker")
-    assert run.forward() == []
-    run.protocol.push("Next", to="input")
-    run.forwards(2)
-    assert "<turn><think>\n\n(hint)" in run.view("thinker")
-
-
-def test_an_interruption_between_turns_rolls_back_what_was_not_heard():
-    run = Run(make(turns=True), LONG, "Hello there.|Yes.|")
-    while not run.protocol.waiting:
-        run.forwards(1)
-    run.protocol.interrupt(5)
-    run.forward()
-    assert run.protocol.answer == "Hello"
-    run.protocol.push("Stop")
-    run.forwards(1)
-    assert run.block("history").endswith("(w)A:\n\nHello") and run.block("input") == "[cut]<turn>Stop"
-
-
-def test_a_sequential_answer_that_is_broken_off_ends_its_turn():
-    run = Run(make("no-thinking", "shared", turns=True), "", "Hello there.|Yes.|")
-    run.forwards(8)
-    run.protocol.interrupt(2)
-    run.forwards(2)
-    assert run.protocol.waiting and run.protocol.answer == "He"
-    run.protocol.push("Stop")
-    run.forwards(1)
-    assert run.block("history").endswith("(w)A:\n\nHe") and run.block("input") == "[cut]<turn>Stop"
-
-
-# ------------------------------------------------------------------ safety
-
-
-def test_the_request_is_checked_before_the_writer_may_speak():
-    run = Run(make(safety=Safety(hold=20)), "Looks fine.\n\nabc", "xyz|", yes=[True])
-    run.forwards(11)
-    assert run.protocol.answer == "" and run.modes == ["thinker_only"]
-    run.finish()
-    assert run.asked == ["T:QA:(t)<turn><think>\n\nLooks fine.\n\n[safe?]"]
-    assert run.modes == ["thinker_only", "thinker_and_writer"]
-    assert [(e.question, e.verdict) for e in run.events if isinstance(e, ProbeEvent)] == [("request", "yes")]
-
-
-def test_a_harmful_request_is_declined():
-    run = Run(make("probe", safety=Safety(hold=3)), LONG, "No.|", yes=[False])
-    run.finish()
-    assert run.view("writer").startswith("W:Q<turn><think>\n\nabc[decline]")
-    assert run.protocol.answer == "No."
-
-
-@pytest.mark.parametrize(("undecided", "declined"), [("answer", False), ("decline", True)])
-def test_an_undecided_check_holds_the_writer_for_so_long_only(undecided, declined):
-    safety = Safety(hold=12, doubt=1.0, undecided=undecided)
-    run = Run(make(safety=safety), "a.\n\nb.\n\n" + LONG, "xyz|", yes=[0.5, -0.5, 0.2])
-    run.forwards(1 + 12)
-    assert run.protocol.answer == ""
-    run.finish()
-    assert len(run.asked) == 3 and ("[decline]" in run.view("writer")) is declined
-
-
-@pytest.mark.parametrize("thoughts", ["ab</think>", "abc"])
-def test_the_check_comes_also_when_the_thoughts_end(thoughts):
-    run = Run(make("think-first", safety=Safety(hold=50), max_thoughts=3), thoughts, "No|", yes=[False])
-    run.finish()
-    assert len(run.asked) == 1 and run.protocol.answer == "No"
-    run = Run(make("no-thinking", "shared", safety=Safety()), "", "No|", yes=[False])
-    run.finish()
-    assert len(run.asked) == 1 and run.protocol.answer == "No" and "[decline]" in run.view("writer")
-
-
-def test_a_safety_interrupt_rolls_the_paragraph_back():
-    run = Run(make(safety=Safety(hold=2, every=12)), LONG * 4, "Fine.\n\nThen mix it all.", yes=[True, False])
-    run.forwards(30)
-    assert run.protocol.answer.startswith("Fine.\n\n") and "Then mix" not in run.protocol.answer
-    assert "A:\n\nFine.\n\n[cut]" in run.view("writer") and "[decline]" in run.view("thinker")
-    assert len(run.asked) == 2 and run.asked[1].endswith("[fine?]")
 
 
 # ------------------------------------------------------------------ threads

@@ -15,7 +15,7 @@ from hogwild.engine.graphs import GraphRunner
 from hogwild.engine.runner import EagerRunner
 from hogwild.models import loading
 from hogwild.protocols.async_reasoning import Safety, make_policy
-from models.tiny_models import tiny_model
+from models.tiny_models import count_rows, tiny_model
 from protocols.test_async_engine import PROMPTS, SHARED, Stepper, entries, sampled
 
 ARRANGEMENTS = {"roles": PROMPTS, "shared": SHARED}
@@ -117,21 +117,9 @@ def test_whatever_is_said_and_pushed(who, arrangement, dtype, seed, pushes):
     assert compare(asking, plain, 1 + 19, pushes) >= 1
 
 
-class Counted(torch.nn.Module):
-    """Gives another result for another number of rows, as products may."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, x):
-        return self.module(x) + x.shape[1] / 64
-
-
 def counting_engine():
     engine = make_engine("toy", torch.float32)
-    for layer in engine.model.model.layers:
-        layer.mlp = Counted(layer.mlp)
+    count_rows(engine.model)
     return engine
 
 

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from rich.text import Text
 from hogwild.cli.placement import check_placement
 from hogwild.cli.progress import Preparation
 from hogwild.cli.samples import SampleProgress
+from hogwild.cli.tables import figures_table
 
 if TYPE_CHECKING:
     from hogwild.evaluation.comparison import Comparison
@@ -171,19 +171,7 @@ def _score(budget: int, record: Record) -> float:
 def _table(comparison: Comparison) -> Table:
     from hogwild.evaluation import table
 
-    shown = Table(
-        title=comparison.task.title,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    method, *figures = table.HEADER
-    shown.add_column(
-        method, overflow="fold", min_width=10
-    )  # in little room names are broken, and figures are whole
-    for name in figures:
-        shown.add_column(name, justify="right", no_wrap=True)
+    shown = figures_table(comparison.task.title, table.HEADER[0], table.HEADER[1:])
     last = None
     for row in table.rows(comparison.summaries()):
         if last not in (None, row[0]):

@@ -10,15 +10,14 @@ from operator import attrgetter
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from hogwild.cli import compare
 from hogwild.cli.compare import CompareRequest
 from hogwild.cli.progress import Preparation
 from hogwild.cli.samples import SampleProgress
+from hogwild.cli.tables import figures_table
 from hogwild.cli.think import parse_policy
 
 if TYPE_CHECKING:
@@ -109,17 +108,8 @@ def _show(request: CompareRequest, listening: Listening, summaries: list[ThinkSu
         json.dump(to_dict(listening, summaries), sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
         return
-    table = Table(
-        title=listening.task.title,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
     method, *figures = HEADER
-    table.add_column(method, overflow="fold", min_width=10)  # in little room names are broken, figures whole
-    for name in figures:
-        table.add_column(fill(name, 10), justify="right", no_wrap=True)
+    table = figures_table(listening.task.title, method, [fill(name, 10) for name in figures])
     for row in rows(summaries):
         table.add_row(*map(Text, row))
     console = Console()
