@@ -41,11 +41,13 @@ def packed_forward(
         device = torch.device("cpu")
     wanted = plan.last_rows if rows is None else list(rows)
     kept: Sequence[int] = wanted
-    keep: torch.Tensor | int = torch.tensor(wanted, dtype=torch.int64, device=device)
+    keep: torch.Tensor | int
     if _is_spread(model):
         # Indices would be on the model's first device, and the rows to choose from are on its last.
         kept = range(min(wanted, default=plan.num_tokens - 1), plan.num_tokens)
         keep = len(kept)
+    else:
+        keep = torch.tensor(wanted, dtype=torch.int64, device=device)
     apart: AbstractContextManager[None] = nullcontext()
     if isinstance(plan, PlanWithGuests):
         apart = rows_apart(model, plan.parts[0].num_tokens, kept, lambda: plan.is_open)
