@@ -150,3 +150,19 @@ def test_moving_a_step_equals_writing_it_there(model):
     for cache, tolerance in ((layer.k, 2e-5), (layer.v, 1e-5)):
         a, b = (cache[slots // size, :, slots % size] for slots in (moved, written))
         assert (a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1)
+
+
+@pytest.mark.parametrize("rows", [None, [1], [0, 5], []])
+def test_a_model_on_several_devices_is_not_given_indices_of_rows(rows):
+    """They would be on its first device, and the rows on its last."""
+    model = tiny_model("llama")
+    hogwild.enable(model)
+    pool, generator = Pool(page_size=16), torch.Generator().manual_seed(5)
+    plan = ForwardPlan([(View([Block(pool, str(n))]), random_ids(n, generator)) for n in (1, 2, 4)])
+    expected = packed_forward(model, plan, rows)
+    given = []
+    model.register_forward_pre_hook(lambda _, args, kwargs: given.append(kwargs), with_kwargs=True)
+    model.hf_device_map = {"model": 0, "lm_head": 1}
+    torch.testing.assert_close(packed_forward(model, plan, rows), expected)
+    assert isinstance(given[0]["logits_to_keep"], int)
+    plan.rollback()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from hogwild.cache.plan import ForwardPlan
-from hogwild.cache.pool import Pool
 from hogwild.cache.view import View
 from hogwild.errors import BlockError
 
@@ -15,11 +12,10 @@ __all__ = ["PlanWithGuests"]
 
 
 class PlanWithGuests:
-    """A forward some of whose rows are guests. It is used like a `ForwardPlan` of packed rows, the guests last.
+    """A forward some of whose rows are guests: two plans, carried out one after the other, that end as one.
 
-    Each part has integers of its own: the hosts' are those of a forward without the guests. In every layer the
-    hosts' keys and values are written before the guests attend, so guests see the others' new tokens as in any
-    forward.
+    The hosts' plan is that of a forward without guests. Its keys and values are written before the guests attend, so
+    guests see the others' new tokens as in any forward.
 
     Args:
         hosts, guests: (view, token ids) of each row, at least one of each.
@@ -51,26 +47,10 @@ class PlanWithGuests:
             first.rollback()
             raise
         self.parts = (first, second)
-        self.pool: Pool = first.pool
         self.counts = [*first.counts, *second.counts]
         self.num_tokens = first.num_tokens + second.num_tokens
         self.last_rows = [*first.last_rows, *(first.num_tokens + row for row in second.last_rows)]
         self.view_lengths = [*first.view_lengths, *second.view_lengths]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has been neither committed nor rolled back."""
-        return any(part.is_open for part in self.parts)
-
-    @property
-    def input_ids(self) -> torch.Tensor:
-        """[1, T] int64 on the CPU; all rows must have been given by their token ids."""
-        return torch.cat([part.input_ids for part in self.parts], 1)
-
-    @property
-    def position_ids(self) -> torch.Tensor:
-        """[1, T] int64 on the CPU: each token's index in the block written to."""
-        return torch.cat([part.position_ids for part in self.parts], 1)
 
     def ahead(self) -> None:
         """Nothing: the next forward has no guests, most likely."""

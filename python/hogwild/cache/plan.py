@@ -32,7 +32,7 @@ class ForwardPlan:
         width: None packs the rows into ``[1, T]``; a number pads each row on the left to that many tokens, in a
             batch ``[rows, width]`` as Hugging Face tokenizers make it.
         ahead: what an earlier plan's `ahead` gave; used where it fits, to be quicker.
-        beside: a plan that is written layer by layer just before this one, whose new tokens these rows see.
+        beside: a plan that is carried out just before this one, whose new tokens these rows see.
 
     Attributes:
         num_tokens: T, padding included.
@@ -77,11 +77,6 @@ class ForwardPlan:
             raise
         self.num_tokens = len(self.integers.slots)
         self.last_rows, self.view_lengths = self.integers.last_rows, self.integers.view_lengths
-
-    @property
-    def parts(self) -> tuple[ForwardPlan, ...]:
-        """What is computed each by itself: here, all of it."""
-        return (self,)
 
     @property
     def is_open(self) -> bool:

@@ -10,7 +10,7 @@ from hogwild.cache import Ahead, ForwardPlan, PlanWithGuests, View
 from hogwild.engine.batch_sampler import BatchSampler, Outcome, Request
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.rows import Row
-from hogwild.engine.runner import Runner
+from hogwild.engine.runner import Runner, run_plan
 from hogwild.engine.sampler import NoTokenLeftError
 from hogwild.engine.session import Session
 from hogwild.errors import ContextLengthError, NonFiniteLogitsError, PoolExhausted
@@ -47,8 +47,7 @@ class Batcher:
 
     Args:
         runner: what carries planned forwards out.
-        max_forward_tokens: a forward takes no further session once it has so many tokens, guests that are kept apart
-            not counted.
+        max_forward_tokens: a forward takes no further session once it has so many tokens, guests not counted.
         max_length: most tokens that a view may hold; None: any number.
     """
 
@@ -101,7 +100,7 @@ class Batcher:
 
         Short ones first, so that decoding never waits for prompts; among equals, who was left out longest. Of
         those beyond the budget the one that was left out longest comes too: in the end everybody's turn comes.
-        Where guests are kept apart they count for nothing in this, so that they change nothing.
+        Guests count for nothing in this, so that they change nothing.
         """
         ready: list[tuple[int, Session, list[_Item]]] = []
         for session in sessions:
@@ -118,7 +117,7 @@ class Batcher:
             except Exception as error:
                 session.fail(error)
                 continue
-            ready.append((sum([len(row.tokens) for row in rows if not self._is_apart(row)]), session, items))
+            ready.append((sum([len(row.tokens) for row in rows if not row.guest]), session, items))
         if len(ready) > 1:
             ready.sort(key=lambda entry: (entry[0], -entry[1].left_out))
         batch: list[_Item] = []
@@ -142,14 +141,11 @@ class Batcher:
             batch.sort(key=lambda item: item.row.guest)
         return batch
 
-    def _is_apart(self, row: Row) -> bool:
-        return row.guest and self.runner.can_host_guests
-
     def _plan(
         self, batch: list[_Item], tokens: Sequence[tuple[int, ...]], ahead: Ahead | None
     ) -> ForwardPlan | PlanWithGuests:
         rows = [(item.view, ids) for item, ids in zip(batch, tokens, strict=True)]
-        hosts = sum(not self._is_apart(item.row) for item in batch)
+        hosts = sum(not item.row.guest for item in batch)
         if 0 < hosts < len(rows):
             return PlanWithGuests(rows[:hosts], rows[hosts:])
         return ForwardPlan(rows, ahead=ahead)
@@ -171,7 +167,7 @@ class Batcher:
         wanted = [index for index, item in enumerate(batch) if item.row.needs_logits]
         # where only prompts are written, one row's logits are computed for nothing: no model expects none
         places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
-        logits = self.runner.run(plan, places)
+        logits = run_plan(self.runner, plan, places)
         requests = [self._request(batch[index]) for index in wanted] or [Request(None)]
         draw = self._sampler.start(logits, requests)
         if self.runner.ahead:

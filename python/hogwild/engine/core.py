@@ -276,9 +276,8 @@ class EngineCore:
     ) -> Session:
         if self._service.closed:
             raise HogwildError("the engine is closed")
-        number, runner = next(self._numbers), self.runner
         session = Session(
-            name or f"session {number}",
+            name or f"session {next(self._numbers)}",
             protocol,
             BlockSet(self.pool) if blocks is None else blocks,
             max_forward_tokens=self.max_forward_tokens,
@@ -286,7 +285,6 @@ class EngineCore:
             model=getattr(self.model.config, "name_or_path", ""),
             version=__version__,
             prefixes=self._prefixes,
-            can_host_guests=lambda: runner.can_host_guests,
         )
         protocol.notify(self._service.wake)
         return session

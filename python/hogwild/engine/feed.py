@@ -24,9 +24,8 @@ class Feed:
             that stands in a set twice counts once.
         entropy: whether the result has the entropy of the next token's distribution.
         guest: whether nothing that the other feeds write, and no token that they sample, may differ by a bit
-            because of this one. It shares a forward with them where the runner can compute both parts apart
-            (`Runner.can_host_guests`), and else has one of its own, behind theirs. Guests come last, and no other
-            feed sees the block that they write to.
+            because of this one. In their forward the model is called for it afterwards, see `PlanWithGuests`.
+            Guests come last, and no other feed sees the block that they write to.
 
     Raises:
         ValueError: no tokens, or a probe without ids.

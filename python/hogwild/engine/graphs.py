@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
-from hogwild.cache import MOST_ROWS, ForwardPlan, Integers, PlanWithGuests, Pool, Sizes
-from hogwild.engine.runner import EagerRunner, Runner, hosts_guests
+from hogwild.cache import MOST_ROWS, ForwardPlan, Integers, Pool, Sizes
+from hogwild.engine.runner import EagerRunner, Runner
 from hogwild.engine.static import StaticForward, padded_sizes
 from hogwild.models import Binding, binding_of, packed_forward
 from hogwild.models.compiled import ModelCall
@@ -123,27 +123,16 @@ class GraphRunner:
         """See `hogwild.engine.runner.Runner`."""
         return self.last is not None and self.last.graph is not None
 
-    @property
-    def can_host_guests(self) -> bool:
-        """See `hogwild.engine.runner.Runner`.
-
-        A forward of fixed size takes guests into another size: other matrix kernels, another share of the
-        keys for each thread block (csrc/attention/work.cuh), other last bits for everybody.
-        """
-        return self.why_eager is not None and hosts_guests(self.model)
-
     def expect(self, integers: Integers) -> None:
         """See `hogwild.engine.runner.Runner`."""
         if self.last is not None:
             self.last.prepare(integers)
             self._expected = weakref.ref(integers)
 
-    def run(self, plan: ForwardPlan | PlanWithGuests, rows: Sequence[int]) -> torch.Tensor:
+    def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         """Logits [len(rows), vocab] of some of the plan's tokens; see `hogwild.engine.runner.Runner`."""
         expected, self._expected = self._expected, None
         last, self.last = self.last, None
-        if isinstance(plan, PlanWithGuests):
-            return packed_forward(self.model, plan, rows)
         like = last if expected is not None and expected() is plan.integers else None
         sizes = self._sizes(plan, rows, like)
         if sizes is None:

@@ -111,7 +111,7 @@ def _check_tokens(feed: Feed, tokens: Sequence[int], vocab_size: int | None) -> 
             )
 
 
-def cut_rows(feeds: Sequence[Feed], max_tokens: int, guests_apart: bool = False) -> list[list[Row]]:
+def cut_rows(feeds: Sequence[Feed], max_tokens: int) -> list[list[Row]]:
     """Rows of each forward, in order, with at most about `max_tokens` tokens a forward.
 
     What fits is one forward. Otherwise the last feeds that fit together stay together, so that workers who
@@ -120,13 +120,10 @@ def cut_rows(feeds: Sequence[Feed], max_tokens: int, guests_apart: bool = False)
     in the same pieces alone and in company.
 
     Guests ride in the last of these forwards, and change nothing of how it is cut.
-
-    Args:
-        guests_apart: whether guests are written in forwards of their own instead, behind all others.
     """
     hosts = _cut([(index, feed) for index, feed in enumerate(feeds) if not feed.guest], max_tokens)
     guests = _cut([(index, feed) for index, feed in enumerate(feeds) if feed.guest], max_tokens)
-    if hosts and guests and not guests_apart:
+    if hosts and guests:
         hosts[-1] += guests.pop(0)
     return hosts + guests
 

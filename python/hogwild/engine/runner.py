@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 
 from hogwild.cache import ForwardPlan, Integers, PlanWithGuests
-from hogwild.models import packed_forward, why_no_guests
+from hogwild.models import packed_forward
 
-__all__ = ["EagerRunner", "Runner", "hosts_guests"]
-
-_LOG = logging.getLogger(__name__)
-_TOLD: weakref.WeakSet[Any] = weakref.WeakSet()  # models
+__all__ = ["EagerRunner", "Runner", "run_plan"]
 
 
 class Runner(Protocol):
     """Runs the model over the tokens of a plan. The engine commits the plan, or rolls it back."""
 
-    @property
-    def can_host_guests(self) -> bool:
-        """Whether `run` takes a `PlanWithGuests`, and gives the hosts bit for bit what they get without guests.
-
-        What could not, may say so at any time. A session asks when it cuts its feeds into forwards.
-        """
-
-    def run(self, plan: ForwardPlan | PlanWithGuests, rows: Sequence[int]) -> torch.Tensor:
+    def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         """Write keys and values of the plan's tokens, and give the logits of some of them.
 
         Args:
-            plan: made of token ids, without padding; with guests only where `can_host_guests`.
-            rows: packed indices of the tokens whose logits are wanted, at least one, guests' last.
+            plan: made of token ids, without padding.
+            rows: packed indices of the tokens whose logits are wanted, at least one.
 
         Returns:
             [len(rows), vocab] logits, in fp32 or the model's dtype, on the model's device; valid until the next
@@ -63,21 +51,29 @@ class EagerRunner:
 
     ahead = False
 
-    @property
-    def can_host_guests(self) -> bool:
-        return hosts_guests(self.model)
-
-    def run(self, plan: ForwardPlan | PlanWithGuests, rows: Sequence[int]) -> torch.Tensor:
+    def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         return packed_forward(self.model, plan, rows)
 
     def expect(self, integers: Integers) -> None:
         pass
 
 
-def hosts_guests(model: Any) -> bool:
-    """Whether forwards that call the model as it is can have guests; why not is logged once."""
-    reason = why_no_guests(model)
-    if reason is not None and model not in _TOLD:
-        _TOLD.add(model)
-        _LOG.warning("questions take forwards of their own: %s", reason)
-    return reason is None
+def run_plan(runner: Runner, plan: ForwardPlan | PlanWithGuests, rows: Sequence[int]) -> torch.Tensor:
+    """Logits [len(rows), vocab] of some tokens of a plan, as `Runner.run` gives them.
+
+    The parts of a plan with guests are run one after the other. The hosts' is then the very call that it is without
+    guests, whatever the model and the runner make of its size; and the guests find the hosts' new keys in every layer.
+
+    Args:
+        rows: guests' last.
+    """
+    if isinstance(plan, ForwardPlan):
+        return runner.run(plan, rows)
+    hosts, guests = plan.parts
+    count = hosts.num_tokens
+    of_guests = [row - count for row in rows if row >= count]
+    of_hosts = list(rows[: len(rows) - len(of_guests)])
+    # without a wish one row's logits are computed for nothing: no model expects none
+    logits = runner.run(hosts, of_hosts or hosts.last_rows[:1])[: len(of_hosts)].clone()
+    beside = runner.run(guests, of_guests or guests.last_rows[:1])[: len(of_guests)]
+    return torch.cat([logits, beside])

@@ -60,13 +60,11 @@ class Session:
         model: str = "",
         version: str = "",
         prefixes: PrefixCache | None = None,
-        can_host_guests: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name, self.protocol, self.blocks = name, protocol, blocks
         self.forwards, self.tokens, self.left_out = 0, 0, 0
         self.error: BaseException | None = None
         self._max_forward_tokens, self._vocab_size = max_forward_tokens, vocab_size
-        self._can_host_guests = can_host_guests
         self._samplers: dict[str, Sampler] = {}
         self._feeds: list[Feed] = []
         self._results: list[Result] = []
@@ -223,8 +221,7 @@ class Session:
 
     def _cut(self, feeds: Sequence[Feed]) -> deque[list[Row]]:
         """The rows of each forward that `feeds` take."""
-        apart = any(feed.guest for feed in feeds) and not self._can_host_guests()
-        return deque(cut_rows(feeds, self._max_forward_tokens, guests_apart=apart))
+        return deque(cut_rows(feeds, self._max_forward_tokens))
 
     def _renew(self) -> None:
         """Give rows that are taken from the last forward the tokens of this one."""

@@ -4,7 +4,6 @@ from hogwild.models.binding import Binding, text_config
 from hogwild.models.cache_argument import CacheArgument
 from hogwild.models.enable import binding_of, disable, enable
 from hogwild.models.forward import packed_forward
-from hogwild.models.guests import why_no_guests
 
 __all__ = [
     "Binding",
@@ -14,5 +13,4 @@ __all__ = [
     "enable",
     "packed_forward",
     "text_config",
-    "why_no_guests",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -13,10 +13,10 @@ from types import FrameType
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hogwild.cache import ForwardPlan, PlanWithGuests, Pool, Rotary
+from hogwild.cache import ForwardPlan, Pool, Rotary
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
-from hogwild.models.attention import IMPLEMENTATION, Attend, LayerCall, attending
-from hogwild.models.cache_attend import AttendInTurn, CacheAttend, Inputs
+from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending
+from hogwild.models.cache_attend import CacheAttend, Inputs
 from hogwild.models.long_rows import find_long_rows
 from hogwild.models.probe import RotaryProbe, probe, trial_forward
 from hogwild.models.rope import FrozenRope, find_frozen, frequencies, frozen
@@ -62,7 +62,7 @@ class Binding:
         self.max_length: int | None = min((n for n in limits if n is not None), default=None)
         self._implementation = self.config._attn_implementation  # of plain calls
         self._begun: _Begun | None = None
-        self._running: ForwardPlan | PlanWithGuests | None = None
+        self._running: ForwardPlan | None = None
         with self._switched_on():
             self._frequencies = frequencies(model)
             inv_freqs = self._inv_freqs()
@@ -79,7 +79,7 @@ class Binding:
         return model
 
     @contextmanager
-    def running(self, plan: ForwardPlan | PlanWithGuests, inputs: Inputs | None = None) -> Iterator[None]:
+    def running(self, plan: ForwardPlan, inputs: Inputs | None = None) -> Iterator[None]:
         """Let the forward in this context write and read what `plan` says. The caller commits or rolls back.
 
         Args:
@@ -92,10 +92,8 @@ class Binding:
             HogwildError: another forward of the model is running.
             UnsupportedModelError: an attention layer was not called exactly once.
         """
-        attend: CacheAttend | AttendInTurn
         if inputs is None:
-            parts = [CacheAttend(p.pool, p, self.rotary, find_long_rows(p)) for p in plan.parts]
-            attend = parts[0] if len(parts) == 1 else AttendInTurn(parts)
+            attend = CacheAttend(plan.pool, plan, self.rotary, find_long_rows(plan))
         else:  # of fixed size, where nobody may ask how long a row is
             attend = CacheAttend(plan.pool, inputs, self.rotary)
         with self.replaying(plan), self._switched_on(), attending(attend, self._calls):
@@ -105,18 +103,14 @@ class Binding:
                 f"attention layers {missing} did not use the shared cache in this forward"
             )
 
-    def replaying(self, plan: ForwardPlan | PlanWithGuests) -> _Replaying:
+    def replaying(self, plan: ForwardPlan) -> _Replaying:
         """`running` for a forward that was captured before: checked in the same way, but nothing calls the model."""
         return _Replaying(self, plan)
 
-    def trial(self, positions: Sequence[int] = (0,), attend: Attend | None = None) -> torch.Tensor:
-        """A forward that uses no cache, of a token at each position, for those who watch the model's modules.
-
-        Returns:
-            [len(positions), vocab] logits.
-        """
+    def trial(self) -> None:
+        """A forward of one token that uses no cache, for those who watch the model's modules."""
         with self._switched_on():
-            return trial_forward(self.model, self.config, torch.tensor(positions), attend or RotaryProbe())
+            trial_forward(self.model, self.config, torch.zeros(1, dtype=torch.int64), RotaryProbe())
 
     def begin(self, module: torch.nn.Module, plan: ForwardPlan, frame: FrameType) -> None:
         """Enter `running` for a call of `module` that executes in `frame`; its end comes in another call (hooks)."""
@@ -151,7 +145,7 @@ class Binding:
             with suppress(HogwildError):  # it did not use all layers
                 begun.stack.close()
 
-    def _check(self, plan: ForwardPlan | PlanWithGuests) -> None:
+    def _check(self, plan: ForwardPlan) -> None:
         pool = plan.pool
         if pool.model is not self._model:
             self._check_owner(pool)
@@ -213,7 +207,7 @@ class _Replaying:
 
     __slots__ = ("_binding", "_plan")
 
-    def __init__(self, binding: Binding, plan: ForwardPlan | PlanWithGuests) -> None:
+    def __init__(self, binding: Binding, plan: ForwardPlan) -> None:
         self._binding, self._plan = binding, plan
 
     def __enter__(self) -> None:

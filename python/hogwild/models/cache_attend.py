@@ -12,7 +12,7 @@ from hogwild.errors import BlockError, UnsupportedModelError
 from hogwild.models.attention import AttentionCall
 from hogwild.models.long_rows import LongRow, attend_long_row, serves, without
 
-__all__ = ["AttendInTurn", "CacheAttend", "Inputs"]
+__all__ = ["CacheAttend", "Inputs"]
 
 
 class Inputs(Protocol):
@@ -104,23 +104,3 @@ class CacheAttend:
         if device not in self._others:
             self._others[device] = without(rows, query_pos)
         return self._others[device]
-
-
-class AttendInTurn:
-    """The `Attend` of a forward whose layers are called once for each part of its rows, part after part.
-
-    Args:
-        parts: what answers for each.
-    """
-
-    def __init__(self, parts: Sequence[CacheAttend]) -> None:
-        self._parts = parts
-
-    @property
-    def layers(self) -> set[int]:
-        """Indices of the layers that were called for every part."""
-        return set.intersection(*(part.layers for part in self._parts))
-
-    def __call__(self, call: AttentionCall) -> torch.Tensor:
-        part = next((part for part in self._parts if call.layer not in part.layers), self._parts[-1])
-        return part(call)

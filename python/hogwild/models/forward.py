@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from transformers import PreTrainedModel
 
-from hogwild.cache import ForwardPlan, PlanWithGuests
+from hogwild.cache import ForwardPlan
 from hogwild.models.enable import binding_of
-from hogwild.models.guests import rows_apart
 
 __all__ = ["packed_forward"]
 
 
 def packed_forward(
-    model: PreTrainedModel, plan: ForwardPlan | PlanWithGuests, rows: Sequence[int] | None = None
+    model: PreTrainedModel, plan: ForwardPlan, rows: Sequence[int] | None = None
 ) -> torch.Tensor:
     """Run the tokens of `plan` through an enabled model, all in one batch of one sequence.
 
@@ -25,9 +23,8 @@ def packed_forward(
 
     Args:
         model: enabled by `hogwild.enable`.
-        plan: made of token ids, without padding. Rows beside guests are computed as if those were not there,
-            see `hogwild.models.guests`.
-        rows: packed indices of the tokens whose logits are wanted, guests' last; default: each row's last token.
+        plan: made of token ids, without padding.
+        rows: packed indices of the tokens whose logits are wanted; default: each row's last token.
 
     Returns:
         [len(rows), vocab] logits in the model's dtype, on its device.
@@ -48,10 +45,7 @@ def packed_forward(
         keep = len(kept)
     else:
         keep = torch.tensor(wanted, dtype=torch.int64, device=device)
-    apart: AbstractContextManager[None] = nullcontext()
-    if isinstance(plan, PlanWithGuests):
-        apart = rows_apart(model, plan.parts[0].num_tokens, kept, lambda: plan.is_open)
-    with torch.inference_mode(), binding.running(plan), apart:
+    with torch.inference_mode(), binding.running(plan):
         output = model(
             input_ids=plan.input_ids.to(device),
             position_ids=plan.position_ids.to(device),

@@ -76,19 +76,18 @@ def probe(
 
 def trial_forward(
     model: PreTrainedModel, config: PreTrainedConfig, positions: torch.Tensor, attend: Attend
-) -> torch.Tensor:
-    """Logits [n, vocab] of one forward of the same token at each of `positions` ([n] int64), without any cache."""
+) -> None:
+    """One forward of the same token at each of `positions` ([n] int64), without any cache."""
     device = model.get_input_embeddings().weight.device
     device = torch.device("cpu") if device.type == "meta" else device
     with torch.no_grad(), attending(attend):
-        output = model(
+        model(
             input_ids=torch.full((1, len(positions)), _token(config), device=device),
             position_ids=positions[None].to(device),
             attention_mask=None,
             past_key_values=None,
             use_cache=False,
         )
-    return output.logits[0]
 
 
 def _token(config: PreTrainedConfig) -> int:

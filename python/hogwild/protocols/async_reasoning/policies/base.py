@@ -41,9 +41,9 @@ class Ask:
         in_stream: the question and its answer stay in that stream; otherwise nothing of them stays.
         ride: whether a question that is not asked in the stream rides in a forward in which the streams go on.
             "auto": yes, as a guest (`Feed.guest`): every byte of every block is what it would be without it.
-            Where the engine's runner cannot do that, the engine gives it a forward of its own, behind theirs.
-            "always": everywhere, even where the others' last bits change by it. "never": it has a forward of its
-            own, before they go on, after which the policy is not asked to decide: nothing else has happened.
+            "always": in the others' matrix products, by which their last bits may change. "never": it has a
+            forward of its own, before they go on, after which the policy is not asked to decide: nothing else has
+            happened.
 
     Raises:
         UnknownNameError: `ride` is none of these.

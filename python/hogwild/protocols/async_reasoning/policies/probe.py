@@ -34,8 +34,8 @@ class ProbePolicy(Policy):
         at: "forwards" asks every so many, "paragraph" at the thinker's paragraph ends, "either" at both.
         margin, hysteresis: in nats.
         ask: whose text the question follows: "thinker" or "writer".
-        ride: whether the question rides in a forward in which the streams go on: "auto", wherever that changes
-            no bit of what they compute; "always"; or "never". See `Ask`.
+        ride: whether the question rides in a forward in which the streams go on: "auto", so that no bit of what
+            they compute changes; "always", as cheaply as can be; or "never". See `Ask`.
     """
 
     name: ClassVar[str] = "probe"
