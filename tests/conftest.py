@@ -11,6 +11,7 @@ import importlib.util
 import os
 import random
 import signal
+from collections.abc import Iterator
 
 # Before anything imports transformers: no test may depend on a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -87,3 +88,14 @@ def pytest_collection_finish() -> None:
 def _fixed_seeds() -> None:
     random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def quick_collections() -> Iterator[None]:
+    """Collections pass over what is there by now: there is one before every capture of a CUDA graph."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()  # models of earlier tests too
+    gc.collect()
+    gc.freeze()

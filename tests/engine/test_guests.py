@@ -84,16 +84,22 @@ def test_guests_leave_no_trace_and_see_the_others(name, dtype, runner):
 
 @pytest.mark.cuda
 @pytest.mark.usefixtures("quick_collections")
-@pytest.mark.parametrize("compile", ["none", "layers"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "gemma3_text", "gpt_oss"])
+@pytest.mark.parametrize(
+    ("name", "dtype", "compile"),
+    [
+        ("llama", torch.bfloat16, "layers"),
+        ("llama", torch.float32, "none"),
+        ("qwen3_moe", torch.bfloat16, "none"),
+        ("gemma3_text", torch.float16, "none"),
+        ("gpt_oss", torch.bfloat16, "none"),
+    ],
+)
 def test_in_cuda_graphs(name, dtype, compile):
     torch._dynamo.reset()
     model = tiny_model(name, dtype, head_dim=64).to("cuda")
     runner = GraphRunner(hogwild.enable(model), compile=compile)
-    alone, beside, joint = run(runner, guests=False), run(runner), run(runner, apart=False)
+    alone, beside = run(runner, guests=False), run(runner)
     assert all(same(one, other) for one, other in zip(alone, beside, strict=True))
-    assert joint[0][0].shape == alone[0][0].shape
     if name != "qwen3_moe":  # whose experts may be called by a loop that asks how many tokens each has
         assert runner.why_eager is None and all(forward.graph for forward in runner.forwards)
     runner.close()
