@@ -77,8 +77,11 @@ gpu-test: gpu-build  ## the part of `make gpu` that tests
 
 gpu-sanitize: gpu-build  ## the part of `make gpu` that looks for errors in memory and synchronisation
 	@test -n "$(SANITIZER)" || { echo "error: found no compute-sanitizer; it is part of the CUDA toolkit (SANITIZER=... names one)" >&2; exit 1; }
+	cmake --build $(NATIVE) --parallel $(JOBS) --target hogwild_racecheck_attention
 	set -e; for tool in memcheck racecheck initcheck synccheck; do \
-	    for program in "hogwild_test_cuda_cache" "hogwild_test_cuda_attention --quick"; do \
+	    attention="hogwild_test_cuda_attention --quick"; \
+	    if [ $$tool = racecheck ]; then attention="hogwild_racecheck_attention --sample 7"; fi; \
+	    for program in hogwild_test_cuda_cache "$$attention"; do \
 	        echo "$$tool: $$program"; \
 	        "$(SANITIZER)" --tool $$tool --error-exitcode 1 $(NATIVE)/$$program; \
 	    done; \

@@ -186,8 +186,8 @@ def main() -> None:
         "decode_cuda" if args.json else name,
         rows,
         method=(
-            f"median of {args.forwards} forwards of the engine, greedy; the model's part and the matrix products: "
-            "mean of graph replays; random keys and values"
+            f"medians of {args.forwards} forwards of the engine, greedy, and of a replay behind each: the model's "
+            "part; the matrix products: mean of graph replays; random keys and values"
         ),
         path=args.json,
         device=args.device,

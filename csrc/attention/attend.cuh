@@ -17,7 +17,7 @@ __device__ inline void sync_compute_warps() {
 // Between the warps that share a slab. Roles must not change while one is still on its way here.
 __device__ inline void sync_slab(const Role& role) {
     if (role.slices() > 1) {
-        asm volatile("bar.sync %0, %1;" ::"r"(2 + role.slab()), "r"(32 * role.slices()) : "memory");
+        sync_slab_warps(role.slab(), role.slices());
     } else {
         __syncwarp();
     }
