@@ -209,7 +209,9 @@ class BudgetedProtocol(Protocol):
         lengths: dict[str, int] = {}
         for feed in feeds:
             for name in feed.view.blocks:
-                if name not in lengths:  # once each: it is asked in every forward, and views share most blocks
+                if (
+                    name not in lengths
+                ):  # once each: it is asked in every forward, and views share most blocks
                     lengths[name] = self._store.length(name)
             lengths[feed.view.write_to] += len(feed.tokens)
         return max(sum(map(lengths.__getitem__, feed.view.blocks)) for feed in feeds)
