@@ -206,12 +206,10 @@ class BudgetedProtocol(Protocol):
 
     def _longest(self, feeds: Sequence[Feed]) -> int:
         """Tokens of the longest view of `feeds` when they are written."""
-        lengths: dict[str, int] = {}
+        lengths: dict[str, int] = {}  # looked up once each: views share most blocks, and every forward asks
         for feed in feeds:
             for name in feed.view.blocks:
-                if (
-                    name not in lengths
-                ):  # once each: it is asked in every forward, and views share most blocks
+                if name not in lengths:
                     lengths[name] = self._store.length(name)
             lengths[feed.view.write_to] += len(feed.tokens)
         return max(sum(map(lengths.__getitem__, feed.view.blocks)) for feed in feeds)
