@@ -2,14 +2,15 @@
 
 import os
 import signal
-import sys
 
 import pytest
 import torch
+from interrupting import interrupt_at
 from tiny import (
     PROMPT,
     STOCHASTIC,
     TOKENIZER,
+    BusyDevice,
     Writers,
     contents,
     drive,
@@ -24,9 +25,11 @@ from hogwild.cache.view import ViewSpec
 from hogwild.engine.batch_sampler import BatchSampler
 from hogwild.engine.events import FinishEvent, TokenEvent
 from hogwild.engine.feed import Feed
+from hogwild.engine.runner import EagerRunner
 from hogwild.engine.sampler import NoTokenLeftError
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import BlockError, HogwildError, NonFiniteLogitsError
+from hogwild.models import enable
 from hogwild.protocols import CollaborationProtocol
 
 
@@ -400,33 +403,12 @@ def test_collaboration_survives_interruptions(model):
     assert run(make_model(), interrupted=True) == run(make_model(), interrupted=False)
 
 
-def interrupt_at(line, forward):
-    """Run `forward` with a Ctrl-C at the `line`-th line of ours that it executes; how many lines it executed."""
-    count = 0
-
-    def trace(frame, event, argument):
-        nonlocal count
-        if "hogwild" not in frame.f_code.co_filename:
-            return None
-        if event == "line":
-            count += 1
-            if count == line:
-                signal.raise_signal(signal.SIGINT)
-        return trace
-
-    sys.settrace(trace)
-    try:
-        forward()
-    finally:
-        sys.settrace(None)
-    return count
-
-
-def test_an_interrupt_at_any_line_of_a_forward(model):
+@pytest.mark.parametrize("runner", [EagerRunner, BusyDevice])
+def test_an_interrupt_at_any_line_of_a_forward(model, runner):
     def make():
         return writers(150, sampling=STOCHASTIC)
 
-    engine = make_engine(model)
+    engine = make_engine(model, runner=runner(enable(model)))
     protocols = [make(), make()]
     sessions = [engine.open(protocol) for protocol in protocols]
     engine.forward()

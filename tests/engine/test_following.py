@@ -1,24 +1,17 @@
 """Forwards that are the last one but for their tokens are prepared while the device computes."""
 
 import pytest
-from tiny import PROMPT, STOCHASTIC, Writers, contents, make_engine, make_model, writers
+from tiny import PROMPT, STOCHASTIC, BusyDevice, Writers, contents, make_engine, make_model, writers
 
 import hogwild.engine.batcher as batcher
 from hogwild.cache.view import ViewSpec
 from hogwild.engine.feed import Feed
-from hogwild.engine.graphs import GraphRunner
 from hogwild.engine.rows import cut_rows, renewed, tokens_that_follow
 from hogwild.engine.runner import EagerRunner
 from hogwild.models import enable
 
 VIEW = ViewSpec(("prompt", "own"), "own")
 OTHER = ViewSpec(("prompt", "other"), "other")
-
-
-class BusyDevice(GraphRunner):
-    """As on a GPU, where the host has time to prepare while the device computes."""
-
-    ahead = True
 
 
 def make_busy_engine(busy=True, **options):

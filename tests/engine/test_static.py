@@ -9,6 +9,7 @@ import weakref
 
 import pytest
 import torch
+from interrupting import interrupt_at
 from tiny import PROMPT, STOCHASTIC, Writers, contents, drive, make_engine, make_model
 
 from hogwild.cache import Block, ForwardPlan, Pool, Sizes, View
@@ -20,6 +21,7 @@ from hogwild.engine.static import padded_sizes
 from hogwild.errors import ContextLengthError
 from hogwild.models import binding_of, enable
 from hogwild.models.cache_attend import CacheAttend
+from hogwild.models.joined import JoinedProjections, find_siblings
 from models.tiny_models import random_ids, tiny_model
 
 FAMILIES = ["llama", "qwen2", "qwen3", "gemma3_text", "phi3"]
@@ -148,6 +150,35 @@ def test_joined_projections(family):
         runner.close()
     storages = [parameter.untyped_storage().data_ptr() for parameter in model.parameters()]
     assert len(set(storages)) == len(storages)
+
+
+def test_an_interrupt_leaves_projections_as_they_are():
+    model = enable(make_model())
+
+    def stand_ins():
+        return [module for module in model.modules() if "forward" in vars(module)]
+
+    def use():
+        with joined.active():
+            binding_of(model).trial()
+
+    joined = JoinedProjections(find_siblings(model, binding_of(model).trial))
+    during = []
+    with joined.active():
+        during += stand_ins()
+    assert len(during) == 10 and not stand_ins()
+    left = []
+    for line in range(1, interrupt_at(0, use) + 1):
+        try:
+            interrupt_at(line, use)
+        except KeyboardInterrupt:
+            left.append(len(stand_ins()))
+        use()  # what an interrupt has left at the end goes with the next forward
+        assert not stand_ins()
+    assert left.count(0) > 200 and max(left) <= len(during)
+    with joined.active():
+        joined.undo()  # or with the joint weights
+        assert not stand_ins()
 
 
 def test_layers_that_are_alike_are_compiled_once():

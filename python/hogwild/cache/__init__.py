@@ -22,6 +22,7 @@ from hogwild.cache.reservation import UNKNOWN_TOKEN
 from hogwild.cache.rotary import Rotary
 from hogwild.cache.snapshot import load_blocks, read_note, save_blocks
 from hogwild.cache.store import BlockSet, BlockStore
+from hogwild.cache.transfer import to_device
 from hogwild.cache.view import View, ViewSpec
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     "make_layout",
     "read_note",
     "save_blocks",
+    "to_device",
 ]

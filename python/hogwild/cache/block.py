@@ -79,10 +79,7 @@ class Block:
         if count:
             reservation = Reservation(self, count)
             try:
-                source, target = other.slots(0, count), reservation.slots
-                with self.pool.staying:
-                    for layer in self.pool.layers.values():
-                        layer.move(source, target, shift=length)
+                self.pool.move(other.slots(0, count), reservation.slots, shift=length)
             except BaseException:
                 reservation.rollback()
                 raise

@@ -117,7 +117,6 @@ def lay_out(
                 query_pos.append([-1 if start < 0 else length - 1 - start for start in line])
                 rotary_pos.append(first)
                 own_block.append(own)
-                slots.append(reservation.pages[first // page_size] * page_size + first % page_size)
             else:
                 padding = widths[row] - count
                 starts: np.ndarray = np.array(line, np.int32)
@@ -126,7 +125,13 @@ def lay_out(
                 query_pos.extend([[-1] * columns] * padding + seen.tolist())
                 rotary_pos.extend([0] * padding + list(range(first, first + count)))
                 own_block.extend([-1] * padding + [own] * count)
-                slots.extend([-1] * padding + reservation.slots.tolist())
+                slots.extend([-1] * padding)
+            slots.extend(
+                [
+                    reservation.pages[i // page_size] * page_size + i % page_size
+                    for i in range(first, first + count)
+                ]
+            )
             last_rows.append(end - 1)
             view_lengths.append(length)
             row += 1

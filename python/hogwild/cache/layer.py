@@ -59,18 +59,21 @@ class LayerCache:
         v[: self.v.shape[0]] = self.v
         return k, v
 
-    def move(self, src_slots: torch.Tensor, dst_slots: torch.Tensor, shift: int) -> None:
-        """Copy entries between slots ([N] int64), their keys rotated by `shift` positions further."""
-        device = self.k.device
-        shifts = torch.full(src_slots.shape, shift, dtype=torch.int32, device=device)
+    def move(self, src_slots: torch.Tensor, dst_slots: torch.Tensor, shifts: torch.Tensor) -> None:
+        """Copy entries between slots, their keys rotated by so many positions further.
+
+        Args:
+            src_slots, dst_slots: [N] int64, on the layer's device.
+            shifts: [N] int32, likewise.
+        """
         rotary = self.rotary
         torch.ops.hogwild.move(
             self.k,
             self.v,
-            src_slots.to(device),
-            dst_slots.to(device),
+            src_slots,
+            dst_slots,
             shifts,
-            None if rotary is None else rotary.inv_freq.to(device),
+            None if rotary is None else rotary.inv_freq.to(self.k.device),
             interleaved=False if rotary is None else rotary.interleaved,
             rotary_start=0 if rotary is None else rotary.start,
         )

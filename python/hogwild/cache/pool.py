@@ -11,6 +11,7 @@ import torch
 
 from hogwild.cache.layer import LayerCache
 from hogwild.cache.rotary import Rotary
+from hogwild.cache.transfer import to_device
 from hogwild.errors import BlockError, PoolExhausted
 
 __all__ = ["PAGE_SIZE", "Pool"]
@@ -155,9 +156,23 @@ class Pool:
     def copy_page(self, src: int, dst: int, tokens: int) -> None:
         """Copy the first `tokens` entries of page `src` to page `dst`, in every layer, bit by bit."""
         entries = torch.arange(tokens)
+        self.move(src * self.page_size + entries, dst * self.page_size + entries, shift=0)
+
+    def move(self, src_slots: torch.Tensor, dst_slots: torch.Tensor, shift: int) -> None:
+        """Copy entries between slots ([N] int64, on the CPU) in every layer, keys rotated by `shift` positions further.
+
+        What layers are told goes to their device once, and nobody waits for it: this happens between two forwards.
+        """
+        slots = torch.stack((src_slots, dst_slots))
+        there: dict[torch.device, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
         with self.staying:
             for layer in self.layers.values():
-                layer.move(src * self.page_size + entries, dst * self.page_size + entries, shift=0)
+                device = layer.k.device
+                if device not in there:
+                    src, dst = to_device(slots, device)
+                    shifts = torch.full(src.shape, shift, dtype=torch.int32, device=device)
+                    there[device] = src, dst, shifts
+                layer.move(*there[device])
 
     def _take(self, count: int) -> list[int]:
         pages = [self._free.pop() for _ in range(count)]

@@ -173,18 +173,14 @@ class BatchSampler:
             if state == _OVERFLOW and finite:
                 token, logprob = self._again(logits[row : row + 1], request)
                 state = _FINE
-            params = None if request.sampler is None else request.sampler.params
-            wanted = params is not None and finite and state == _FINE
-            outcomes.append(
-                Outcome(
-                    finite=finite,
-                    token=int(token) if wanted else None,
-                    logprob=logprob if wanted and params is not None and params.logprobs else None,
-                    probe=tuple(values[probe : probe + len(request.probe)]),
-                    entropy=values[entropy] if request.entropy else None,
-                )
-            )
-            probe += len(request.probe)
+            sampler, sets = request.sampler, len(request.probe)
+            if sampler is None or not finite or state != _FINE:
+                drawn: tuple[int | None, float | None] = (None, None)
+            else:
+                drawn = int(token), logprob if sampler.params.logprobs else None
+            likely = tuple(values[probe : probe + sets]) if sets else ()
+            outcomes.append(Outcome(finite, *drawn, likely, values[entropy] if request.entropy else None))
+            probe += sets
             entropy += request.entropy
         return outcomes
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from hogwild.cache import to_device
 from hogwild.engine.sampler import Kind
 from hogwild.engine.sampling import SamplingParams
-from hogwild.engine.upload import to_device
 
 __all__ = ["DeviceSettings", "Group"]
 

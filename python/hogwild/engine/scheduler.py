@@ -200,9 +200,9 @@ class Scheduler:
         return self._pages(job, rows if job.admitted else session.unwritten, spare)
 
     def _rows(self, job: Job) -> list[Row]:
-        """The job's next rows; none where its protocol fails to say what they are."""
+        """The job's next rows, but for their tokens; none where its protocol fails to say what they are."""
         try:
-            return job.session.next_rows(listening=job.parked is None)
+            return job.session.outline(listening=job.parked is None)
         except PoolExhausted:
             raise
         except BaseException as error:

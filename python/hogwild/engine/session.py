@@ -165,15 +165,20 @@ class Session:
             self.forget_prefixes()
             self.blocks.free()
 
-    def next_rows(self, listening: bool = True) -> list[Row]:
-        """Rows of the next forward; empty while the protocol waits. The same until `complete`, `fail` or `hear`.
+    def next_rows(self) -> list[Row]:
+        """Rows of the next forward; empty while the protocol waits. The same until `complete`, `fail` or `hear`."""
+        self._go_on(True)
+        self._renew()
+        return self._rows[0] if self._rows else []
+
+    def outline(self, listening: bool = True) -> list[Row]:
+        """`next_rows`, but for the tokens: where they go and how many they are. For who looks for room.
 
         Args:
             listening: whether the protocol hears what came from outside, before it is asked for new feeds. It may
                 change its blocks then, so not while they are parked.
         """
         self._go_on(listening)
-        self._renew()
         return self._rows[0] if self._rows else []
 
     def next_tokens(self) -> list[tuple[int, ...]] | None:

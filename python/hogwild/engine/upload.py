@@ -7,14 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["to_device", "upload"]
+from hogwild.cache import to_device
 
-
-def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A CPU tensor on `device`; to CUDA by way of pinned memory, so that the host goes on at once."""
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+__all__ = ["upload"]
 
 
 def upload(device: torch.device, numbers: Sequence[float], *integers: Sequence[int]) -> list[torch.Tensor]:

@@ -80,23 +80,28 @@ class JoinedProjections:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Within this context the layers compute jointly."""
-        for layer, part in self._parts:
-            layer.__dict__["forward"] = part.forward
         try:
+            for layer, part in self._parts:
+                layer.__dict__["forward"] = part.forward
             yield
         finally:
-            for layer, _ in self._parts:
-                layer.__dict__.pop("forward", None)
-            for joined in self._joined:
-                joined.forget()
+            self._separate()
 
     def undo(self) -> None:
         """Give every layer weights of its own again."""
+        self._separate()  # a Ctrl-C may have come while `active` ended
         for joined in self._joined:
             for layer in joined.layers:
                 for parameter in layer.parameters(recurse=False):
                     parameter.data = parameter.data.clone()
         self._joined, self._parts = [], []
+
+    def _separate(self) -> None:
+        """Have the layers compute by themselves."""
+        for layer, _ in self._parts:
+            layer.__dict__.pop("forward", None)
+        for joined in self._joined:
+            joined.forget()
 
 
 def find_siblings(model: torch.nn.Module, forward: Callable[[], object]) -> list[list[torch.nn.Linear]]:

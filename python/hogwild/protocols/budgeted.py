@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -166,9 +166,13 @@ class BudgetedProtocol(Protocol):
         """The answer of a snapshot whose branches are done."""
         return snapshot.finishers[0].answer if snapshot.finishers else None
 
-    def _view_length(self) -> int:
-        """Tokens of the longest view that an answer would be written in, after the next forward."""
-        return self._longest(self._run_feeds())
+    def _view_length(self, longest: int) -> int:
+        """Tokens of the longest view that an answer would be written in, after the next forward.
+
+        Args:
+            longest: tokens of the longest view of the run, then.
+        """
+        return longest
 
     def _growth(self) -> int:
         """The most tokens that a forward adds to a view, as long as nothing is encoded anew."""
@@ -202,10 +206,13 @@ class BudgetedProtocol(Protocol):
 
     def _longest(self, feeds: Sequence[Feed]) -> int:
         """Tokens of the longest view of `feeds` when they are written."""
-        new = Counter[str]()
+        lengths: dict[str, int] = {}  # looked up once each: views share most blocks, and every forward asks
         for feed in feeds:
-            new[feed.view.write_to] += len(feed.tokens)
-        return max(sum(self._store.length(name) + new[name] for name in feed.view.blocks) for feed in feeds)
+            for name in feed.view.blocks:
+                if name not in lengths:
+                    lengths[name] = self._store.length(name)
+            lengths[feed.view.write_to] += len(feed.tokens)
+        return max(sum(map(lengths.__getitem__, feed.view.blocks)) for feed in feeds)
 
     def _search(self, text: str, ended: bool = False) -> str | None:
         """The answer that `text` gives, if answers end the run; what has ended has ended its last line, too."""
@@ -279,9 +286,12 @@ class BudgetedProtocol(Protocol):
         """Whether the next forward does not fit into the context, or leaves no room for an answer."""
         if self._max_length is None:
             return False
-        if self._longest(self._run_feeds()) > self._max_length:
+        longest = self._longest(self._run_feeds())
+        if longest > self._max_length:
             return True
-        return self._early_finish and self._view_length() + self._growth() + self._room > self._max_length
+        if not self._early_finish:
+            return False
+        return self._view_length(longest) + self._growth() + self._room > self._max_length
 
     @cached_property
     def _room(self) -> int:

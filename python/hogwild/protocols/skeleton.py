@@ -160,9 +160,9 @@ class SkeletonProtocol(BudgetedProtocol):
         titles = (point_title(i, point, self.family).strip() for i, point in enumerate(self.points, start=1))
         return [f"{t} {thread.text.strip()}".strip() for t, thread in zip(titles, self._threads, strict=True)]
 
-    def _view_length(self) -> int:
+    def _view_length(self, longest: int) -> int:
         if self._mode == "answer":
-            return super()._view_length()
+            return super()._view_length(longest)
         own = sum(self._store.length(thread.block) + len(thread.pending) for thread in self._threads)
         return len(self._solo) + own  # they become the text of a sequential run
 

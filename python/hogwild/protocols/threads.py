@@ -143,9 +143,9 @@ class SelfConsistencyProtocol(ThreadsProtocol):
         super().__init__(problem, tokenizer, threads, prompt=prompt, **settings)
         self._vote = vote
 
-    def _view_length(self) -> int:
+    def _view_length(self, longest: int) -> int:
         if self._vote:
-            return super()._view_length()
+            return super()._view_length(longest)
         own = sum(self._store.length(thread.block) + len(thread.pending) for thread in self._threads)
         return self._store.length(PROMPT) + own  # of the look
 

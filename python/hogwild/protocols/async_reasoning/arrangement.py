@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from hogwild.cache.view import ViewSpec
 from hogwild.errors import UnknownNameError
@@ -49,14 +50,14 @@ class Arrangement:
         """In which the user's input is written."""
         return ViewSpec((THINKER_PROMPT, HISTORY, INPUT), INPUT)
 
-    @property
+    @cached_property
     def thinker(self) -> ViewSpec:
         """What the thinker sees and writes to."""
         if self.name == "shared":
             return ViewSpec((THINKER_PROMPT, HISTORY, INPUT, THOUGHTS), THOUGHTS)
         return ViewSpec((THINKER_PROMPT, HISTORY, INPUT, ANSWER, THINKER_SPLIT, THOUGHTS), THOUGHTS)
 
-    @property
+    @cached_property
     def writer(self) -> ViewSpec:
         """What the writer sees and writes to."""
         prompt = THINKER_PROMPT if self.name == "shared" else WRITER_PROMPT
