@@ -54,7 +54,11 @@ def test_methods_into_one_folder_are_points_of_one_plot(engine, command, tmp_pat
 
 def test_every_point_of_the_plot_can_be_told_from_the_others():
     """Also where two are close to each other, and their names are long."""
-    points = {"async:always-on": (1.0, 0.3), "async:fixed-ratio:think=5,write=20": (1.1, 0.3), "think": (9.0, 0.4)}
+    points = {
+        "async:always-on": (1.0, 0.3),
+        "async:fixed-ratio:think=5,write=20": (1.1, 0.3),
+        "think": (9.0, 0.4),
+    }
     figure = plots.accuracy_against_delay(points, "title")
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == list(points)

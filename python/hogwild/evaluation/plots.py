@@ -93,7 +93,9 @@ def accuracy_against_delay(points: Mapping[str, tuple[float, float]], title: str
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, min(102, max(5.0, 115 * max(accuracy for _, accuracy in points.values()))))
     # names of policies are long, and beside points that are close to each other they would overlap
-    figure.legend(loc="outside lower center", ncols=1 if max(map(len, points)) > 30 else 2, frameon=False, fontsize=9)
+    figure.legend(
+        loc="outside lower center", ncols=1 if max(map(len, points)) > 30 else 2, frameon=False, fontsize=9
+    )
     return figure
 
 
