@@ -76,11 +76,11 @@ def screen(state, width=100, height=14, **options):
 
 def test_a_conversation_so_far():
     state = state_of(EVENTS[:-2])
-    assert state.text == "It is \x1b[31mfour." and state.mode == "thinker_and_writer"
+    assert state.text == "It is\n\n\x1b[31mfour." and state.mode == "thinker_and_writer"
     assert state.said == [("user", "How much?"), ("user", "And then?")]
     assert state.tokens == 4 and state.probes == 1 and state.delays.first_forward == 3
     done = state_of(EVENTS)
-    assert done.said[-1] == ("answer", "It is \x1b[31mfour.") and done.text == ""
+    assert done.said[-1] == ("answer", "It is\n\n\x1b[31mfour.") and done.text == ""
 
 
 @pytest.mark.parametrize(("width", "height"), [(120, 20), (60, 24), (20, 6), (3, 3)])
@@ -98,7 +98,8 @@ def test_what_the_panes_show():
         "thoughts (private)",
         "Let me see.",
         "> How much?",
-        "It is ␛[31mfour.",
+        "It is ",
+        "␛[31mfour.",
         "thinking and writing",
     ):
         assert text in shown
@@ -122,7 +123,7 @@ def test_plain_text_is_the_answer_only():
         with PlainConversation(out, log, thoughts) as reader:
             for event in EVENTS:
                 reader.read(event)
-        assert out.getvalue() == "It is ␛[31mfour.\n"
+        assert out.getvalue() == "It is\n\n␛[31mfour.\n"
         assert ("Let me see." in log.getvalue()) is thoughts
         assert "first word after 0.3 s" in log.getvalue()
 
