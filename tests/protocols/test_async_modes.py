@@ -323,6 +323,12 @@ def test_unknown_policies_settings_and_arguments():
         make_policy("loud")
     with pytest.raises(TypeError, match=r"no settings \['loudness'\]"):
         make_policy("probe", loudness=3)
+    for name, kind in (("safety", "Safety"), ("prompts", "AsyncPrompts"), ("rule", "StepRule"),
+                       ("sampling", "SamplingParams"), ("writer_sampling", "SamplingParams")):  # fmt: skip
+        with pytest.raises(TypeError, match=rf"^{name}: expected a {kind} or None, got True"):
+            make(**{name: True})
+    with pytest.raises(ValueError, match=r"problem: expected text in Unicode, got '.udcff' at 1"):
+        AsyncReasoningProtocol("a\udcff", TOKENIZER)
     with pytest.raises(UnknownNameError, match="unknown arrangement"):
         AsyncReasoningProtocol("Q", TOKENIZER, arrangement="both", prompts=ROLES)
     with pytest.raises(ValueError, match="problem: expected some text"):
