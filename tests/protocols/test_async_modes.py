@@ -1,5 +1,7 @@
 """The state machine of asynchronous reasoning: every transition, and what stands where after it."""
 
+from dataclasses import dataclass
+
 import pytest
 from streams import CLOSE, END, ROLES, TOKENIZER, Run, make
 
@@ -11,6 +13,7 @@ from hogwild.engine.events import (
 )
 from hogwild.errors import HogwildError, SessionFinishedError, UnknownNameError
 from hogwild.protocols.async_reasoning import POLICIES, AsyncReasoningProtocol, Safety, make_policy
+from hogwild.protocols.async_reasoning.policies import Ask, Policy
 
 ARRANGEMENTS = ["roles", "shared"]
 OPEN_THOUGHTS = "<turn><think>\n\n"
@@ -222,6 +225,35 @@ def test_a_question_is_a_guest_unless_it_is_to_ride_always():
                 make_one(ride)
     with pytest.raises(UnknownNameError, match="unknown ride"):
         Safety(ride=False)
+
+
+def test_questions_that_there_are_not():
+    for arguments, message in (
+        (("perhaps", "thinker"), "unknown question 'perhaps'; expected one of: begin, go on, unsure"),
+        (("begin", "user"), "unknown worker 'user'; expected one of: thinker, writer"),
+        (("unsure", "writer", True), "in_stream: expected False for the question 'unsure'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Ask(*arguments)
+
+
+@dataclass
+class Insisting(Policy):
+    """Asks again whatever it is told."""
+
+    name = "insisting"
+
+    def decide(self, moment):
+        return Ask("begin", "thinker", ride="never")
+
+    def answered(self, ask, answer, moment):
+        return self.decide(moment)
+
+
+def test_a_policy_that_asks_without_end_silences_nobody():
+    run = Run(make(Insisting(longest_silence=8)), "a" * 99, "x" * 99)
+    run.forwards(1 + 24)
+    assert len(run.protocol.thoughts) > 8 and len(run.protocol.answer) > 2
 
 
 @pytest.mark.parametrize("hold", [1, 2, 7])
