@@ -151,6 +151,23 @@ def test_a_line_that_is_typed():
     assert line.text == ""
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("stop\r\x1b", ["stop", "ESC"]),
+        ("\x1b\x1b", ["ESC", "ESC"]),
+        ("a\x1b[Ab\x1bOP\x1b[1;5Cc\x1bxd\r", ["abcd"]),
+        ("\x1b[3~", []),
+    ],
+)
+def test_keys_that_come_together(keys, expected):
+    """As over a slow line: none is lost, and no part of an escape sequence becomes text."""
+    heard = []
+    line = Line(heard.append, lambda: heard.append("ESC"), lambda: heard.append("END"))
+    line.type(keys)
+    assert heard == expected and line.text == ""
+
+
 def test_keys_of_a_real_terminal(monkeypatch):
     leader, follower = pty.openpty()
     heard, typed, sent = [], [], b"early\n"
