@@ -92,5 +92,7 @@ def test_errors_leave_the_pool_as_it_was(saved, tmp_path):
         save_blocks(wrong, {"a": blocks["history"], "b": Block(Pool())})
     with pytest.raises(BlockError, match="blocks of one pool"):
         save_blocks(wrong, {})
+    with pytest.raises(OSError, match=r"path: cannot write .*nowhere"):
+        save_blocks(tmp_path / "nowhere" / "blocks.safetensors", blocks)
     with pytest.raises(FileNotFoundError):
         load_blocks(tmp_path / "nothing", Pool())

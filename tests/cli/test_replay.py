@@ -9,7 +9,7 @@ from runs import make_run
 
 from hogwild.cli import replay
 from hogwild.cli.app import run
-from hogwild.engine.events import Event
+from hogwild.engine.events import AnswerEvent, Event, FinishEvent, RollbackEvent, StartEvent, TokenEvent
 from hogwild.engine.trace import TraceWriter
 
 
@@ -50,6 +50,30 @@ def test_speed_divides_the_time_of_the_run(trace, capsys, monkeypatch):
     slept.clear()
     assert run(["replay", str(trace), "--instant"]) == 0
     assert slept == []
+
+
+def test_a_conversation_is_shown_as_it_was(tmp_path, capsys):
+    """The answer without what was taken back, and no thoughts."""
+
+    def said(text, worker="writer", source="sampled"):
+        return TokenEvent(worker=worker, token=1, text=text, source=source)
+
+    with TraceWriter(tmp_path / "run.jsonl") as writer:
+        for event in (
+            StartEvent(protocol="async_reasoning", problem="How much?", workers=["thinker", "writer"]),
+            said("Answer:", source="inserted"),
+            said("Let me see.", "thinker"),
+            *map(said, ("It is", " four", " or")),
+            RollbackEvent(worker="writer", tokens=2, text=" four or"),
+            said(" ...", source="inserted"),
+            said(" Five."),
+            AnswerEvent(worker="writer", text="Five."),
+            FinishEvent(reason="eos", forwards=9, tokens=5, forward=9),
+        ):
+            writer.write(event)
+    assert run(["replay", str(tmp_path / "run.jsonl")]) == 0
+    out, log = capsys.readouterr()
+    assert out == "It is\n\nFive.\n" and "ended · 9 forwards" in log
 
 
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf"])

@@ -76,11 +76,11 @@ def screen(state, width=100, height=14, **options):
 
 def test_a_conversation_so_far():
     state = state_of(EVENTS[:-2])
-    assert state.text == "It is \x1b[31mfour." and state.mode == "thinker_and_writer"
+    assert state.text == "It is\n\n\x1b[31mfour." and state.mode == "thinker_and_writer"
     assert state.said == [("user", "How much?"), ("user", "And then?")]
     assert state.tokens == 4 and state.probes == 1 and state.delays.first_forward == 3
     done = state_of(EVENTS)
-    assert done.said[-1] == ("answer", "It is \x1b[31mfour.") and done.text == ""
+    assert done.said[-1] == ("answer", "It is\n\n\x1b[31mfour.") and done.text == ""
 
 
 @pytest.mark.parametrize(("width", "height"), [(120, 20), (60, 24), (20, 6), (3, 3)])
@@ -98,7 +98,8 @@ def test_what_the_panes_show():
         "thoughts (private)",
         "Let me see.",
         "> How much?",
-        "It is ␛[31mfour.",
+        "It is ",
+        "␛[31mfour.",
         "thinking and writing",
     ):
         assert text in shown
@@ -122,7 +123,7 @@ def test_plain_text_is_the_answer_only():
         with PlainConversation(out, log, thoughts) as reader:
             for event in EVENTS:
                 reader.read(event)
-        assert out.getvalue() == "It is ␛[31mfour.\n"
+        assert out.getvalue() == "It is\n\n␛[31mfour.\n"
         assert ("Let me see." in log.getvalue()) is thoughts
         assert "first word after 0.3 s" in log.getvalue()
 
@@ -148,6 +149,23 @@ def test_a_line_that_is_typed():
         line.type(keys)
     assert heard == ["ac", "ESC", "z", "END"]
     assert line.text == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("stop\r\x1b", ["stop", "ESC"]),
+        ("\x1b\x1b", ["ESC", "ESC"]),
+        ("a\x1b[Ab\x1bOP\x1b[1;5Cc\x1bxd\r", ["abcd"]),
+        ("\x1b[3~", []),
+    ],
+)
+def test_keys_that_come_together(keys, expected):
+    """As over a slow line: none is lost, and no part of an escape sequence becomes text."""
+    heard = []
+    line = Line(heard.append, lambda: heard.append("ESC"), lambda: heard.append("END"))
+    line.type(keys)
+    assert heard == expected and line.text == ""
 
 
 def test_keys_of_a_real_terminal(monkeypatch):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from hogwild.engine.events import AnswerEvent, InputEvent, RollbackEvent, TokenEvent
+from hogwild.engine.events import AnswerEvent, FinishEvent, InputEvent, RollbackEvent, TokenEvent
 from hogwild.evaluation.delays import cut_chunks, measure_delays, public_tokens
 from hogwild.evaluation.speech import ProgramSpeech, SpeechError, WordsPerMinute
 
@@ -40,6 +40,16 @@ def test_a_run_without_a_word():
     delays = measure_delays([said("hm", 1, "thinker")])
     assert delays.first_seconds is None and delays.first_forward is None
     assert (delays.chunks, delays.total, delays.longest, delays.forwards) == ((), 0, 0.0, 0)
+
+
+def test_a_run_that_has_ended_without_a_word_was_waited_through():
+    """Else a method that thinks until its forwards are spent would be the one with the smallest delay."""
+    taken_back = [*run(11), RollbackEvent(worker="writer", tokens=1, text="word ", forward=12)]
+    for events in ([said("hm", 1, "thinker")], taken_back):
+        ended = FinishEvent(reason="max_forwards", forward=30, time=3.0, forwards=30)
+        delays = measure_delays([*events, ended])
+        assert delays.first_seconds is None and delays.first_forward is None and delays.chunks == ()
+        assert (delays.total, delays.beyond_tolerance, delays.longest, delays.forwards) == (3.0, 2.0, 3.0, 30)
 
 
 def test_formulas_are_kept_whole():

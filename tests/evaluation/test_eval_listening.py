@@ -15,6 +15,7 @@ from engine.tiny import make_model
 from fakes import ToyTokenizer
 from hogwild.cli import compare
 from hogwild.cli.app import run
+from hogwild.evaluation import plots
 from hogwild.evaluation.listening import ThinkRecordFile
 
 
@@ -49,6 +50,24 @@ def test_methods_into_one_folder_are_points_of_one_plot(engine, command, tmp_pat
     assert json.loads((out / "delays.json").read_text()) == facts
     assert len(list((out / "traces" / "think").iterdir())) == 2
     assert engine.pool.used_pages == 0
+
+
+def test_every_point_of_the_plot_can_be_told_from_the_others():
+    """Also where two are close to each other, and their names are long."""
+    points = {
+        "async:always-on": (1.0, 0.3),
+        "async:fixed-ratio:think=5,write=20": (1.1, 0.3),
+        "think": (9.0, 0.4),
+    }
+    figure = plots.accuracy_against_delay(points, "title")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(points)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+    drawn = {line.get_label(): (*line.get_xdata(), *line.get_ydata()) for line in axes.lines}
+    assert drawn == {name: (delay, 100 * accuracy) for name, (delay, accuracy) in points.items()}
+    assert len({line.get_marker() for line in axes.lines}) == len(points)
 
 
 def test_the_table_is_whole_in_a_file_and_in_little_room(engine, command, capsys, monkeypatch):

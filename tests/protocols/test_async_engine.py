@@ -20,9 +20,9 @@ import torch
 import hogwild
 from engine.tiny import TOKENIZER, make_model
 from hogwild.engine.events import AnswerEvent, FinishEvent, TokenEvent
-from hogwild.errors import BlockError, HogwildError, PoolExhausted, SessionFinishedError
+from hogwild.errors import BlockError, HogwildError, PoolExhausted, SessionFinishedError, UnknownNameError
 from hogwild.prompting import AsyncPrompts, StepRule
-from hogwild.protocols.async_reasoning import Safety, make_policy
+from hogwild.protocols.async_reasoning import POLICIES, Safety, make_policy
 from hogwild.protocols.async_reasoning.policies import Ask, FixedRatioPolicy
 from hogwild.protocols.async_reasoning.result import ThinkResult
 
@@ -258,6 +258,21 @@ def test_a_file_goes_on_in_another_process(tmp_path):
         check=True,
     )
     assert ast.literal_eval(done.stdout.strip()) == drawn(session.fork()) != [[], []]
+
+
+def test_copies_of_a_session_with_a_policy_of_ones_own(tmp_path, monkeypatch):
+    engine = make_engine()
+    with think(engine, Asking(think=4, write=5), **STOCHASTIC) as session:
+        read(session, 9)
+        session.snapshot(tmp_path / "run.safetensors")
+        with pytest.raises(UnknownNameError, match="unknown policy 'asking'"):
+            engine.restore(tmp_path / "run.safetensors")
+        monkeypatch.setitem(POLICIES, "asking", Asking)
+        restored = drawn(engine.restore(tmp_path / "run.safetensors"))
+        monkeypatch.undo()
+        assert drawn(session.fork()) == restored != [[], []]
+        assert drawn(session.fork().fork()) == restored
+    assert engine.pool.used_pages == 0
 
 
 def test_a_fork_with_another_seed_says_something_else():

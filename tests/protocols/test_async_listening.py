@@ -166,6 +166,7 @@ def test_bad_pushes_change_nothing():
     for arguments, error, message in (
         ((3,), TypeError, "text: expected text, got 3"),
         (("  ",), ValueError, "text: expected some text, got none"),
+        (("a\udcff",), ValueError, r"text: expected text in Unicode, got '\\udcff' at 1"),
         (("x", "moon"), UnknownNameError, "unknown target of a push 'moon'; expected one of: input, thinker"),
         (("x", "input", "soon"), UnknownNameError, "unknown moment of a push 'soon'"),
     ):

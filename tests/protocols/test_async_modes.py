@@ -1,5 +1,7 @@
 """The state machine of asynchronous reasoning: every transition, and what stands where after it."""
 
+from dataclasses import dataclass
+
 import pytest
 from streams import CLOSE, END, ROLES, TOKENIZER, Run, make
 
@@ -11,6 +13,7 @@ from hogwild.engine.events import (
 )
 from hogwild.errors import HogwildError, SessionFinishedError, UnknownNameError
 from hogwild.protocols.async_reasoning import POLICIES, AsyncReasoningProtocol, Safety, make_policy
+from hogwild.protocols.async_reasoning.policies import Ask, Policy
 
 ARRANGEMENTS = ["roles", "shared"]
 OPEN_THOUGHTS = "<turn><think>\n\n"
@@ -224,6 +227,35 @@ def test_a_question_is_a_guest_unless_it_is_to_ride_always():
         Safety(ride=False)
 
 
+def test_questions_that_there_are_not():
+    for arguments, message in (
+        (("perhaps", "thinker"), "unknown question 'perhaps'; expected one of: begin, go on, unsure"),
+        (("begin", "user"), "unknown worker 'user'; expected one of: thinker, writer"),
+        (("unsure", "writer", True), "in_stream: expected False for the question 'unsure'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Ask(*arguments)
+
+
+@dataclass
+class Insisting(Policy):
+    """Asks again whatever it is told."""
+
+    name = "insisting"
+
+    def decide(self, moment):
+        return Ask("begin", "thinker", ride="never")
+
+    def answered(self, ask, answer, moment):
+        return self.decide(moment)
+
+
+def test_a_policy_that_asks_without_end_silences_nobody():
+    run = Run(make(Insisting(longest_silence=8)), "a" * 99, "x" * 99)
+    run.forwards(1 + 24)
+    assert len(run.protocol.thoughts) > 8 and len(run.protocol.answer) > 2
+
+
 @pytest.mark.parametrize("hold", [1, 2, 7])
 @pytest.mark.parametrize("ride", ["auto", "always", "never"])
 def test_the_safety_check_holds_the_writer_for_so_many_forwards(hold, ride):
@@ -323,6 +355,12 @@ def test_unknown_policies_settings_and_arguments():
         make_policy("loud")
     with pytest.raises(TypeError, match=r"no settings \['loudness'\]"):
         make_policy("probe", loudness=3)
+    for name, kind in (("safety", "Safety"), ("prompts", "AsyncPrompts"), ("rule", "StepRule"),
+                       ("sampling", "SamplingParams"), ("writer_sampling", "SamplingParams")):  # fmt: skip
+        with pytest.raises(TypeError, match=rf"^{name}: expected a {kind} or None, got True"):
+            make(**{name: True})
+    with pytest.raises(ValueError, match=r"problem: expected text in Unicode, got '.udcff' at 1"):
+        AsyncReasoningProtocol("a\udcff", TOKENIZER)
     with pytest.raises(UnknownNameError, match="unknown arrangement"):
         AsyncReasoningProtocol("Q", TOKENIZER, arrangement="both", prompts=ROLES)
     with pytest.raises(ValueError, match="problem: expected some text"):

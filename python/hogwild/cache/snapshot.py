@@ -32,6 +32,7 @@ def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block], note:
 
     Raises:
         BlockError: no blocks, blocks of two pools, or parked ones.
+        OSError: the file cannot be written.
     """
     pools = {id(block.pool): block.pool for block in blocks.values()}
     if len(pools) != 1:
@@ -70,6 +71,8 @@ def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block], note:
     try:
         save_file(tensors, partial, metadata={"format": _FORMAT, "header": json.dumps(header), "note": note})
         os.replace(partial, target)
+    except SafetensorError as error:
+        raise OSError(f"path: cannot write {target}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
 

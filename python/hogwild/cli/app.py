@@ -231,7 +231,7 @@ def chat(
 
 @app.command(epilog="Example: hogwild replay run.jsonl --speed 4")
 def replay(
-    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A file written by hogwild solve --trace.")],
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A file written by --trace.")],
     speed: Annotated[
         float | None, typer.Option(help="Times faster than it happened. Default: 1 on a terminal.")
     ] = None,

@@ -48,8 +48,22 @@ class ConversationState:
 
     @property
     def text(self) -> str:
-        """The public answer of the current turn."""
-        return "".join(event.text for event in self.answer if event.source != "inserted")
+        """The public answer of the current turn.
+
+        What the protocol put there is not shown. It ends a paragraph: what stood before was complete, or broken off.
+        """
+        text, behind = "", False
+        for event in self.answer:
+            if event.source == "inserted":
+                behind = bool(text.strip())
+                continue
+            piece = event.text
+            if behind:
+                piece = piece.lstrip()
+                if piece:
+                    text, behind = text.rstrip() + "\n\n", False
+            text += piece
+        return text
 
     @property
     def delays(self) -> Delays:

@@ -13,6 +13,8 @@ from hogwild.cli.conversation import ConversationState
 from hogwild.cli.keyboard import Keyboard, Line
 from hogwild.cli.live import LiveReader
 from hogwild.cli.panes import draw, figures
+from hogwild.cli.plain import JsonReader
+from hogwild.cli.readers import Reader, on_terminal
 from hogwild.cli.text import printable
 from hogwild.engine.events import AnswerEvent, Event, FinishEvent, TokenEvent
 
@@ -53,6 +55,21 @@ class LiveConversation(LiveReader):
         typed = None if self._line is None else self._line.text
         with self._lock:
             return draw(self.conversation, *self.console.size, typed=typed, thoughts=self._thoughts)
+
+
+def make_conversation_reader(as_json: bool, line: Line | None = None, thoughts: bool | None = None) -> Reader:
+    """The reader for where stdout goes.
+
+    Args:
+        as_json: whether events are wanted, not a display.
+        line: what the user types; None: nobody types.
+        thoughts: whether the thoughts are shown; None: on a terminal they are.
+    """
+    if as_json:
+        return JsonReader(sys.stdout)
+    if on_terminal():
+        return LiveConversation(Console(), line, thoughts is not False)
+    return PlainConversation(sys.stdout, sys.stderr, bool(thoughts))
 
 
 def _transcript(state: ConversationState) -> RenderableType:

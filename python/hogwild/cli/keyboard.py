@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import select
 import sys
 import termios
@@ -15,6 +16,8 @@ from typing import Any
 
 _ESCAPE_SECONDS = 0.05  # a key that sends an escape sequence sends all of it sooner than that
 _POLL_SECONDS = 0.1
+# One key: an escape sequence of ECMA-48, as arrows and function keys send it, a key with Alt, Esc itself, a character.
+_KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O[ -~]|[^\x1b])?|[^\x1b]", re.DOTALL)
 
 
 class Line:
@@ -31,14 +34,11 @@ class Line:
         self._on_line, self._on_escape, self._on_end = on_line, on_escape, on_end
 
     def type(self, keys: str) -> None:
-        """Take what the terminal sent at one time."""
-        if keys == "\x1b":
-            self._on_escape()
-            return
-        if keys.startswith("\x1b"):  # an arrow, a function key: nothing here
-            return
-        for key in keys:
-            if key in "\r\n":
+        """Take what the terminal sent at one time: a key, or several over a slow line."""
+        for key in _KEY.findall(keys):
+            if key == "\x1b":
+                self._on_escape()
+            elif key in "\r\n":
                 text, self.text = self.text.strip(), ""
                 if text:
                     self._on_line(text)
@@ -87,7 +87,7 @@ class Keyboard:
             data = os.read(self._fd, 1024)
             if not data:
                 return
-            if data == b"\x1b" and self._ready(_ESCAPE_SECONDS):
+            if data.endswith(b"\x1b") and self._ready(_ESCAPE_SECONDS):
                 data += os.read(self._fd, 64)
             if keys := self._decoder.decode(data):
                 self.line.type(keys)

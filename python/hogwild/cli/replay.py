@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from hogwild.cli.readers import make_reader, on_terminal
-from hogwild.engine.events import Event
+from hogwild.cli.readers import Reader, make_reader, on_terminal
+from hogwild.engine.events import Event, StartEvent
 from hogwild.engine.trace import TraceError, read_trace
 
 
@@ -33,7 +34,7 @@ def replay(path: Path, speed: float | None = None, instant: bool = False, as_jso
     """Shows the trace.
 
     Args:
-        path: a file that `hogwild solve --trace` wrote.
+        path: a file that `--trace` wrote, of `hogwild solve`, `think` or `chat`.
         speed: how many times faster than it happened; by default 1 on a terminal, and at once elsewhere.
         instant: show the end at once.
         as_json: write the events as JSON lines.
@@ -44,8 +45,18 @@ def replay(path: Path, speed: float | None = None, instant: bool = False, as_jso
     if speed is None and (as_json or not on_terminal()):
         instant = True
     began = time.monotonic()
-    with make_reader(as_json) as reader:
+    with _reader_of(events, as_json) as reader:
         for event in events:
             if not instant:
                 time.sleep(max(0.0, began + event.time / (speed or 1.0) - time.monotonic()))
             reader.read(event)
+
+
+def _reader_of(events: Sequence[Event], as_json: bool) -> Reader:
+    """Shows events as the command did that recorded them."""
+    first = events[0]
+    if isinstance(first, StartEvent) and first.protocol == "async_reasoning":
+        from hogwild.cli.conversation_readers import make_conversation_reader  # takes longer to import
+
+        return make_conversation_reader(as_json)
+    return make_reader(as_json)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from hogwild.cli.conversation_readers import LiveConversation, PlainConversation
+from hogwild.cli.conversation_readers import make_conversation_reader
 from hogwild.cli.interrupt import InterruptRequest
 from hogwild.cli.keyboard import Line
-from hogwild.cli.plain import JsonReader
 from hogwild.cli.progress import Preparation
 from hogwild.cli.readers import Reader, TraceReader, on_terminal
 from hogwild.cli.run import RunFailed
@@ -204,7 +203,9 @@ def think(request: ThinkRequest) -> str:
             raise ValueError("MESSAGE: expected some text, got none")
         session = stack.enter_context(_open(engine, request, problem))
         speaker = Speaker(session, lines, typing)
-        reader = stack.enter_context(_make_reader(request, speaker.line))
+        reader = stack.enter_context(
+            make_conversation_reader(request.as_json, speaker.line, request.thoughts)
+        )
         return _run(session, speaker, reader, trace)
 
 
@@ -246,14 +247,6 @@ def _first(lines: Iterator[str], typing: bool) -> str | None:
         sys.stderr.write("> ")
         sys.stderr.flush()
     return next(lines, None)
-
-
-def _make_reader(request: ThinkRequest, line: Line | None) -> Reader:
-    if request.as_json:
-        return JsonReader(sys.stdout)
-    if on_terminal():
-        return LiveConversation(Console(), line, thoughts=request.thoughts is not False)
-    return PlainConversation(sys.stdout, sys.stderr, thoughts=bool(request.thoughts))
 
 
 def _open(engine: Engine, request: ThinkRequest, problem: str) -> ThinkSession:

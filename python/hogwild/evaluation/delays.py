@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hogwild.engine.checks import check_integer
-from hogwild.engine.events import AnswerEvent, Event, InputEvent, RollbackEvent, TokenEvent
+from hogwild.engine.events import AnswerEvent, Event, FinishEvent, InputEvent, RollbackEvent, TokenEvent
 from hogwild.evaluation.speech import SpeechModel, WordsPerMinute
 from hogwild.protocols.async_reasoning.modes import WRITER
 
@@ -66,7 +66,7 @@ class ChunkDelay:
 
 @dataclass(frozen=True)
 class Delays:
-    """What a listener waited for.
+    """What a listener waited for. A run that ended without a public token is one silence from start to end.
 
     Attributes:
         first_seconds, first_forward: when the first public token was generated; None if none was.
@@ -74,7 +74,7 @@ class Delays:
         total: seconds of silence before and between chunks.
         beyond_tolerance: the same, but of every silence only what exceeds one second.
         longest: the longest silence, in seconds.
-        forwards: forwards, up to that of the last public token, in which none came.
+        forwards: forwards, up to that of the last public token, in which none came; all, where none ever came.
         heard: seconds from the start to the end of the last chunk.
     """
 
@@ -99,7 +99,7 @@ def measure_delays(
 
     A chunk is ready once its last token is generated and its speech is synthesized; it starts when it is ready
     and the one before it has ended; the time from there to its start is the delay. The wait for the first
-    chunk of a turn begins when the user has asked.
+    chunk of a turn begins when the user has asked. Where the run has ended without a word, all of it was waited for.
 
     Args:
         events: of a run of `AsyncReasoningProtocol`, by whatever method.
@@ -119,6 +119,12 @@ def measure_delays(
         end = start + spoken.seconds
         heard.append(ChunkDelay(chunk.text, ready, start, end, start - before))
     silences = [chunk.delay for chunk in heard]
+    forwards = tokens[-1].forward - len({token.forward for token in tokens}) if tokens else 0
+    if not tokens and events and isinstance(events[-1], FinishEvent):
+        silences, forwards = (
+            [events[-1].time],
+            events[-1].forward,
+        )  # else whoever never answers is the quickest
     return Delays(
         first_seconds=tokens[0].time if tokens else None,
         first_forward=tokens[0].forward if tokens else None,
@@ -126,7 +132,7 @@ def measure_delays(
         total=sum(silences),
         beyond_tolerance=sum(max(0.0, delay - TOLERANCE) for delay in silences),
         longest=max(silences, default=0.0),
-        forwards=tokens[-1].forward - len({token.forward for token in tokens}) if tokens else 0,
+        forwards=forwards,
         heard=end,
     )
 

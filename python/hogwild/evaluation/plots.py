@@ -76,16 +76,26 @@ def accuracy_against_delay(points: Mapping[str, tuple[float, float]], title: str
         MissingPackageError: matplotlib is not installed.
     """
     figure, axes = _empty(title)
-    axes.margins(x=0.25)  # room for the names
+    axes.margins(x=0.15)
     for number, (method, (delay, accuracy)) in enumerate(points.items()):
-        colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
-        place = (delay, 100 * accuracy)
-        axes.plot(*place, color=colour, marker=marker, clip_on=False, zorder=3)
-        axes.annotate(method, place, (7, 5), textcoords="offset points", fontsize=9)
+        axes.plot(
+            delay,
+            100 * accuracy,
+            color=_COLOURS[number % len(_COLOURS)],
+            marker=_MARKERS[number % len(_MARKERS)],
+            linestyle="none",
+            clip_on=False,
+            zorder=3,
+            label=method,
+        )
     axes.set_xlabel("silence that a listener waits through (mean seconds of a run)")
     axes.set_xlim(left=0)
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, min(102, max(5.0, 115 * max(accuracy for _, accuracy in points.values()))))
+    # names of policies are long, and beside points that are close to each other they would overlap
+    figure.legend(
+        loc="outside lower center", ncols=1 if max(map(len, points)) > 30 else 2, frameon=False, fontsize=9
+    )
     return figure
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from hogwild.cache.store import BlockStore
-from hogwild.engine.checks import check_integer
+from hogwild.engine.checks import check_integer, check_text
 from hogwild.engine.events import AnswerEvent, BudgetEvent, Event, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.protocol import Protocol
@@ -115,10 +115,7 @@ class BudgetedProtocol(Protocol):
         family: Family | str | None = None,
         find_answer: Callable[[str], str | None] | Literal["format"] | None = "format",
     ) -> None:
-        if not isinstance(problem, str):
-            raise TypeError(f"problem: expected text, got {problem!r}")
-        if not problem.strip():
-            raise ValueError("problem: expected some text, got none")
+        check_text("problem", problem)
         self.budgets, self.max_forwards = _check_budgets(budgets, max_forwards)
         check_integer("answer_tokens", answer_tokens, minimum=1)
         if max_length is not None:

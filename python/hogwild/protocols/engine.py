@@ -174,6 +174,7 @@ class Engine(EngineCore):
             seed: for other random draws from there on; None: the same.
 
         Raises:
+            UnknownNameError: its policy is none of `POLICIES`, to which those of others can be added.
             BlockError: not such a file, or one of another model or page size.
             PoolExhausted: the pool has no room for it.
         """

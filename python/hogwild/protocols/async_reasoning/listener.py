@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hogwild.engine.checks import check_integer
+from hogwild.engine.checks import check_integer, check_text
 from hogwild.engine.protocol import Protocol
 from hogwild.errors import UnknownNameError
 from hogwild.prompting import encode_plain
@@ -54,12 +54,10 @@ class Listener(Protocol):
         Raises:
             SessionFinishedError: the run has ended, or `finish` was called.
             UnknownNameError: no such target or moment.
-            ValueError, TypeError: not text, no text, or text that cannot be written without control tokens.
+            ValueError, TypeError: not text, no text, or text that is not Unicode or cannot be written without
+                control tokens.
         """
-        if not isinstance(text, str):
-            raise TypeError(f"text: expected text, got {text!r}")
-        if not text.strip():
-            raise ValueError("text: expected some text, got none")
+        check_text("text", text)
         if to not in TARGETS:
             raise UnknownNameError("target of a push", to, TARGETS)
         if at not in MOMENTS:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from hogwild.cache.store import BlockStore
-from hogwild.engine.checks import check_integer
+from hogwild.engine.checks import check_integer, check_text
 from hogwild.engine.events import Event, ModeEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.sampling import SamplingParams
@@ -88,10 +88,16 @@ class AsyncReasoningProtocol(Listener):
         safety: Safety | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if not isinstance(problem, str):
-            raise TypeError(f"problem: expected text, got {problem!r}")
-        if not problem.strip():
-            raise ValueError("problem: expected some text, got none")
+        check_text("problem", problem)
+        for what, value, kind in (
+            ("prompts", prompts, AsyncPrompts),
+            ("sampling", sampling, SamplingParams),
+            ("writer_sampling", writer_sampling, SamplingParams),
+            ("rule", rule, StepRule),
+            ("safety", safety, Safety),
+        ):
+            if not isinstance(value, (kind, type(None))):
+                raise TypeError(f"{what}: expected a {kind.__name__} or None, got {value!r}")
         check_integer("max_forwards", max_forwards, minimum=1)
         if max_thoughts is not None:
             check_integer("max_thoughts", max_thoughts, minimum=1)

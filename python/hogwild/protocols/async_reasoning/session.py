@@ -15,6 +15,7 @@ from hogwild.engine.handle import Handle
 from hogwild.engine.session import Session
 from hogwild.errors import BlockError, HogwildError, PoolExhausted, SessionFinishedError, UnknownNameError
 from hogwild.protocols.async_reasoning.modes import THINKER, WAITING
+from hogwild.protocols.async_reasoning.policies import Policy, make_policy
 from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
 from hogwild.protocols.async_reasoning.result import ThinkResult
 from hogwild.protocols.async_reasoning.state import protocol_state, restore_protocol
@@ -205,11 +206,12 @@ class ThinkSession:
             SessionFinishedError: it has ended.
         """
 
-        def copy(run: Session) -> tuple[dict[str, Any], dict[str, Any], BlockSet]:
-            return protocol_state(self.protocol), run.sampler_states(), run.blocks.copy()
+        def copy(run: Session) -> tuple[dict[str, Any], Policy, dict[str, Any], BlockSet]:
+            policy = make_policy(self.protocol.policy)  # which may be of a class that has no name
+            return protocol_state(self.protocol), policy, run.sampler_states(), run.blocks.copy()
 
-        state, samplers, blocks = self._call(copy)
-        return self._go_on(self._engine, state, samplers, lambda: blocks, seed)
+        state, policy, samplers, blocks = self._call(copy)
+        return self._go_on(self._engine, state, samplers, lambda: blocks, seed, policy)
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write all of it to a file, for `restore`; it goes on itself.
@@ -236,6 +238,7 @@ class ThinkSession:
         """A session that goes on where `snapshot` was taken, on an engine with the same model.
 
         Raises:
+            UnknownNameError: its policy is none of `POLICIES`, to which those of others can be added.
             BlockError: not such a file, or one of another model or page size.
             PoolExhausted: the pool has no room for it.
         """
@@ -262,11 +265,12 @@ class ThinkSession:
         samplers: dict[str, dict[str, Any]],
         blocks: Callable[[], BlockSet],
         seed: int | None,
+        policy: Policy | None = None,
     ) -> ThinkSession:
         """A session with blocks that are there; it feeds nothing before it has them."""
         if seed is not None:
             samplers = {worker: {**values, "draws": 0} for worker, values in samplers.items()}
-        protocol = restore_protocol(state, engine.tokenizer, seed)
+        protocol = restore_protocol(state, engine.tokenizer, seed, policy)
         session = cls.open(engine, protocol)
 
         def resume(run: Session) -> None:

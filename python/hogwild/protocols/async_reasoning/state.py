@@ -10,7 +10,7 @@ from hogwild.engine.sampling import SamplingParams
 from hogwild.prompting import AsyncPrompts, StepRule
 from hogwild.protocols.async_reasoning.inbox import Cancel, Finish, Interrupt, Message, Push
 from hogwild.protocols.async_reasoning.modes import THINKER, WRITER
-from hogwild.protocols.async_reasoning.policies import make_policy
+from hogwild.protocols.async_reasoning.policies import Policy, make_policy
 from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
 from hogwild.protocols.async_reasoning.safety import Safety
 
@@ -54,7 +54,7 @@ def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
 
 
 def restore_protocol(
-    state: dict[str, Any], tokenizer: Any, seed: int | None = None
+    state: dict[str, Any], tokenizer: Any, seed: int | None = None, policy: Policy | None = None
 ) -> AsyncReasoningProtocol:
     """A protocol that goes on where `state` was taken, once its blocks hold what they held then: see `resume`.
 
@@ -62,6 +62,10 @@ def restore_protocol(
         state: from `protocol_state`.
         tokenizer: that of the same model.
         seed: for other random draws from here on; None: the same.
+        policy: one like that of `state`; None: made by its name, which is one of `POLICIES`.
+
+    Raises:
+        UnknownNameError: no policy has the name.
     """
     samplings = [SamplingParams(**settings) for settings in state["samplings"]]
     if seed is not None:
@@ -70,7 +74,7 @@ def restore_protocol(
     protocol = AsyncReasoningProtocol(
         state["problem"],
         tokenizer,
-        make_policy(name, **settings),
+        make_policy(name, **settings) if policy is None else policy,
         arrangement=state["arrangement"],
         prompts=_prompts(state["prompts"]),
         sampling=samplings[0],

@@ -161,7 +161,11 @@ class Switch:
                 InterventionEvent(worker=ask.worker, text=self._encoded.question_text(ask))
             )
             self._streams.say(stream, self._encoded.yes if yes else self._encoded.no, "inserted")
-        return None if self._held else decision
+        if self._held or isinstance(
+            decision, Ask
+        ):  # who asks without end would keep all others from going on
+            return None
+        return decision
 
     def _judged(self, ask: Ask, answer: Answer) -> Decision:
         """What the safety mode makes of an answer."""

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 from hogwild.engine.checks import check_integer
 from hogwild.errors import UnknownNameError
-from hogwild.protocols.async_reasoning.modes import THINKER_ONLY
+from hogwild.protocols.async_reasoning.modes import THINKER, THINKER_ONLY, WRITER
 
 LONGEST_SILENCE = 400  # forwards
 RIDES = ("auto", "always", "never")
+_IN_STREAM = ("begin", "go on")  # questions that may also be asked there
+_ASIDE = ("unsure", "request", "answer")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Ask:
             happened.
 
     Raises:
-        UnknownNameError: `ride` is none of these.
+        UnknownNameError: `question`, `worker` or `ride` is none of these.
+        ValueError: `in_stream`, of what is not asked there.
     """
 
     question: str
@@ -55,6 +58,12 @@ class Ask:
     ride: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.question not in (*_IN_STREAM, *_ASIDE):
+            raise UnknownNameError("question", self.question, (*_IN_STREAM, *_ASIDE))
+        if self.worker not in (THINKER, WRITER):
+            raise UnknownNameError("worker", self.worker, (THINKER, WRITER))
+        if self.in_stream and self.question not in _IN_STREAM:
+            raise ValueError(f"in_stream: expected False for the question {self.question!r}, got True")
         check_ride(self.ride)
 
     @property
@@ -118,7 +127,7 @@ class Policy(ABC):
         """What is to be done after a forward. Not asked while a question is open or the writer is held."""
 
     def answered(self, ask: Ask, answer: Answer, moment: Moment) -> Decision:
-        """What follows from the answer to a question of this policy. An `Ask` is not expected here."""
+        """What follows from the answer to a question of this policy. An `Ask` is not heeded here."""
         return None
 
     @property
