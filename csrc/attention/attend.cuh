@@ -10,14 +10,22 @@ namespace hogwild::cuda {
 
 // Between the computing warps alone.
 template <typename Traits>
-__device__ inline void sync_compute_warps() {
+__device__ inline void sync_compute_warps([[maybe_unused]] RingMemory& ring) {
+#ifdef HOGWILD_RACECHECK
+    ring.compute_warps.sync();
+#else
     asm volatile("bar.sync 1, %0;" ::"n"(Traits::kComputeThreads) : "memory");
+#endif
 }
 
 // Between the warps that share a slab. Roles must not change while one is still on its way here.
-__device__ inline void sync_slab(const Role& role) {
+__device__ inline void sync_slab([[maybe_unused]] RingMemory& ring, const Role& role) {
     if (role.slices() > 1) {
-        sync_slab_warps(role.slab(), role.slices());
+#ifdef HOGWILD_RACECHECK
+        ring.slab_warps[role.slab()][role.slices() - 2].sync();
+#else
+        asm volatile("bar.sync %0, %1;" ::"r"(2 + role.slab()), "r"(32 * role.slices()) : "memory");
+#endif
     } else {
         __syncwarp();
     }

@@ -1,10 +1,8 @@
-// Barriers between some warps of a CTA: in shared memory (mbarrier), and the numbered ones (bar.sync).
+// Barriers in shared memory (mbarrier), between warps that copy and warps that compute.
 #pragma once
 
 #include <cstdint>
-#include <utility>
 
-#include "csrc/attention/config.h"
 #include "csrc/attention/mma.cuh"
 
 namespace hogwild::cuda {
@@ -40,38 +38,22 @@ class Barrier {
 #undef HOGWILD_WAIT
     }
 
+    // Arrives, and waits for all others.
+    __device__ void sync() {
+        std::uint64_t phase;
+        asm volatile("mbarrier.arrive.shared.b64 %0, [%1];"
+                     : "=l"(phase)
+                     : "r"(shared_address(&state_))
+                     : "memory");
+        asm volatile(
+            "{\n.reg .pred over;\nagain:\nmbarrier.test_wait.shared.b64 over, [%0], %1;\n"
+            "@!over bra again;\n}" ::"r"(shared_address(&state_)),
+            "l"(phase)
+            : "memory");
+    }
+
   private:
     std::uint64_t state_;
 };
-
-// The number of the first barrier between warps that share a slab.
-constexpr int kSlabBarrier = 2;
-
-#ifdef HOGWILD_RACECHECK
-template <int kSlab, int kWarps>
-__device__ inline bool sync_slab_warps() {
-    asm volatile("bar.sync %0, %1;" ::"n"(kSlabBarrier + kSlab), "n"(32 * kWarps) : "memory");
-    return true;
-}
-
-template <int kWarps, int... kSlabs>
-__device__ inline void sync_slab_warps(int slab, std::integer_sequence<int, kSlabs...>) {
-    ((slab == kSlabs && sync_slab_warps<kSlabs, kWarps>()) || ...);
-}
-#endif
-
-// The warps that share a slab wait for each other; two or more of them.
-__device__ inline void sync_slab_warps(int slab, int num_warps) {
-#ifdef HOGWILD_RACECHECK
-    // racecheck follows barriers whose number is in the instruction, not in a register.
-    using Slabs = std::make_integer_sequence<int, kMaxSlabs>;
-    static_assert(kMaxSlices == 4);
-    if (num_warps == 2) sync_slab_warps<2>(slab, Slabs{});
-    if (num_warps == 3) sync_slab_warps<3>(slab, Slabs{});
-    if (num_warps == 4) sync_slab_warps<4>(slab, Slabs{});
-#else
-    asm volatile("bar.sync %0, %1;" ::"r"(kSlabBarrier + slab), "r"(32 * num_warps) : "memory");
-#endif
-}
 
 }  // namespace hogwild::cuda

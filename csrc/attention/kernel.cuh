@@ -67,14 +67,14 @@ class Computation {
     // Begins a segment, before its first item is there.
     __device__ void open(const Piece& piece) {
         const QueryBuffer buffer(piece.segment, launch.query_buffers);
-        if (piece.segment > 0) sync_compute_warps<Traits>();  // all have left the roles of the one before
+        if (piece.segment > 0) sync_compute_warps<Traits>(ring);  // all have left the roles of the one before
         const int warp = opaque(threadIdx.x) / 32;
         if (opaque(threadIdx.x) % 32 == 0) ring.roles[warp] = Role(warp, piece.slabs, piece.slices);
         __syncwarp();
         rows.open();
         if (piece.segment == 0) {
             wait_for_copies();
-            sync_compute_warps<Traits>();
+            sync_compute_warps<Traits>(ring);
             if (warp == 0) ring.queries_full[buffer.index].arrive();
         }
         ring.queries_full[buffer.index].wait(buffer.phase);
@@ -91,13 +91,14 @@ class Computation {
             const bool together = launch.shared_slabs > 0 && role.slices() > 1 &&
                                   (piece.num_tiles() >= role.slices() || item.piece == 0);
             if (!together && wait >= piece.num_tiles()) return;
-            together ? sync_slab(role) : __syncwarp();  // nobody reads queries of the block before any more
+            together ? sync_slab(ring, role)
+                     : __syncwarp();  // nobody reads queries of the block before any more
             unsigned char* const to =
                 together ? slabs + launch.num_slabs * launch.slab_stride + role.slab() * Traits::kSlabBytes
                          : slabs + threadIdx.x / 32 * launch.slab_stride;
             rows.rotate(rows_of(piece, role), queries_of(piece, role), slot, item.begin, item.end, to,
                         together ? role.slice() : 0, together ? role.slices() : 1);
-            together ? sync_slab(role) : __syncwarp();
+            together ? sync_slab(ring, role) : __syncwarp();
             // Complete after the last of them. Also without tiles, or the queries before would take registers
             // here.
             rows.enter(rows_of(piece, role), queries_of(piece, role), piece.block);
@@ -128,7 +129,7 @@ class Computation {
         rows.forget();
         if (!role.active()) return;
         write_rows(
-            rows, role, slabs, launch.slab_stride, launch.sum_passes, ring.softmaxes,
+            rows, role, slabs, launch.slab_stride, launch.sum_passes, ring,
             SegmentRows<Traits>(p, Partials<Traits>(launch, workspace), rows_of(piece, role), role.slab(),
                                 !piece.began_before && !piece.goes_on, !piece.began_before));
     }

@@ -89,11 +89,10 @@ class SegmentRows {
 
 // Ends a segment: adds the slices of each slab up and writes its rows to `to`, each slice some of the dims.
 // By the active computing warps. `scratch` is the warps' room for rotated queries, which are not needed any
-// more, and sums: `stride` bytes for each warp, which take all dims in so many passes. `softmaxes` is
-// [kMaxComputeWarps, kSlab].
+// more, and sums: `stride` bytes for each warp, which take all dims in so many passes.
 template <typename Traits>
 __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned char* scratch, int stride,
-                                  int passes, Softmax (*softmaxes)[kSlab], SegmentRows<Traits> to) {
+                                  int passes, RingMemory& ring, SegmentRows<Traits> to) {
     constexpr int kTiles = Rows<Traits>::kDimTiles;
     const int thread = opaque(threadIdx.x);
     const int lane = thread % 32;
@@ -105,7 +104,7 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned
         sum += __shfl_xor_sync(~0u, sum, 1);
         sum += __shfl_xor_sync(~0u, sum, 2);
         if (lane % 4 == 0)
-            softmaxes[role.slice() * role.slabs() + role.slab()][row + 8 * i] = rows.softmax[i];
+            ring.softmaxes[role.slice() * role.slabs() + role.slab()][row + 8 * i] = rows.softmax[i];
     }
     __syncwarp();  // no lane reads the warp's queries any more
     float factor[2][kMaxSlices];
@@ -114,7 +113,7 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned
     const int size = kOwnCode ? kTiles / kMaxSumPasses : kTiles / passes;
 #pragma unroll(kOwnCode ? kMaxSumPasses : 1)
     for (int first = 0; first < kTiles; first += size) {
-        if (first > 0) sync_slab(role);  // no slice reads its sums
+        if (first > 0) sync_slab(ring, role);  // no slice reads its sums
         // As if the first tile of the pass were tile 0 of all.
         auto* mine = reinterpret_cast<float4*>(scratch + thread / 32 * stride) + lane - first * 32;
 #pragma unroll
@@ -123,7 +122,7 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned
             if (static_cast<unsigned>(n - first) < static_cast<unsigned>(size))
                 mine[n * 32] = make_float4(out[0], out[1], out[2], out[3]);
         }
-        sync_slab(role);
+        sync_slab(ring, role);
         if (first == 0) {
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
@@ -132,7 +131,7 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned
 #pragma unroll
                 for (int slice = 0; slice < kMaxSlices; ++slice) {
                     if (slice < role.slices())
-                        of[slice] = softmaxes[slice * role.slabs() + role.slab()][row + 8 * i];
+                        of[slice] = ring.softmaxes[slice * role.slabs() + role.slab()][row + 8 * i];
                     all.top = fmaxf(all.top, of[slice].top);
                 }
 #pragma unroll

@@ -90,11 +90,24 @@ struct RingMemory {
     Limits limits[kMaxComputeWarps][kSlab];  // of each warp's rows
     Softmax softmaxes[kMaxComputeWarps][kSlab];
     SplitRow found[kMaxWarps];  // output rows of this CTA
+#ifdef HOGWILD_RACECHECK
+    // Instead of the named barriers, of which racecheck loses track where different warps use one by turns.
+    Barrier compute_warps;
+    Barrier slab_warps[kMaxSlabs][kMaxSlices - 1];  // by slab and number of warps
+#endif
 
     // By all threads, before a barrier of the CTA. An initialisation takes long: each warp does few.
     template <typename Traits>
     __device__ void init(int num_slots) {
         if (threadIdx.x % 32 != 0) return;
+#ifdef HOGWILD_RACECHECK
+        if (threadIdx.x == 0) {
+            compute_warps.init(Traits::kComputeThreads);
+            for (int i = 0; i < kMaxSlabs * (kMaxSlices - 1); ++i) {
+                slab_warps[i / (kMaxSlices - 1)][i % (kMaxSlices - 1)].init(32 * (2 + i % (kMaxSlices - 1)));
+            }
+        }
+#endif
 #pragma unroll 1
         for (int i = threadIdx.x / 32; i < num_slots + kMaxQueryBuffers + 1; i += Traits::kWarps) {
             const int buffer = i - num_slots;

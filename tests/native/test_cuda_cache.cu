@@ -257,7 +257,7 @@ void test_capture() {
     HOGWILD_CHECK(cudaStreamEndCapture(stream, &graph));
     HOGWILD_CHECK(cudaGraphInstantiate(&executable, graph, 0));
     for (int replay = 0; replay < 2; ++replay) {
-        HOGWILD_CHECK(cudaMemset(k_pages.data(), 0, k_pages.bytes()));
+        HOGWILD_CHECK(cudaMemsetAsync(k_pages.data(), 0, k_pages.bytes(), stream));
         HOGWILD_CHECK(cudaGraphLaunch(executable, stream));
         HOGWILD_CHECK(cudaStreamSynchronize(stream));
         const auto pages = k_pages.download();
