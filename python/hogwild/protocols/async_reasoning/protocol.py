@@ -268,10 +268,12 @@ class AsyncReasoningProtocol(Listener):
         plan = self._plan()
         sampled: dict[str, Result] = {}
         answer: Answer | None = None
+        left_out = False
         for (what, feed), result in zip(plan, results, strict=True):
             if result.token is not None:
                 sampled[what] = result
-            if result.probe or what == plans.SIDE:
+            left_out |= result.left_out
+            if result.probe or (what == plans.SIDE and not result.left_out):
                 yes, no = result.probe or (0.0, 0.0)
                 answer = Answer(yes, no, result.entropy or 0.0)
             self._note_written(what, feed)
@@ -282,7 +284,7 @@ class AsyncReasoningProtocol(Listener):
                 token = _token(sampled[plans.SUMMARY])
                 self._conversation.fold(None if self._ends_thoughts(token) else token)
         elif self.mode != WAITING:
-            self._advance(sampled, answer)
+            self._advance(sampled, answer, left_out)
 
     def _note_written(self, what: str, feed: Feed) -> None:
         streams = self._streams
@@ -301,7 +303,7 @@ class AsyncReasoningProtocol(Listener):
                 streams.say(stream, self._encoded.question(self._switch.ask), "inserted")
             stream.written += len(feed.tokens)
 
-    def _advance(self, sampled: dict[str, Result], answer: Answer | None) -> None:
+    def _advance(self, sampled: dict[str, Result], answer: Answer | None, left_out: bool) -> None:
         """The state machine, after one forward of a turn."""
         self._conversation.forwards += 1
         self._switch.pass_forward()
@@ -320,7 +322,7 @@ class AsyncReasoningProtocol(Listener):
             self._conversation.end_turn("max_forwards")
         else:
             self._hearing.apply_ready()
-            self._switch.decide(sampled, answer, unsure)
+            self._switch.decide(sampled, answer, unsure, left_out)
 
     def _take_thought(self, token: int) -> None:
         thinker = self._streams.thinker
