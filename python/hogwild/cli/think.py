@@ -222,6 +222,12 @@ def _run(session: ThinkSession, speaker: Speaker, reader: Reader, trace: TraceRe
                         ending = event.reason
                     elif interrupt.requested:
                         session.cancel()
+            except BrokenPipeError:  # nobody reads any more; the trace says how it ended
+                session.cancel()
+                for event in session:
+                    if trace is not None:
+                        trace.read(event)
+                raise
             except Exception as error:
                 what = str(error) if isinstance(error, HogwildError) else f"{type(error).__name__}: {error}"
                 raise RunFailed(what) from error
