@@ -333,6 +333,16 @@ def test_what_is_typed_reaches_the_session(engine):
     speaker.line.type("too late\r")  # no error
 
 
+def test_what_is_typed_and_refused_stays_in_the_line(engine):
+    session = engine.think("Add.", policy="always-on", turns=True, max_forwards=4, max_length=200)
+    speaker = command.Speaker(session, iter(()), typing=True)
+    speaker.line.type("x" * 300 + "\r")
+    assert speaker.line.text == "x" * 300
+    with pytest.raises(ValueError, match="text: expected at most"):
+        command.Speaker(session, iter(["x" * 300]), typing=False).next_turn()
+    session.close()
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_a_chat_that_waits_for_a_line():
     program = (

@@ -167,7 +167,12 @@ class Speaker:
             self._end()
 
     def _say(self, text: str) -> None:
-        _unless_over(lambda: self._session.push(text))
+        try:
+            _unless_over(lambda: self._session.push(text))
+        except ValueError:  # too long, for one
+            if self.line is None:
+                raise
+            self.line.text = text  # what was typed stays there
 
     def _break_off(self) -> None:
         _unless_over(self._session.interrupt)  # what is on the screen has been read

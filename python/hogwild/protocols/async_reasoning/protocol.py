@@ -58,6 +58,7 @@ class AsyncReasoningProtocol(Listener):
             there is new input.
         rule: where a paragraph ends.
         safety: settings of the safety mode; None: off.
+        max_length: most tokens that a view may hold; None: any number. Longer texts are refused by `push`.
         clock: gives seconds, for interruptions by time.
 
     Raises:
@@ -86,6 +87,7 @@ class AsyncReasoningProtocol(Listener):
         hold_after_interrupt: int = HOLD_AFTER_INTERRUPT,
         rule: StepRule | None = None,
         safety: Safety | None = None,
+        max_length: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         check_text("problem", problem)
@@ -101,6 +103,8 @@ class AsyncReasoningProtocol(Listener):
         check_integer("max_forwards", max_forwards, minimum=1)
         if max_thoughts is not None:
             check_integer("max_thoughts", max_thoughts, minimum=1)
+        if max_length is not None:
+            check_integer("max_length", max_length, minimum=1)
         check_integer("summary_tokens", summary_tokens, minimum=1)
         check_integer("hold_after_interrupt", hold_after_interrupt, minimum=0)
         if earlier_thoughts not in EARLIER_THOUGHTS:
@@ -110,7 +114,7 @@ class AsyncReasoningProtocol(Listener):
         self.policy = make_policy(policy)
         self.safety = None if safety is None else Safety(**safety.to_dict())
         self.prompts = prompts or async_prompts(tokenizer, arrangement)
-        self.max_forwards, self.max_thoughts = max_forwards, max_thoughts
+        self.max_forwards, self.max_thoughts, self.max_length = max_forwards, max_thoughts, max_length
         self.turns, self.earlier_thoughts, self.summary_tokens = turns, earlier_thoughts, summary_tokens
         self.hold_after_interrupt = hold_after_interrupt
         self._rule = rule or StepRule()
@@ -165,6 +169,14 @@ class AsyncReasoningProtocol(Listener):
     def waiting(self) -> bool:
         """Whether there is nothing to do before the user says something."""
         return self.mode == WAITING and self._streams.prefilled and not self._streams.unwritten
+
+    @property
+    def _prompt_length(self) -> int:
+        prompts = {
+            blocks.THINKER_PROMPT: self._encoded.thinker_prompt,
+            blocks.WRITER_PROMPT: self._encoded.writer_prompt,
+        }
+        return min(len(prompts[name]) for name in prompts if name in self.arrangement.block_names)
 
     # ------------------------------------------------------------------ the engine's side
 
