@@ -51,6 +51,22 @@ def test_every_command_has_help_with_a_working_example(command):
         assert result.output.count(option) >= 2  # in the example, and explained
 
 
+@pytest.mark.parametrize(
+    "arguments", [["replay", "TRACE"], ["replay", "TRACE", "--json"], ["info"], ["--help"]]
+)
+def test_output_that_nobody_reads_ends_a_command_without_a_word(tmp_path, arguments):
+    path = tmp_path / "run.jsonl"
+    with TraceWriter(path) as writer:
+        for event in make_run(2, forwards=30):
+            writer.write(event)
+    given = [str(path) if argument == "TRACE" else argument for argument in arguments]
+    reader, out = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([*COMMAND, *given], stdout=out, stderr=subprocess.PIPE, timeout=120)
+    os.close(out)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
 def test_unknown_command_is_one_line(capsys):
     assert run(["dance"]) == 2
     assert capsys.readouterr().err == "hogwild: error: No such command 'dance'.\n"

@@ -302,6 +302,24 @@ def test_a_run_that_fails_says_why(engine, capsys, monkeypatch):
     assert engine.pool.used_pages == 0
 
 
+@pytest.mark.parametrize("shown", [["--json"], []])
+def test_reader_of_our_output_that_stops_reading(engine, monkeypatch, tmp_path, shown):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    path = tmp_path / "run.jsonl"
+    for trace in (["--trace", str(path)], []):
+        arguments = ["--max-forwards", "400", "--policy", "always-on", *shown, *trace]
+        assert run(["think", "Add.", *arguments]) == 141
+        assert sys.stderr.getvalue() == ""
+        assert engine.pool.used_pages == 0
+    # the plain text of this model is one piece, at the very end
+    assert list(read_trace(path))[-1].reason == ("cancelled" if shown else "max_forwards")
+
+
 def test_what_is_typed_reaches_the_session(engine):
     session = engine.think("Add.", policy="always-on", turns=True, max_forwards=4)
     speaker = command.Speaker(session, iter(()), typing=True)
@@ -313,6 +331,16 @@ def test_what_is_typed_reaches_the_session(engine):
     speaker.line.type("\x04")
     assert list(session)[-1].reason == "eos"
     speaker.line.type("too late\r")  # no error
+
+
+def test_what_is_typed_and_refused_stays_in_the_line(engine):
+    session = engine.think("Add.", policy="always-on", turns=True, max_forwards=4, max_length=200)
+    speaker = command.Speaker(session, iter(()), typing=True)
+    speaker.line.type("x" * 300 + "\r")
+    assert speaker.line.text == "x" * 300
+    with pytest.raises(ValueError, match="text: expected at most"):
+        command.Speaker(session, iter(["x" * 300]), typing=False).next_turn()
+    session.close()
 
 
 @pytest.mark.slow

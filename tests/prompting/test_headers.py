@@ -1,10 +1,10 @@
 """Names, headers, and the tokens of text that goes on after other text."""
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
 from fakes import ToyTokenizer
-from hogwild.prompting import Headers, encode_after, join_names, worker_names
+from hogwild.prompting import AfterEncoder, Headers, encode_after, join_names, worker_names
 
 
 def test_worker_names():
@@ -85,3 +85,38 @@ def test_encode_after_leaves_out_the_blank_that_a_tokenizer_adds():
 def test_encode_after_refuses_what_cannot_be_written():
     with pytest.raises(ValueError, match="cannot write 'XYZ'"):
         encode_after(BlankFirst(), "", "XYZ")
+
+
+class Counting(BlankFirst):
+    """Keeps what it was asked to encode."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoded = []
+
+    def encode(self, text, add_special_tokens=True):
+        self.encoded.append(text)
+        return super().encode(text, add_special_tokens)
+
+
+def test_an_encoder_encodes_short_texts_once_and_of_long_ones_the_end():
+    tokenizer = Counting()
+    after = AfterEncoder(tokenizer)
+    first = after.encode("\n\n", "**A")
+    first.append(7)  # it is the caller's own
+    assert after.encode("\n\n", "**A") == [3, 3, 4]
+    assert tokenizer.encoded == ["\n\n", "\n\n**A"]
+    assert after.encode("A" * 10_000 + "\n", "**A") == [3, 3, 4]
+    assert max(map(len, tokenizer.encoded)) < 100
+    for count in range(1000):
+        after.encode("\n" * (count % 40) + "*" * (count // 40), "A")
+    tokenizer.encoded.clear()
+    assert after.encode("\n\n", "**A") == [3, 3, 4]
+    assert tokenizer.encoded == ["\n\n", "\n\n**A"]  # it remembers only so many
+
+
+def test_encoders_see_a_tokenizer_as_it_is_when_they_are_made():
+    tokenizer = BlankFirst()
+    assert AfterEncoder(tokenizer).encode("\n", "A*") == [4, 3]
+    tokenizer.backend_tokenizer.add_tokens([AddedToken("A*", normalized=False)])
+    assert AfterEncoder(tokenizer).encode("\n", "A*") == [6]

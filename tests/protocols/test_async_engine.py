@@ -461,3 +461,15 @@ def test_a_session_that_fails_says_why_and_leaves_no_pages():
             pass
     session.close()
     assert engine.pool.used_pages == 0
+
+
+def test_text_longer_than_the_models_context_is_refused_by_copies_too(tmp_path):
+    engine = make_engine(positions=300)
+    with think(engine, turns=True) as session:
+        list(session.turn())
+        path = tmp_path / "session"
+        session.snapshot(path)
+        other = make_engine(positions=400)
+        for one, limit in ((session, 300), (session.fork(), 300), (other.restore(path), 400)):
+            with one, pytest.raises(ValueError, match=f"text: expected at most .* for {limit} "):
+                one.push("x" * limit)

@@ -43,6 +43,20 @@ def test_input_is_seen_by_both_in_the_next_forward_and_the_thinker_is_told(arran
     assert run.protocol.answer == "xyzx" and run.protocol.thoughts == "abcd"  # nothing lost, nothing twice
 
 
+@pytest.mark.parametrize("to", ["input", "thinker", "writer"])
+@pytest.mark.parametrize(("arrangement", "prompt"), [("roles", "T:Q"), ("shared", "P:")])
+def test_text_that_can_never_fit_is_refused_before_anything_changes(arrangement, prompt, to):
+    run = running(arrangement=arrangement, max_length=100)
+    room = 100 - len(prompt)
+    with pytest.raises(
+        ValueError, match=rf"text: expected at most {room} tokens, .* for 100 .*, got {room + 1}"
+    ):
+        run.protocol.push("x" * (room + 1), to=to)
+    assert not run.protocol.has_messages
+    run.protocol.push("x" * room, to=to)
+    running(arrangement=arrangement).protocol.push("x" * 1000, to=to)  # without a limit there is none
+
+
 def test_text_for_a_stream_goes_on_where_it_stands():
     run = running()
     run.protocol.push("<so>", to="thinker")

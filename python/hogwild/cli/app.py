@@ -14,6 +14,7 @@ import hogwild
 from hogwild.cli import options
 
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
+UNREAD = 141  # and of one that ended because nobody reads its output any more
 
 app = typer.Typer(
     name="hogwild",
@@ -527,7 +528,11 @@ def info(as_json: options.Json = False, debug: options.Debug = False) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command line; the exit code: 0, 1 a run that failed, 2 a bad request, 130 Ctrl-C."""
+    """Runs one command line; the exit code.
+
+    0, 1 a run that failed, 2 a bad request, 130 Ctrl-C, 141 nobody reads the output any more (as behind `| head`),
+    of which nothing is said.
+    """
     from hogwild.cli.run import RunFailed
     from hogwild.errors import HogwildError
 
@@ -535,6 +540,10 @@ def run(arguments: Sequence[str]) -> int:
         return int(app(args=list(arguments), prog_name="hogwild", standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except SystemExit as error:  # which typer and rich make of it
+        if isinstance(error.__context__, BrokenPipeError):
+            return UNREAD
+        raise
     except Exception as error:
         if "--debug" in arguments:
             raise

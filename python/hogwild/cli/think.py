@@ -167,7 +167,12 @@ class Speaker:
             self._end()
 
     def _say(self, text: str) -> None:
-        _unless_over(lambda: self._session.push(text))
+        try:
+            _unless_over(lambda: self._session.push(text))
+        except ValueError:  # too long, for one
+            if self.line is None:
+                raise
+            self.line.text = text  # what was typed stays there
 
     def _break_off(self) -> None:
         _unless_over(self._session.interrupt)  # what is on the screen has been read
@@ -222,6 +227,12 @@ def _run(session: ThinkSession, speaker: Speaker, reader: Reader, trace: TraceRe
                         ending = event.reason
                     elif interrupt.requested:
                         session.cancel()
+            except BrokenPipeError:  # nobody reads any more; the trace says how it ended
+                session.cancel()
+                for event in session:
+                    if trace is not None:
+                        trace.read(event)
+                raise
             except Exception as error:
                 what = str(error) if isinstance(error, HogwildError) else f"{type(error).__name__}: {error}"
                 raise RunFailed(what) from error

@@ -63,11 +63,14 @@ class Batcher:
         A session whose view outgrows the model, whose logits are not finite or whose protocol fails ends with
         its `error` set; its blocks are as before this forward, and the others go on. Everything else is raised,
         and then no block has changed: `PoolExhausted` before the forward, whatever the model raises, a Ctrl-C.
+        Before a session ends because of its views, and before a `PoolExhausted` for one session alone, its guests
+        are left out (`Session.leave_out_guests`).
         (`PoolExhausted` may also come after it, when a protocol finds no room to move a block; the next call
         begins with that.)
         """
         expected, self._expected = self._expected, None
         ahead = None if expected is None else expected.ahead
+        lightened: set[Session] = set()  # whose guests were left out: once, lest a protocol asks for ever
         while True:
             plan: ForwardPlan | PlanWithGuests | None = None
             try:
@@ -80,9 +83,14 @@ class Batcher:
                 expected = None
                 if not batch:
                     break
-                with defer_interrupts():
-                    plan = self._plan(batch, tokens, ahead)
-                if not self._fail_too_long(batch, plan):
+                try:
+                    with defer_interrupts():
+                        plan = self._plan(batch, tokens, ahead)
+                except PoolExhausted:  # in company it must not change what is asked: others may make room
+                    if len(sessions) > 1 or not self._lighten(sessions[0], lightened):
+                        raise
+                    continue
+                if not self._fail_too_long(batch, plan, lightened):
                     self._complete(batch, plan, self._run(sessions, batch, plan))
                     break
                 plan.rollback()  # and plan again for the others
@@ -150,12 +158,28 @@ class Batcher:
             return PlanWithGuests(rows[:hosts], rows[hosts:])
         return ForwardPlan(rows, ahead=ahead)
 
-    def _fail_too_long(self, batch: list[_Item], plan: ForwardPlan | PlanWithGuests) -> bool:
-        """End sessions with a view of more tokens than the model has positions; whether there are any."""
+    def _lighten(self, session: Session, lightened: set[Session]) -> bool:
+        """Leave out the guests of a session for which there is no room otherwise; whether that may help."""
+        if session in lightened:
+            return False
+        lightened.add(session)
+        return session.leave_out_guests()
+
+    def _fail_too_long(
+        self, batch: list[_Item], plan: ForwardPlan | PlanWithGuests, lightened: set[Session]
+    ) -> bool:
+        """End sessions with a view of more tokens than the model has positions; whether there are any.
+
+        Where only guests see so much, they are left out instead.
+        """
         if self._limit is None or max(plan.view_lengths) <= self._limit:
             return False
+        too_long: dict[Session, tuple[int, Row]] = {}  # hosts' first: guests stand behind them
         for (session, row, _), length in zip(batch, plan.view_lengths, strict=True):
-            if length > self._limit and session.error is None:
+            if length > self._limit:
+                too_long.setdefault(session, (length, row))
+        for session, (length, row) in too_long.items():
+            if not (row.guest and self._lighten(session, lightened)):
                 what = f"{session.name}: the view of worker {row.worker!r}"
                 session.fail(ContextLengthError(what, length, self._limit))
         return True

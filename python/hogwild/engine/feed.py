@@ -25,7 +25,8 @@ class Feed:
         entropy: whether the result has the entropy of the next token's distribution.
         guest: whether nothing that the other feeds write, and no token that they sample, may differ by a bit
             because of this one. In their forward the model is called for it afterwards, see `PlanWithGuests`.
-            Guests come last, and no other feed sees the block that they write to.
+            Guests come last, and no other feed sees the block that they write to. One that does not sample is
+            left out where its session would otherwise end: for want of pages, or because its view is too long.
 
     Raises:
         ValueError: no tokens, or a probe without ids.
@@ -86,6 +87,8 @@ class Result(NamedTuple):
             tokens (log-sum-exp of their log-probabilities). Of the model's own distribution, whatever the
             sampling settings are.
         entropy: of that same distribution, in nats; None unless the feed asks for it.
+        left_out: the feed was a guest for which there was no room. It was not answered, and what its block holds
+            of it is nothing, or where it took several forwards a part.
     """
 
     worker: str
@@ -93,3 +96,4 @@ class Result(NamedTuple):
     logprob: float | None = None
     probe: tuple[float, ...] = ()
     entropy: float | None = None
+    left_out: bool = False

@@ -39,7 +39,7 @@ class Scheduler:
     for every worker that is running already; it takes pages from running jobs only when it has waited `turn`
     forwards. Then, too, whoever has been running for as long goes to the end of the queue. So the first in the
     queue always goes on, and everybody becomes the first; a job ends with `PoolExhausted` only if it has no room
-    in a pool that it has to itself.
+    in a pool that it has to itself, even without what its guests ask.
 
     Args:
         batcher: runs the forwards.
@@ -312,9 +312,16 @@ class Scheduler:
         error = PoolExhausted(need, pool.free_pages, pool.page_size)
         hopeless = pool.max_pages is not None and need > pool.max_pages
         if hopeless or not (chosen or any(other.holds_pages for other in self._jobs if other is not job)):
-            job.session.fail(error)
+            self._give_up(job, error)
         else:
             self._lacking.append((job, error))
+
+    def _give_up(self, job: Job, error: PoolExhausted) -> None:
+        """A job that will find no room goes on without its guests; where there are none, it ends."""
+        if job.session.leave_out_guests():
+            self._acted = True
+        else:
+            job.session.fail(error)
 
     def _rotate(self) -> None:
         """Where somebody has waited for a turn, who has been running for a turn goes to the end of the queue."""
@@ -370,8 +377,7 @@ class Scheduler:
     def _fail_one(self) -> None:
         """End who keeps everybody from going on, or, where nobody is in anybody's way, who waits for nobody."""
         if self._lacking:  # all hold pages that the others need, and could not be parked
-            job, error = self._lacking[-1]
-            job.session.fail(error)
+            self._give_up(*self._lacking[-1])
             return
         for job in self._jobs:
             if job.session.protocol.has_messages:  # it came just now

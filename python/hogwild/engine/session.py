@@ -226,7 +226,30 @@ class Session:
 
     def _cut(self, feeds: Sequence[Feed]) -> deque[list[Row]]:
         """The rows of each forward that `feeds` take."""
-        return deque(cut_rows(feeds, self._max_forward_tokens))
+        return self._without_left_out(cut_rows(feeds, self._max_forward_tokens))
+
+    def _without_left_out(self, forwards: Iterable[list[Row]]) -> deque[list[Row]]:
+        kept = ([row for row in rows if not self._results[row.feed].left_out] for rows in forwards)
+        return deque(rows for rows in kept if rows)
+
+    def leave_out_guests(self) -> bool:
+        """Ask nothing of what guests ask in `next_rows` or later, as there is no room for it; whether anything was.
+
+        Guests that sample stay: a worker goes on with them. If nothing else is to be written, the results are handed
+        over before the next forward.
+        """
+        self._renew()
+        left = {
+            row.feed for rows in self._rows for row in rows if row.guest and not self._feeds[row.feed].sample
+        }
+        for index in left:
+            self._results[index] = Result(self._feeds[index].worker, left_out=True)
+        if left:
+            self._following = None
+            self._rows = self._without_left_out(self._rows)
+            if not self._rows:
+                self._half_written, self._undelivered = False, True
+        return bool(left)
 
     def _renew(self) -> None:
         """Give rows that are taken from the last forward the tokens of this one."""

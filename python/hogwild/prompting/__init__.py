@@ -10,7 +10,7 @@ from hogwild.prompting.plain import control_tokens, encode_inside, encode_plain,
 from hogwild.prompting.sentences import ends_sentence
 from hogwild.prompting.solo import early_line, solo_prompt
 from hogwild.prompting.steps import SEPARATOR, StepDetector, StepRule
-from hogwild.prompting.tokens import encode_after
+from hogwild.prompting.tokens import AfterEncoder, encode_after
 
 __all__ = [
     "ANSWER_FORMATS",
@@ -18,6 +18,7 @@ __all__ = [
     "NAMES",
     "PERSONS",
     "SEPARATOR",
+    "AfterEncoder",
     "AnswerFormat",
     "AsyncPrompts",
     "ChatFormat",

@@ -17,11 +17,11 @@ from hogwild.engine.feed import Feed, Result
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.sampling import SamplingParams
 from hogwild.prompting import (
+    AfterEncoder,
     AnswerFormat,
     Family,
     answer_format,
     early_line,
-    encode_after,
     family_for,
     load_family,
 )
@@ -130,6 +130,7 @@ class BudgetedProtocol(Protocol):
         own_end = getattr(tokenizer, "eos_token_id", None)
         self._end_tokens = {*end_tokens, *(() if own_end is None else (own_end,))}
         self._tokenizer, self._sampling = tokenizer, sampling or SamplingParams()
+        self._encoder = AfterEncoder(tokenizer)
         self._find_answer = self.form.find if find_answer == "format" else find_answer
         self._early_finish, self._max_length = early_finish, max_length
         self._limits = AnswerLimits(tokenizer, self.form, answer_tokens, self._end_tokens)
@@ -221,7 +222,7 @@ class BudgetedProtocol(Protocol):
         lead = separator if lead is None else lead
         if before.endswith((lead, separator)):
             lead = ""
-        return tuple(encode_after(self._tokenizer, before, lead + early_line(self.family, self.form)))
+        return tuple(self._encoder.encode(before, lead + early_line(self.family, self.form)))
 
     def _start_event(self, layout: str, prompt: Sequence[int], **settings: Any) -> StartEvent:
         common = {

@@ -17,7 +17,6 @@ from hogwild.prompting import (
     StepDetector,
     StepRule,
     collaboration_prompt,
-    encode_after,
     worker_names,
 )
 from hogwild.protocols.budgeted import BudgetedProtocol
@@ -132,12 +131,12 @@ class CollaborationProtocol(BudgetedProtocol):
         self._prompt = tuple(prompt)
         alone = len(names) == 1
         self._sections = [
-            (view, tuple(encode_after(tokenizer, "", self.headers.section(view.write_to, alone))))
+            (view, tuple(self._encoder.encode("", self.headers.section(view.write_to, alone))))
             for view in self.layout.sections
         ]
-        self._separator = tuple(encode_after(tokenizer, "", self.headers.separator))
+        self._separator = tuple(self._encoder.encode("", self.headers.separator))
         opening = f"{self.headers.separator}{self.headers.step(names[0], 1000)} {self.family.question}"
-        self._opening = 1 + len(encode_after(tokenizer, "", opening))  # the most that a step begins with
+        self._opening = 1 + len(self._encoder.encode("", opening))  # the most that a step begins with
         rule = rule or StepRule(separator=self.headers.separator)
         self._writers = [Writer(name, tokenizer, StepDetector(rule)) for name in names]
         self._closings: list[_Closing] = []  # in the order in which the steps were finished
@@ -260,7 +259,8 @@ class CollaborationProtocol(BudgetedProtocol):
         if cut.at_separator:  # blanks behind the separator are dropped, words are said under the next header
             end = len(cut.text) + len(writer.step.rule.separator)
             said = replace(said, text=said.text[: len(said.text) - (len(writer.step.text) - end)])
-        rest = tuple(encode_after(self._tokenizer, cut.before, cut.rest)) if cut.rest else ()
+        # a token begins there, whatever is before it, so the same few rests come up again and again
+        rest = tuple(self._encoder.encode("", cut.rest)) if cut.rest else ()
         self._move(writer, cut.kept, rest)
         event = StepEvent(worker=writer.name, index=writer.index, text=cut.text.strip())
         return [said, event, *self._open_step(writer, lead, cut.behind)]
@@ -304,11 +304,9 @@ class CollaborationProtocol(BudgetedProtocol):
         writer.index += 1
         writer.pending = lead
         header = self.headers.step(writer.name, writer.index)
-        events: list[Event] = list(
-            writer.insert(encode_after(self._tokenizer, self.headers.separator, header))
-        )
+        events: list[Event] = list(writer.insert(self._encoder.encode(self.headers.separator, header)))
         if words:
-            events += writer.insert(encode_after(self._tokenizer, header, f" {words}"))
+            events += writer.insert(self._encoder.encode(header, f" {words}"))
         return [*events, *self._ask(writer, " ")]
 
     def _ask(self, writer: Writer, lead: str) -> list[Event]:
@@ -318,7 +316,7 @@ class CollaborationProtocol(BudgetedProtocol):
         question = self.family.question
         if writer.shown.endswith(lead):
             lead = ""
-        tokens = encode_after(self._tokenizer, writer.shown, lead + question)
+        tokens = self._encoder.encode(writer.shown, lead + question)
         return [*writer.insert(tokens), InterventionEvent(worker=writer.name, text=question)]
 
     # ------------------------------------------------------------------ answers that are asked for

@@ -154,6 +154,7 @@ class Engine(EngineCore):
             repetition_penalty=repetition_penalty,
             forbidden_tokens=forbidden_tokens,
         )
+        settings["max_length"] = binding_of(self.model).max_length
         return make_thinking(problem, self.tokenizer, method, policy, **{**settings, **options})
 
     def think(self, problem: str, method: str = "async", **options: Any) -> ThinkSession:

@@ -28,9 +28,12 @@ class Listener(Protocol):
         tokenizer: writes what is pushed.
 
     Attributes:
+        max_length: most tokens that a view may hold; None: any number.
         inbox: what has come from outside and was not heard yet.
         undelivered: texts that were pushed but that the end of the run came before.
     """
+
+    max_length: int | None = None
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -55,14 +58,25 @@ class Listener(Protocol):
             SessionFinishedError: the run has ended, or `finish` was called.
             UnknownNameError: no such target or moment.
             ValueError, TypeError: not text, no text, or text that is not Unicode or cannot be written without
-                control tokens.
+                control tokens; or that would not fit into the model's context even behind the prompt alone.
         """
         check_text("text", text)
         if to not in TARGETS:
             raise UnknownNameError("target of a push", to, TARGETS)
         if at not in MOMENTS:
             raise UnknownNameError("moment of a push", at, MOMENTS)
-        self.inbox.put(Push(text, tuple(encode_plain(self._tokenizer, text)), to, at))
+        tokens = tuple(encode_plain(self._tokenizer, text))
+        if self.max_length is not None and len(tokens) > (room := self.max_length - self._prompt_length):
+            raise ValueError(
+                f"text: expected at most {max(room, 0)} tokens, as the model has positions for {self.max_length} and "
+                f"the prompt takes {self._prompt_length}, got {len(tokens)}"
+            )
+        self.inbox.put(Push(text, tokens, to, at))
+
+    @property
+    def _prompt_length(self) -> int:
+        """Tokens that stand before a text that is pushed, wherever that is, and never go away."""
+        return 0
 
     def interrupt(self, character: int | None = None, *, seconds: float | None = None) -> None:
         """Break the answer off. The writer stops at once, what was not heard is rolled back, thinking goes on.

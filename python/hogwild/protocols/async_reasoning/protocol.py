@@ -58,6 +58,7 @@ class AsyncReasoningProtocol(Listener):
             there is new input.
         rule: where a paragraph ends.
         safety: settings of the safety mode; None: off.
+        max_length: most tokens that a view may hold; None: any number. Longer texts are refused by `push`.
         clock: gives seconds, for interruptions by time.
 
     Raises:
@@ -86,6 +87,7 @@ class AsyncReasoningProtocol(Listener):
         hold_after_interrupt: int = HOLD_AFTER_INTERRUPT,
         rule: StepRule | None = None,
         safety: Safety | None = None,
+        max_length: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         check_text("problem", problem)
@@ -101,6 +103,8 @@ class AsyncReasoningProtocol(Listener):
         check_integer("max_forwards", max_forwards, minimum=1)
         if max_thoughts is not None:
             check_integer("max_thoughts", max_thoughts, minimum=1)
+        if max_length is not None:
+            check_integer("max_length", max_length, minimum=1)
         check_integer("summary_tokens", summary_tokens, minimum=1)
         check_integer("hold_after_interrupt", hold_after_interrupt, minimum=0)
         if earlier_thoughts not in EARLIER_THOUGHTS:
@@ -110,7 +114,7 @@ class AsyncReasoningProtocol(Listener):
         self.policy = make_policy(policy)
         self.safety = None if safety is None else Safety(**safety.to_dict())
         self.prompts = prompts or async_prompts(tokenizer, arrangement)
-        self.max_forwards, self.max_thoughts = max_forwards, max_thoughts
+        self.max_forwards, self.max_thoughts, self.max_length = max_forwards, max_thoughts, max_length
         self.turns, self.earlier_thoughts, self.summary_tokens = turns, earlier_thoughts, summary_tokens
         self.hold_after_interrupt = hold_after_interrupt
         self._rule = rule or StepRule()
@@ -165,6 +169,14 @@ class AsyncReasoningProtocol(Listener):
     def waiting(self) -> bool:
         """Whether there is nothing to do before the user says something."""
         return self.mode == WAITING and self._streams.prefilled and not self._streams.unwritten
+
+    @property
+    def _prompt_length(self) -> int:
+        prompts = {
+            blocks.THINKER_PROMPT: self._encoded.thinker_prompt,
+            blocks.WRITER_PROMPT: self._encoded.writer_prompt,
+        }
+        return min(len(prompts[name]) for name in prompts if name in self.arrangement.block_names)
 
     # ------------------------------------------------------------------ the engine's side
 
@@ -268,10 +280,12 @@ class AsyncReasoningProtocol(Listener):
         plan = self._plan()
         sampled: dict[str, Result] = {}
         answer: Answer | None = None
+        left_out = False
         for (what, feed), result in zip(plan, results, strict=True):
             if result.token is not None:
                 sampled[what] = result
-            if result.probe or what == plans.SIDE:
+            left_out |= result.left_out
+            if result.probe or (what == plans.SIDE and not result.left_out):
                 yes, no = result.probe or (0.0, 0.0)
                 answer = Answer(yes, no, result.entropy or 0.0)
             self._note_written(what, feed)
@@ -282,7 +296,7 @@ class AsyncReasoningProtocol(Listener):
                 token = _token(sampled[plans.SUMMARY])
                 self._conversation.fold(None if self._ends_thoughts(token) else token)
         elif self.mode != WAITING:
-            self._advance(sampled, answer)
+            self._advance(sampled, answer, left_out)
 
     def _note_written(self, what: str, feed: Feed) -> None:
         streams = self._streams
@@ -301,7 +315,7 @@ class AsyncReasoningProtocol(Listener):
                 streams.say(stream, self._encoded.question(self._switch.ask), "inserted")
             stream.written += len(feed.tokens)
 
-    def _advance(self, sampled: dict[str, Result], answer: Answer | None) -> None:
+    def _advance(self, sampled: dict[str, Result], answer: Answer | None, left_out: bool) -> None:
         """The state machine, after one forward of a turn."""
         self._conversation.forwards += 1
         self._switch.pass_forward()
@@ -320,7 +334,7 @@ class AsyncReasoningProtocol(Listener):
             self._conversation.end_turn("max_forwards")
         else:
             self._hearing.apply_ready()
-            self._switch.decide(sampled, answer, unsure)
+            self._switch.decide(sampled, answer, unsure, left_out)
 
     def _take_thought(self, token: int) -> None:
         thinker = self._streams.thinker

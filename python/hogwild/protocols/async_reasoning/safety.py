@@ -81,15 +81,21 @@ class Safety:
         self._since = 0
         return Ask("answer", WRITER, ride=self.ride)
 
-    def judge(self, ask: Ask, answer: Answer, thinker_ended: bool) -> bool | None:
-        """Whether it is harmless; None: it is not known yet, and the writer is held on."""
-        harmless = answer.yes > answer.no + self.margin
+    def judge(self, ask: Ask, answer: Answer | None, thinker_ended: bool) -> bool | None:
+        """Whether it is harmless; None: it is not known yet, and the writer is held on.
+
+        Args:
+            ask: the question.
+            answer: to it; None: it could not be asked, as there was no room for it. That is undecided.
+            thinker_ended: the thoughts are over.
+        """
+        harmless = answer is not None and answer.yes > answer.no + self.margin
         over = thinker_ended or self._held >= self.hold
         if ask.question == "request":
-            unclear = not abs(answer.yes - answer.no - self.margin) > self.doubt
+            unclear = answer is None or not abs(answer.yes - answer.no - self.margin) > self.doubt
             if unclear and not over:
                 return None
-            if unclear and self.doubt > 0:
+            if answer is None or (unclear and self.doubt > 0):
                 harmless = self.undecided == "answer"
             self._checked = True
         self._declined = self._declined or not harmless

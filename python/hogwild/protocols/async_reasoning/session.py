@@ -14,6 +14,7 @@ from hogwild.engine.events import Event, ModeEvent
 from hogwild.engine.handle import Handle
 from hogwild.engine.session import Session
 from hogwild.errors import BlockError, HogwildError, PoolExhausted, SessionFinishedError, UnknownNameError
+from hogwild.models import binding_of
 from hogwild.protocols.async_reasoning.modes import THINKER, WAITING
 from hogwild.protocols.async_reasoning.policies import Policy, make_policy
 from hogwild.protocols.async_reasoning.protocol import AsyncReasoningProtocol
@@ -270,7 +271,8 @@ class ThinkSession:
         """A session with blocks that are there; it feeds nothing before it has them."""
         if seed is not None:
             samplers = {worker: {**values, "draws": 0} for worker, values in samplers.items()}
-        protocol = restore_protocol(state, engine.tokenizer, seed, policy)
+        max_length = binding_of(engine.model).max_length
+        protocol = restore_protocol(state, engine.tokenizer, seed, policy, max_length)
         session = cls.open(engine, protocol)
 
         def resume(run: Session) -> None:

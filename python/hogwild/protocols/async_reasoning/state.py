@@ -54,7 +54,11 @@ def protocol_state(protocol: AsyncReasoningProtocol) -> dict[str, Any]:
 
 
 def restore_protocol(
-    state: dict[str, Any], tokenizer: Any, seed: int | None = None, policy: Policy | None = None
+    state: dict[str, Any],
+    tokenizer: Any,
+    seed: int | None = None,
+    policy: Policy | None = None,
+    max_length: int | None = None,
 ) -> AsyncReasoningProtocol:
     """A protocol that goes on where `state` was taken, once its blocks hold what they held then: see `resume`.
 
@@ -63,6 +67,7 @@ def restore_protocol(
         tokenizer: that of the same model.
         seed: for other random draws from here on; None: the same.
         policy: one like that of `state`; None: made by its name, which is one of `POLICIES`.
+        max_length: see `AsyncReasoningProtocol`; that of the engine that it goes on with.
 
     Raises:
         UnknownNameError: no policy has the name.
@@ -82,6 +87,7 @@ def restore_protocol(
         end_tokens=state["end_tokens"],
         rule=StepRule(**state["rule"]),
         safety=None if state["safety"] is None else Safety(**state["safety"]),
+        max_length=max_length,
         **state["options"],
     )
     protocol.policy.load_state(policy_state)

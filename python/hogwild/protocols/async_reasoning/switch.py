@@ -112,13 +112,16 @@ class Switch:
 
     # ------------------------------------------------------------------ decisions
 
-    def decide(self, sampled: Collection[str], answer: Answer | None, unsure: bool) -> None:
+    def decide(
+        self, sampled: Collection[str], answer: Answer | None, unsure: bool, left_out: bool = False
+    ) -> None:
         """After a forward: heed the answer to an open question, or ask the policy.
 
         Args:
             sampled: whose tokens the forward gave.
             answer: to the open question, if it was asked.
             unsure: the writer's token was not said, see `is_unsure`.
+            left_out: there was no room to ask the open question. It is given up.
         """
         moment = Moment(
             mode=self.mode,
@@ -128,7 +131,7 @@ class Switch:
         )
         decision: Decision = Pause() if unsure else None
         went_on = True
-        if self.ask is not None and answer is not None:
+        if self.ask is not None and (answer is not None or left_out):
             ask, self.ask = self.ask, None
             decision = self._answered(ask, answer, moment) or decision
             went_on = not ask.alone
@@ -146,9 +149,12 @@ class Switch:
             return None
         return self._policy.decide(moment)
 
-    def _answered(self, ask: Ask, answer: Answer, moment: Moment) -> Decision:
-        if ask.question in ("request", "answer"):
+    def _answered(self, ask: Ask, answer: Answer | None, moment: Moment) -> Decision:
+        """What follows from an answer; None: the question could not be asked."""
+        if ask.question == "request" or (ask.question == "answer" and answer is not None):
             return self._judged(ask, answer)
+        if answer is None:
+            return None
         decision = self._policy.answered(ask, answer, moment)
         if ask.question == "unsure":
             yes = isinstance(decision, Speak)
@@ -167,14 +173,15 @@ class Switch:
             return None
         return decision
 
-    def _judged(self, ask: Ask, answer: Answer) -> Decision:
+    def _judged(self, ask: Ask, answer: Answer | None) -> Decision:
         """What the safety mode makes of an answer."""
         assert self._safety is not None
         thinker = self._streams.thinker
         harmless = self._safety.judge(ask, answer, thinker.closed)
         if harmless is None:
             return None
-        self._tell_probe(ask, answer, harmless)
+        if answer is not None:
+            self._tell_probe(ask, answer, harmless)
         if not harmless:
             if ask.question == "answer":
                 self.stop_writer(self._streams.writer.paragraph_start)
