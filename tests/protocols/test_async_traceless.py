@@ -155,7 +155,13 @@ def test_forwards_of_fixed_size(who, dtype):
         ("llama", torch.float32, "none", "shared", "entropy"),
         ("gemma3_text", torch.bfloat16, "none", "roles", "safety"),
         ("gpt_oss", torch.float16, "none", "shared", "probe, heeded"),
-        ("deepseek_v3", torch.bfloat16, "none", "roles", "entropy"),  # MLA: served by PyTorch ops, not captured
+        (
+            "deepseek_v3",
+            torch.bfloat16,
+            "none",
+            "roles",
+            "entropy",
+        ),  # MLA: served by PyTorch ops, not captured
     ],
 )
 def test_in_cuda_graphs(name, dtype, compile, arrangement, who):
