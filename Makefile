@@ -80,7 +80,7 @@ gpu-sanitize: gpu-build  ## the part of `make gpu` that looks for errors in memo
 	cmake --build $(NATIVE) --parallel $(JOBS) --target hogwild_racecheck_attention
 	set -e; for tool in memcheck racecheck initcheck synccheck; do \
 	    attention="hogwild_test_cuda_attention --quick"; \
-	    if [ $$tool = racecheck ]; then attention="hogwild_racecheck_attention --sample 7"; fi; \
+	    if [ $$tool = racecheck ]; then attention="hogwild_racecheck_attention --sample 31"; fi; \
 	    for program in hogwild_test_cuda_cache "$$attention"; do \
 	        echo "$$tool: $$program"; \
 	        "$(SANITIZER)" --tool $$tool --error-exitcode 1 $(NATIVE)/$$program; \
