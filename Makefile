@@ -21,7 +21,7 @@ C_FILES  = $(or $(shell git ls-files '*.cpp' '*.h' '*.inl' '*.cu' '*.cuh'),$(err
 
 export PYTHON VENV TORCH
 
-.PHONY: help demo test lint bench gpu gpu-build gpu-test gpu-sanitize gpu-bench clean
+.PHONY: help demo test lint bench gpu gpu-build gpu-test gpu-sanitize gpu-bench gpu-decode clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -93,6 +93,14 @@ gpu-bench: gpu-build  ## the part of `make gpu` that measures
 	$(NATIVE)/hogwild_bench_attention --preset claims --commit $$commit --json $$results-attention.json; \
 	$(NATIVE)/hogwild_bench_launch --commit $$commit --json $$results-launch.json; \
 	$(IN_TREE) $(PYTHON) bench/attention_cuda.py --commit $$commit --json $$results-attention_cuda.json
+
+DECODE = $(IN_TREE) $(PYTHON) bench/decode_cuda.py --commit $(COMMIT)
+
+gpu-decode: gpu-build  ## whole forwards of models of published sizes, on a GPU of 80 GB (not part of `make gpu`)
+	$(DECODE) --model qwen3-0.6b --workers 1,2,4 --contexts 1024 --no-eager
+	$(DECODE) --model qwen3-8b --workers 1,2,4,8 --contexts 1024,4096,16384
+	$(DECODE) --model qwen3-8b --workers 2 --contexts 2048 --sessions 16 --no-eager
+	$(DECODE) --model qwq-32b --workers 1,4,8 --contexts 16384 --no-eager
 
 clean:  ## remove builds (the environment stays)
 	rm -rf build dist hogwild_cuda/_C*.so hogwild_cuda/_build.json $(READY) $(LINTERS)
