@@ -103,8 +103,9 @@ struct RingMemory {
 #ifdef HOGWILD_RACECHECK
         if (threadIdx.x == 0) {
             compute_warps.init(Traits::kComputeThreads);
-            for (int i = 0; i < kMaxSlabs * (kMaxSlices - 1); ++i) {
-                slab_warps[i / (kMaxSlices - 1)][i % (kMaxSlices - 1)].init(32 * (2 + i % (kMaxSlices - 1)));
+            for (int slab = 0; slab < kMaxSlabs; ++slab) {
+                for (int warps = 2; warps <= kMaxSlices; ++warps)
+                    slab_warps[slab][warps - 2].init(32 * warps);
             }
         }
 #endif
