@@ -23,7 +23,8 @@ def test_all_tasks_are_listed():
 def test_options_and_commands_exist():
     from hogwild.cli.app import app
 
-    source = (ROOT / "python" / "hogwild" / "cli" / "app.py").read_text()
+    files = sorted((ROOT / "python" / "hogwild" / "cli").glob("*commands.py"))
+    source = "".join(file.read_text() for file in files)
     known = {name.replace("_", "-") for name in re.findall(r"^    (\w+):", source, re.MULTILINE)}
     known |= set(re.findall(r'"--([a-z-]+)"', source + Path(options.__file__).read_text()))
     named = set(re.findall(r"--([a-z][a-z-]+)\b(?!_)", GUIDE)) - {"no-build-isolation", "batch", "tasks"}

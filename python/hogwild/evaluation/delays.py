@@ -121,10 +121,8 @@ def measure_delays(
     silences = [chunk.delay for chunk in heard]
     forwards = tokens[-1].forward - len({token.forward for token in tokens}) if tokens else 0
     if not tokens and events and isinstance(events[-1], FinishEvent):
-        silences, forwards = (
-            [events[-1].time],
-            events[-1].forward,
-        )  # else whoever never answers is the quickest
+        # Else whoever never answers would be the quickest.
+        silences, forwards = [events[-1].time], events[-1].forward
     return Delays(
         first_seconds=tokens[0].time if tokens else None,
         first_forward=tokens[0].forward if tokens else None,

@@ -167,9 +167,8 @@ class Switch:
                 InterventionEvent(worker=ask.worker, text=self._encoded.question_text(ask))
             )
             self._streams.say(stream, self._encoded.yes if yes else self._encoded.no, "inserted")
-        if self._held or isinstance(
-            decision, Ask
-        ):  # who asks without end would keep all others from going on
+        # Who asks without end would keep all others from going on.
+        if self._held or isinstance(decision, Ask):
             return None
         return decision
 
