@@ -64,6 +64,11 @@ class Ahead:
         size = views[0].write_to.pool.page_size
         self._places = [divmod(first, size) for first in self.integers.rotary_pos.tolist()]
 
+    @property
+    def takes_pages(self) -> bool:
+        """Whether the next forward takes pages, unless something else comes."""
+        return None in self.reservations
+
     def expects(self, views: Sequence[View], counts: Sequence[int]) -> bool:
         """Whether these are its views, with one token each: then they are as right as the forward's before were."""
         return self._views == views and self._counts == counts

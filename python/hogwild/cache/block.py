@@ -27,14 +27,18 @@ class Block:
     Args:
         pool: where the pages come from.
         name: for messages and traces.
+
+    Attributes:
+        changes: how many times tokens were added or taken away; who reads the block may note it.
     """
 
-    __slots__ = ("__weakref__", "_finalizer", "name", "pages", "pool", "tokens")
+    __slots__ = ("__weakref__", "_finalizer", "changes", "name", "pages", "pool", "tokens")
 
     def __init__(self, pool: Pool, name: str = "") -> None:
         if not isinstance(pool, Pool):
             raise TypeError(f"pool: expected a Pool, got {type(pool).__name__}")
         self.pool, self.name = pool, name
+        self.changes = 0
         self.tokens: list[int] = []
         self.pages: list[int] = []
         # the list is shared with the finalizer, so it is only ever changed in place
@@ -103,6 +107,7 @@ class Block:
             raise TypeError(f"length: expected an integer, got {length!r}") from None
         if not 0 <= length <= len(self):
             raise ValueError(f"length: expected 0 to {len(self)} for {self!r}, got {length}")
+        self.changes += 1
         keep = self.pool.pages_for(length)
         freed = self.pages[keep:]
         del self.pages[keep:]
@@ -132,7 +137,7 @@ class Block:
         other.check_present()
         pages = other.pages[: self.pool.pages_for(length)]
         self.pool.share(pages)
-        self.clear()
+        self.clear()  # which counts as the change
         self.pages.extend(pages)
         self.tokens.extend(other.tokens[:length])
 

@@ -89,6 +89,11 @@ class Reservation:
         copy_tail = bool(length % pool.page_size) and pool.is_shared(block.pages[-1])
         return pool.pages_for(length + count) - len(block.pages) + copy_tail
 
+    @property
+    def takes_pages(self) -> bool:
+        """Whether pages were allocated for it, which `rollback` gives back."""
+        return bool(self._new)
+
     def check(self) -> None:
         """Raise BlockError if the block was changed since, so that committing would corrupt it."""
         if len(self.block.tokens) != self._length or self.block.pages != self._before:
@@ -105,6 +110,7 @@ class Reservation:
         if self._new or self._drop:
             block.pool.reserved_pages -= len(self._new)
             block.pages[:] = self.pages
+        block.changes += 1
         block.tokens.extend([UNKNOWN_TOKEN] * self.count if tokens is None else tokens)
         if self._drop:
             block.pool.release(self._drop)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
+
+import torch
 
 from hogwild.cache import Ahead, ForwardPlan, PlanWithGuests, View
 from hogwild.engine.batch_sampler import BatchSampler, Outcome, Request
+from hogwild.engine.flight import Flight
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.rows import Row
 from hogwild.engine.runner import Runner, run_plan
@@ -16,6 +20,9 @@ from hogwild.engine.session import Session
 from hogwild.errors import ContextLengthError, NonFiniteLogitsError, PoolExhausted
 
 __all__ = ["Batcher"]
+
+_LOG = logging.getLogger(__name__)
+_PATIENCE = 32  # forwards after a flight that nobody wanted in which none is launched
 
 
 class _Item(NamedTuple):
@@ -34,12 +41,15 @@ class _Expected(NamedTuple):
         sessions: that are to be asked for then.
         parts: the same, in the order of their rows; none where others may take part.
         batch: the last forward's rows: right but for the tokens.
+        plain: of each row, the tokens after which it surely comes; none where it must not be launched before that
+            is known.
     """
 
     ahead: Ahead
     sessions: list[Session]
     parts: list[Session]
     batch: list[_Item]
+    plain: list[Container[int]]
 
 
 class Batcher:
@@ -49,6 +59,10 @@ class Batcher:
         runner: what carries planned forwards out.
         max_forward_tokens: a forward takes no further session once it has so many tokens, guests not counted.
         max_length: most tokens that a view may hold; None: any number.
+
+    Attributes:
+        launched, discarded: forwards that were launched before sessions had asked for them, and those of them that
+            they did not ask for then.
     """
 
     def __init__(self, runner: Runner, max_forward_tokens: int, max_length: int | None) -> None:
@@ -56,6 +70,9 @@ class Batcher:
         self._max_tokens, self._limit = max_forward_tokens, max_length
         self._sampler = BatchSampler()
         self._expected: _Expected | None = None
+        self._flight: Flight | None = None  # of what is expected, if it was launched
+        self.launched = self.discarded = 0
+        self._rest = 0  # forwards for which none is launched
 
     def forward(self, sessions: Sequence[Session]) -> None:
         """One forward over the new tokens of `sessions`; nothing if none has any.
@@ -69,6 +86,9 @@ class Batcher:
         begins with that.)
         """
         expected, self._expected = self._expected, None
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            flight.join()
         ahead = None if expected is None else expected.ahead
         lightened: set[Session] = set()  # whose guests were left out: once, lest a protocol asks for ever
         while True:
@@ -81,6 +101,13 @@ class Batcher:
                     batch = self._select(sessions)
                     tokens = [item.row.tokens for item in batch]
                 expected = None
+                if flight is not None:
+                    if flight.is_next(tokens):
+                        plan, logits, flight = flight.plan, flight.logits, None
+                        self._complete(batch, plan, self._run(sessions, batch, plan, logits))
+                        break
+                    self._discard(flight)
+                    flight = None
                 if not batch:
                     break
                 try:
@@ -97,6 +124,10 @@ class Batcher:
             except BaseException:
                 self._expected = None
                 with defer_interrupts():
+                    for one in (flight, self._flight):
+                        if one is not None:
+                            self._discard(one)
+                    self._flight = None
                     if plan is not None:
                         plan.rollback()
                     for session in sessions:
@@ -185,13 +216,22 @@ class Batcher:
         return True
 
     def _run(
-        self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan | PlanWithGuests
+        self,
+        sessions: Sequence[Session],
+        batch: list[_Item],
+        plan: ForwardPlan | PlanWithGuests,
+        logits: torch.Tensor | None = None,
     ) -> list[Outcome | None]:
-        """The forward and the sampling; None for rows that ask for nothing, or whose session failed."""
+        """The forward and the sampling; None for rows that ask for nothing, or whose session failed.
+
+        Args:
+            logits: of each row, if the forward was launched before.
+        """
         wanted = [index for index, item in enumerate(batch) if item.row.needs_logits]
         # where only prompts are written, one row's logits are computed for nothing: no model expects none
         places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
-        logits = run_plan(self.runner, plan, places)
+        if logits is None:
+            logits = run_plan(self.runner, plan, places)
         requests = [self._request(batch[index]) for index in wanted] or [Request(None)]
         draw = self._sampler.start(logits, requests)
         if self.runner.ahead:
@@ -232,7 +272,29 @@ class Batcher:
             batch = [item._replace(row=row) for item, row in zip(batch, rows, strict=True)]
         else:
             parts = []
-        self._expected = _Expected(ahead, list(sessions), parts, batch)
+        plain = self._plain_tokens(parts, sizes, ahead)
+        self._expected = _Expected(ahead, list(sessions), parts, batch, plain)
+
+    def _plain_tokens(
+        self, parts: Sequence[Session], sizes: Mapping[Session, int], ahead: Ahead
+    ) -> list[Container[int]]:
+        """Of each row, the tokens after which the next forward may be launched at once."""
+        if self._rest:
+            self._rest -= 1
+            return []
+        if ahead.takes_pages or (self._limit is not None and max(ahead.integers.view_lengths) > self._limit):
+            return []
+        found: list[Container[int]] = []
+        for session in parts:
+            try:
+                tokens = session.plain_tokens()
+            except Exception as error:
+                session.fail(error)
+                return []
+            if tokens == ():
+                return []
+            found += [tokens] * sizes[session]
+        return found
 
     def _request(self, item: _Item) -> Request:
         """What the row asks; nothing where that cannot be told, which ends its session."""
@@ -248,7 +310,13 @@ class Batcher:
         """Commit the rows of the sessions that did not fail, and tell their protocols."""
         raised: BaseException | None = None
         with defer_interrupts():
+            tokens = self._sure_tokens(outcomes)
             plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
+            if tokens:
+                try:
+                    self._launch(tokens)
+                except BaseException as error:  # after all have their results
+                    raised = error
             by_session: dict[Session, list[Outcome | None]] = {}
             for item, outcome in zip(batch, outcomes, strict=True):
                 by_session.setdefault(item.session, []).append(outcome)
@@ -260,6 +328,48 @@ class Batcher:
                         raised = error
         if raised is not None:
             raise raised
+
+    def _sure_tokens(self, outcomes: Sequence[Outcome | None]) -> list[tuple[int, ...]]:
+        """The tokens of the forward that surely comes next; none if that cannot be told before sessions say so."""
+        expected = self._expected
+        if expected is None or not expected.plain:
+            return []
+        found: list[tuple[int, ...]] = []
+        for item, outcome, plain in zip(expected.batch, outcomes, expected.plain, strict=True):
+            if outcome is None or outcome.token is None:
+                return []
+            try:
+                if outcome.token not in plain:
+                    return []
+            except Exception as error:
+                item.session.fail(error)
+                return []
+            found.append((outcome.token,))
+        return found
+
+    def _launch(self, tokens: Sequence[tuple[int, ...]]) -> None:
+        """Start the forward that is expected, of these tokens, if there is nothing unusual about it."""
+        expected = self._expected
+        assert expected is not None
+        plan: ForwardPlan | None = None
+        try:
+            rows = [(item.view, ids) for item, ids in zip(expected.batch, tokens, strict=True)]
+            plan = ForwardPlan(rows, ahead=expected.ahead)
+            if plan.integers is expected.ahead.integers and not plan.takes_pages:
+                logits = self.runner.run(plan, plan.last_rows)
+                self._flight = Flight(plan, tokens, logits, self.runner)
+                self.launched += 1
+        except Exception:  # the forward is made again, and what is wrong with it told, when it is asked for
+            _LOG.debug("a forward could not be launched before it was asked for", exc_info=True)
+        finally:
+            if self._flight is None and plan is not None:
+                plan.rollback()
+
+    def _discard(self, flight: Flight) -> None:
+        """Forget a launched forward: what it writes is part of no block."""
+        flight.plan.rollback()
+        self.discarded += 1
+        self._rest = _PATIENCE
 
 
 def _tokens_that_follow(expected: _Expected, sessions: Sequence[Session]) -> list[tuple[int, ...]] | None:

@@ -69,6 +69,7 @@ class GraphRunner:
 
     Attributes:
         why_eager: why forwards are not captured, once that is known; else None.
+        calls: how many times `run` was called.
         last: the static forward that ran last; None after one that was called as it is.
 
     Raises:
@@ -88,6 +89,7 @@ class GraphRunner:
         self._options = {"join": join, "backend": backend}
         self.why_eager = why_not_static(model)
         self.last: StaticForward | None = None
+        self.calls = 0
         self._call: ModelCall | None = None
         if self.why_eager is None:
             self._call = ModelCall(model, compile, **self._options)  # type: ignore[arg-type]
@@ -131,6 +133,7 @@ class GraphRunner:
 
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         """Logits [len(rows), vocab] of some of the plan's tokens; see `hogwild.engine.runner.Runner`."""
+        self.calls += 1
         expected, self._expected = self._expected, None
         last, self.last = self.last, None
         like = last if expected is not None and expected() is plan.integers else None

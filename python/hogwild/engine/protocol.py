@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
 from hogwild.engine.events import Event
@@ -108,6 +108,20 @@ class Protocol(ABC):
         says that the protocol waits for something from outside: for what `listen` takes, or for a `Handle.call`,
         which may come between `receive` and the next `feeds`, and may change the protocol and its blocks.
         """
+
+    def plain_tokens(self) -> Container[int]:
+        """Token ids after which this protocol surely goes on in the plain way.
+
+        Asked between `feeds` and `receive`, while a forward of one token a feed is computed whose feeds all sample.
+        If each of them then samples one of these tokens, `receive` is expected to change no block and to set no
+        `finish_reason`, and `feeds` to be the same as before but for the tokens, which are those that were sampled.
+        The engine launches that forward at once, and hands the results over while the device computes.
+
+        It is no promise: where something else comes, the forward is thrown away, and nothing is lost but its time,
+        so tokens and moments after which that is likely should be left out. Pure, like `feeds`. By default there
+        are no such tokens, and every forward waits for the protocol.
+        """
+        return ()
 
     @abstractmethod
     def receive(self, results: Sequence[Result]) -> list[Event]:

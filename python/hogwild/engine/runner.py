@@ -32,6 +32,10 @@ class Runner(Protocol):
         """
 
     @property
+    def calls(self) -> int:
+        """How many times `run` was called; asked where there is time `ahead`."""
+
+    @property
     def ahead(self) -> bool:
         """Whether the host has time to spare after the last `run`, because a device computes meanwhile."""
 
@@ -49,7 +53,7 @@ class EagerRunner:
     def __init__(self, model: Any) -> None:
         self.model = model
 
-    ahead = False
+    ahead, calls = False, 0
 
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         return packed_forward(self.model, plan, rows)

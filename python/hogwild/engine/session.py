@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from hogwild.cache import BlockSet
@@ -190,6 +190,22 @@ class Session:
         if not self._rows or self._last is None or self._last.dropped != self.blocks.dropped:
             return None
         return self._following
+
+    def plain_tokens(self) -> Container[int]:
+        """The protocol's `plain_tokens`, while the forward of `next_rows` is computed; none where it may not go on so.
+
+        Raises:
+            Exception: the protocol fails to say.
+        """
+        rows, feeds = self._rows, self._feeds
+        if len(rows) != 1 or not (self._following is not None or _are_single(feeds, rows[0])):
+            return ()
+        if not all([feed.sample for feed in feeds]) or self.protocol.has_messages:
+            return ()
+        found = self.protocol.plain_tokens()
+        if not isinstance(found, Container):
+            raise TypeError(f"plain_tokens: expected a container of token ids, got {found!r}")
+        return found
 
     def _go_on(self, listening: bool) -> None:
         """Have the protocol take what is there and say what it feeds, if it has not."""

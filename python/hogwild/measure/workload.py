@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Container, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from hogwild.engine import Event, Feed, Protocol, Result, StartEvent
 
 __all__ = ["HEADER", "OWN", "DecodeWorkload", "fill", "randomize"]
 
+_ANY = range(sys.maxsize)
 HEADER, OWN = 5, 20  # tokens of each of the two headers, and of each worker's own block, at the start
 
 
@@ -46,6 +48,9 @@ class DecodeWorkload(Protocol):
 
     def feeds(self) -> list[Feed]:
         return [Feed(w, self._next[w], v) for w, v in zip(self.workers, self._views, strict=True)]
+
+    def plain_tokens(self) -> Container[int]:
+        return _ANY if self._filled and self._left > 1 else ()
 
     def receive(self, results: Sequence[Result]) -> list[Event]:
         if not self._filled:
