@@ -120,11 +120,11 @@ class ForwardPlan:
     @property
     def takes_pages(self) -> bool:
         """Whether pages were allocated for it, which `rollback` gives back."""
-        return any([reservation.takes_pages for reservation in self._reservations])
+        return any(reservation.takes_pages for reservation in self._reservations)
 
     def holds(self) -> bool:
         """Of a plan that takes no pages: whether its blocks are still as they were, and can be written to."""
-        return all([reservation.holds() for reservation in self._reservations])
+        return all(reservation.holds() for reservation in self._reservations)
 
     def commit(self, rows: Sequence[int] | None = None) -> None:
         """Make the written tokens part of their blocks.

@@ -200,7 +200,7 @@ class Session:
         rows, feeds = self._rows, self._feeds
         if len(rows) != 1 or not (self._following is not None or _are_single(feeds, rows[0])):
             return ()
-        if not all([feed.sample for feed in feeds]) or self.protocol.has_messages:
+        if not all(feed.sample for feed in feeds) or self.protocol.has_messages:
             return ()
         found = self.protocol.plain_tokens()
         if not isinstance(found, Container):

@@ -87,11 +87,13 @@ class AnswerFormat(ABC):
         name: as options call it.
         final: completes "when the problem is solved, ...", for prompts.
         conclusion: what the early-stop line ends with; it opens the answer.
+        ends: characters one of which the token has that makes `find` give an answer; None: not known.
     """
 
     name: ClassVar[str]
     final: ClassVar[str]
     conclusion: ClassVar[str]
+    ends: ClassVar[str | None] = None
 
     @abstractmethod
     def find(self, text: str) -> str | None:
@@ -116,6 +118,7 @@ class BoxedAnswer(AnswerFormat):
     name = "boxed"
     final = "state the final answer as \\boxed{answer}"
     conclusion = "the answer is \\boxed{"
+    ends = "}\n"  # a blank line breaks off the box around a box
 
     def find(self, text: str) -> str | None:
         answers = [box for box in _boxes(text) if not _PLACEHOLDER.fullmatch(box)]
@@ -141,6 +144,7 @@ class CodeAnswer(AnswerFormat):
     mark = "Final program:"
     final = f"write the whole program in one ```python block below a line that says '{mark}'"
     conclusion = f"this is what I submit.\n\n{mark}\n\n```python\n"
+    ends = "\n"
 
     _block = re.compile(
         rf"{re.escape(mark)}\**\s*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*\n", re.DOTALL | re.MULTILINE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -27,6 +27,7 @@ from hogwild.prompting import (
 )
 from hogwild.protocols.answers import BudgetAnswer
 from hogwild.protocols.finisher import AnswerLimits, Copies, Finisher
+from hogwild.protocols.plain_tokens import PlainTokens
 
 DEFAULT_FORWARDS = 256
 
@@ -176,6 +177,13 @@ class BudgetedProtocol(Protocol):
         """The most tokens that a forward adds to a view, as long as nothing is encoded anew."""
         return len(self.workers) - len(self._branch_names)
 
+    def _characters_of_changes(self) -> str | None:
+        """Characters one of which a token has that makes the run do something else than to feed it.
+
+        End tokens and answers apart. None: that is not known, and no token is a plain one.
+        """
+        return None
+
     # ------------------------------------------------------------------ what a method uses
 
     def _end(self, reason: str) -> None:
@@ -258,6 +266,21 @@ class BudgetedProtocol(Protocol):
             return [feed for finisher in self._running for feed in finisher.feeds()]
         return self._run_feeds()
 
+    def plain_tokens(self) -> Container[int]:
+        forwards = self.forwards + 1  # when the results are there
+        asked = self._early_finish and forwards in self.budgets
+        if self._ended or asked or forwards >= self.max_forwards or self._is_full(len(self.workers)):
+            return ()
+        return self._plain
+
+    @cached_property
+    def _plain(self) -> Container[int]:
+        answer = "" if self._find_answer is None else self.form.ends
+        own = self._characters_of_changes()
+        if own is None or answer is None or self._find_answer not in (None, self.form.find):
+            return ()
+        return PlainTokens(self._tokenizer, own + answer, self._end_tokens)
+
     def receive(self, results: Sequence[Result]) -> list[Event]:
         if self._ended and self._state.received is None:
             self._take_answers(results)
@@ -280,11 +303,15 @@ class BudgetedProtocol(Protocol):
     def _running(self) -> list[Finisher]:
         return [f for snapshot in self._snapshots for f in snapshot.finishers if not f.done]
 
-    def _is_full(self) -> bool:
-        """Whether the next forward does not fit into the context, or leaves no room for an answer."""
+    def _is_full(self, more: int = 0) -> bool:
+        """Whether the next forward does not fit into the context, or leaves no room for an answer.
+
+        Args:
+            more: tokens that the longest view will have grown by.
+        """
         if self._max_length is None:
             return False
-        longest = self._longest(self._run_feeds())
+        longest = self._longest(self._run_feeds()) + more
         if longest > self._max_length:
             return True
         if not self._early_finish:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from hogwild.prompting import (
 )
 from hogwild.protocols.budgeted import BudgetedProtocol
 from hogwild.protocols.finisher import Copies, Finisher
+from hogwild.protocols.plain_tokens import characters_of_ends
 from hogwild.protocols.questions import Questions
 from hogwild.protocols.writer import Writer
 
@@ -138,6 +139,7 @@ class CollaborationProtocol(BudgetedProtocol):
         opening = f"{self.headers.separator}{self.headers.step(names[0], 1000)} {self.family.question}"
         self._opening = 1 + len(self._encoder.encode("", opening))  # the most that a step begins with
         rule = rule or StepRule(separator=self.headers.separator)
+        self._ends = characters_of_ends(rule)
         self._writers = [Writer(name, tokenizer, StepDetector(rule)) for name in names]
         self._closings: list[_Closing] = []  # in the order in which the steps were finished
         self._prefilled = False
@@ -200,6 +202,12 @@ class CollaborationProtocol(BudgetedProtocol):
             return view
         closing = tuple(closing.block for closing in self._closings if closing.block is not None)
         return ViewSpec((view.blocks[0], *closing, *view.blocks[1:]), view.write_to)
+
+    def plain_tokens(self) -> Container[int]:
+        return () if self._closings else super().plain_tokens()
+
+    def _characters_of_changes(self) -> str | None:
+        return self._ends
 
     def _growth(self) -> int:
         return self._opening * len(self._writers)

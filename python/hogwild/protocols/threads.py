@@ -51,6 +51,9 @@ class ThreadsProtocol(BudgetedProtocol):
             self._store.create(block)
         return [self._start_event("independent", self._prompt, threads=len(self._threads))]
 
+    def _characters_of_changes(self) -> str | None:
+        return ""
+
     def _run_feeds(self) -> list[Feed]:
         feeds = [thread.feed() for thread in self._threads if not thread.ended]
         if not self._prefilled and len(self._prompt) > 1:

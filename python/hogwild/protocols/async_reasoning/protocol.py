@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
+from functools import cached_property
 from typing import Any
 
 from hogwild.cache.store import BlockStore
@@ -27,6 +28,7 @@ from hogwild.protocols.async_reasoning.safety import Safety
 from hogwild.protocols.async_reasoning.streams import Streams
 from hogwild.protocols.async_reasoning.switch import Switch
 from hogwild.protocols.async_reasoning.turns import EARLIER_THOUGHTS
+from hogwild.protocols.plain_tokens import PlainTokens, characters_of_ends
 
 HOLD_AFTER_INTERRUPT = 64  # forwards
 SUMMARY_TOKENS = 96
@@ -241,6 +243,27 @@ class AsyncReasoningProtocol(Listener):
 
     def feeds(self) -> list[Feed]:
         return [feed for _, feed in self._plan()]
+
+    def plain_tokens(self) -> Container[int]:
+        conversation, streams = self._conversation, self._streams
+        if self._restored or conversation.over or not streams.prefilled or self._hearing.deferred:
+            return ()
+        limit = self.max_thoughts
+        last_thought = limit is not None and conversation.thoughts + 1 >= limit and not streams.thinker.closed
+        if last_thought or conversation.forwards + 1 >= self.max_forwards or not self._switch.stays():
+            return ()
+        return self._plain
+
+    @cached_property
+    def _plain(self) -> Container[int]:
+        ends = characters_of_ends(self._rule)
+        if ends is None:
+            return ()
+        stops = "".join(text[-1:] for text in self.prompts.stop)
+        closing = self._encoded.closing
+        return PlainTokens(
+            self._tokenizer, ends + stops, {*self._end_tokens, *(() if closing is None else (closing,))}
+        )
 
     def _plan(self) -> list[Planned]:
         """What the next forward writes, each with what it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
@@ -109,6 +110,20 @@ class Switch:
     def is_unsure(self, entropy: float) -> bool:
         """Whether the writer pauses instead of saying the token that it drew."""
         return self.may_pause and self._policy.is_unsure(entropy)
+
+    def stays(self) -> bool:
+        """Whether everything will be as it is after the forward that is computed, if no paragraph ends with it."""
+        if self.ask is not None or self._safety is not None:
+            return False
+        limit = self._policy.longest_silence
+        if self.mode == THINKER_ONLY and limit is not None and self.silent + 1 >= limit:
+            return False
+        if self.may_pause and self._policy.wants_entropy:
+            return False
+        if self.mode == WRITER_ONLY or (self.forced and self.mode == THINKER_AND_WRITER):
+            return True
+        moment = Moment(mode=self.mode, in_mode=self.in_mode + 1)
+        return copy.deepcopy(self._policy).decide(moment) is None  # it may count
 
     # ------------------------------------------------------------------ decisions
 
