@@ -1,0 +1,537 @@
+"""Forwards that are launched before sessions hear of the last one's tokens change nothing but the time it takes."""
+
+import itertools
+import random
+
+import pytest
+from interrupting import interrupt_at
+from tiny import PROMPT, STOCHASTIC, BusyDevice, Writers, contents, make_engine, make_model
+
+import hogwild.engine.batcher as batcher
+from hogwild.engine.feed import Feed
+from hogwild.engine.graphs import GraphRunner
+from hogwild.errors import PoolExhausted
+from hogwild.measure.workload import DecodeWorkload
+from hogwild.models import enable
+
+ANY = range(10**6)
+
+
+class Plain(Writers):
+    """Says that it goes on, but for its last token."""
+
+    def plain_tokens(self):
+        return ANY if len(self.said["w0"]) + 1 < self._count else ()
+
+
+class Stubborn(Writers):
+    """Says that it goes on, always."""
+
+    def plain_tokens(self):
+        return ANY
+
+
+def plain(count=20, kind=Plain, **options):
+    return kind(PROMPT, [(5,), (11,)], count=count, **options)
+
+
+def make(busy=True, **options):
+    model = enable(make_model())
+    return make_engine(model, runner=(BusyDevice if busy else GraphRunner)(model), **options)
+
+
+def both(**options):
+    return make(**options), make(busy=False, **options)
+
+
+def story(told):
+    """Events without their times."""
+    return [[{**vars(event), "time": 0, "seconds": 0} for event in events] for _, events in told]
+
+
+def assert_same(mine, other):
+    assert mine.protocol.said == other.protocol.said and mine.finished == other.finished
+    assert repr(mine.error) == repr(other.error)
+    assert (mine.forwards, mine.tokens) == (other.forwards, other.tokens)
+    if not mine.closed:
+        assert contents(mine) == contents(other)
+        assert mine.sampler_states() == other.sampler_states()
+
+
+def test_nothing_differs_after_any_forward():
+    busy, idle = both()
+    mine, others = (
+        [engine.open(plain(40, sampling=STOCHASTIC)), engine.open(plain(33))] for engine in (busy, idle)
+    )
+    for _ in range(41):
+        assert story(busy.forward()) == story(idle.forward())
+        assert busy.pool.used_pages == idle.pool.used_pages
+        for one, other in zip(mine, others, strict=True):
+            assert_same(one, other)
+    assert all(session.finished for session in mine)
+    assert busy._batcher.launched >= 28 and busy._batcher.discarded == 0
+    assert idle._batcher.launched == 0
+
+
+def test_the_workload_of_measurements_flies():
+    engine = make()
+    session = engine.open(DecodeWorkload(2, 40, 30))
+    while not session.finished:
+        engine.forward()
+    assert session.error is None and session.forwards == 31
+    assert engine._batcher.launched >= 26 and engine._batcher.discarded == 0
+
+
+def test_a_page_is_only_taken_by_a_forward_that_was_asked_for():
+    engine = make()
+    session = engine.open(plain(80))
+    while not session.finished:
+        engine.forward()
+        held = {page for name in session.blocks for page in session.blocks[name].pages}
+        assert engine.pool.used_pages == len(held) and engine.pool.reserved_pages == 0
+    assert 60 < engine._batcher.launched < 80
+
+
+class Restless(Stubborn):
+    """Feeds something else now and then."""
+
+    def feeds(self):
+        feeds = super().feeds()
+        if len(self.said["w0"]) % 5 == 3:
+            first = feeds[0]
+            feeds[0] = Feed(first.worker, (*first.tokens, 7), first.view)
+        return feeds
+
+
+class Rewriting(Stubborn):
+    """Replaces what the workers see by other tokens, as many, and feeds what it always feeds."""
+
+    def start(self, store):
+        events = super().start(store)
+        store.create("kept")
+        return events
+
+    def receive(self, results):
+        events = super().receive(results)
+        if len(self.said["w0"]) == 6:
+            self.store.append_from("kept", "w1", keep_source=True)
+            self.store.crop("kept", 2)
+        if len(self.said["w0"]) in (7, 8):
+            self.store.crop("prompt", self.store.length("prompt") - 2)
+            self.store.append_from("prompt", "kept", keep_source=True)
+        return events
+
+
+class Other(Stubborn):
+    """Does not feed what was sampled."""
+
+    def receive(self, results):
+        events = super().receive(results)
+        if len(self.said["w0"]) % 4 == 0:
+            self._pending["w0"] = (9,)
+        return events
+
+
+@pytest.mark.parametrize("kind", [Stubborn, Restless, Rewriting, Other])
+def test_a_forward_that_nobody_wants_is_made_for_nothing(kind, monkeypatch):
+    monkeypatch.setattr(batcher, "_PATIENCE", 0)
+    busy, idle = both()
+    mine, other = (engine.open(plain(14, kind, sampling=STOCHASTIC)) for engine in (busy, idle))
+    while not mine.finished:
+        assert story(busy.forward()) == story(idle.forward())
+        assert busy.pool.used_pages == idle.pool.used_pages
+        assert_same(mine, other)
+    with busy.open(plain(3)) as last:  # the last forward was launched, too
+        busy.forward([last])
+    assert busy._batcher.discarded >= {Stubborn: 1, Restless: 2, Rewriting: 2, Other: 2}[kind]
+
+
+def test_after_a_forward_for_nothing_none_is_launched_for_a_while():
+    engine = make()
+    session = engine.open(plain(120, Restless))
+    while not session.finished:
+        engine.forward()
+    assert session.error is None
+    assert 1 <= engine._batcher.discarded <= 1 + 120 // batcher._PATIENCE
+
+
+def _fork(session):
+    session.blocks.copy()
+
+
+def _fork_and_keep(session):
+    session.protocol.kept = session.blocks.copy()
+
+
+def _call(session):
+    session.call(lambda session: None)
+
+
+def _call_with_effect(session):
+    session.call(lambda session: session.blocks.crop("w1", session.blocks.length("w1") - 1))
+
+
+def _draw_on(session):
+    session.sampler("w0").accept(())
+
+
+def _change_a_block(session):
+    session.blocks.crop("prompt", len(PROMPT) - 1)
+
+
+def _cancel(session):
+    session.cancel()
+
+
+def _close(session):
+    session.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_fork, _fork_and_keep, _call, _call_with_effect, _draw_on, _change_a_block, _cancel, _close],
+)
+def test_what_happens_between_two_forwards_counts(change):
+    busy, idle = both()
+    sessions = []
+    for engine in (busy, idle):
+        pair = [engine.open(plain(20, sampling=STOCHASTIC)), engine.open(plain(20))]
+        for _ in range(6):
+            engine.forward()
+        change(pair[0])
+        while any(not session.finished for session in pair):
+            engine.forward()
+        sessions.append(pair)
+    assert busy._batcher.launched
+    for mine, other in zip(*sessions, strict=True):
+        assert_same(mine, other)
+
+
+def test_sessions_that_are_asked_for_by_turns():
+    said = {}
+    for engine in both():
+        first, second = engine.open(plain(20)), engine.open(plain(20, sampling=STOCHASTIC))
+        for _ in range(25):
+            engine.forward([first])
+            engine.forward([first, second])
+            engine.forward([second])
+        assert first.finished and second.finished and not (first.error or second.error)
+        said[engine] = first.protocol.said, second.protocol.said, contents(first), contents(second)
+    assert len(set(map(repr, said.values()))) == 1
+
+
+def test_engines_that_share_a_runner(monkeypatch):
+    monkeypatch.setattr(batcher, "_PATIENCE", 0)
+    model = enable(make_model())
+    runner = BusyDevice(model)
+    first, second = make_engine(model, runner=runner), make_engine(model, runner=runner)
+    mine, theirs = first.open(plain(20)), second.open(plain(20, sampling=STOCHASTIC))
+    while not (mine.finished and theirs.finished):
+        first.forward()
+        if mine.finished or mine.forwards % 3 == 0:
+            second.forward()
+    assert first._batcher.discarded and first._batcher.launched > first._batcher.discarded
+    for session, sampling in ((mine, None), (theirs, STOCHASTIC)):
+        idle = make(busy=False)
+        alone = idle.open(plain(20, sampling=sampling))
+        while not alone.finished:
+            idle.forward()
+        assert_same(session, alone)
+
+
+# ---------------------------------------------------------------------- what goes wrong
+
+
+def test_a_launch_that_fails_is_told_when_its_forward_is_asked_for(monkeypatch):
+    engine, idle = both()
+    session, other = (e.open(plain(20, sampling=STOCHASTIC)) for e in (engine, idle))
+    for _ in range(5):
+        engine.forward()
+    run, launched = engine.runner.run, engine._batcher.launched
+
+    def fails(plan, rows):
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(engine.runner, "run", fails)
+    told = engine.forward()  # goes on with what is in flight
+    assert told and session.forwards == 6 and engine._batcher.launched == launched
+    before = contents(session), engine.pool.used_pages
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of order"):
+            engine.forward()
+        assert (contents(session), engine.pool.used_pages) == before
+    monkeypatch.setattr(engine.runner, "run", run)
+    while not session.finished:
+        engine.forward()
+    while not other.finished:
+        idle.forward()
+    assert_same(session, other)
+
+
+class Breaking(Plain):
+    def __init__(self, *arguments, what, **options):
+        super().__init__(*arguments, **options)
+        self.what = what
+
+    def __contains__(self, token):
+        raise LookupError("no such token")
+
+    def plain_tokens(self):
+        if len(self.said["w0"]) < 5:
+            return ANY
+        if self.what == "raises":
+            raise LookupError("who knows")
+        return None if self.what == "none" else self
+
+
+@pytest.mark.parametrize(
+    ("what", "error"), [("raises", LookupError), ("none", TypeError), ("in", LookupError)]
+)
+def test_a_protocol_that_cannot_say_ends_alone(what, error):
+    engine, idle = both()
+    failing = engine.open(Breaking(PROMPT, [(5,)], count=20, what=what))
+    session, other = (e.open(plain(20)) for e in (engine, idle))
+    while not session.finished:
+        engine.forward()
+    while not other.finished:
+        idle.forward()
+    assert isinstance(failing.error, error) and failing.forwards == 5
+    assert len(contents(failing)["w0"]) == 5  # as before the failed forward
+    assert_same(session, other)
+
+
+class Failing(Stubborn):
+    def receive(self, results):
+        if len(self.said["w0"]) == 7:
+            raise ZeroDivisionError("on purpose")
+        return super().receive(results)
+
+
+def test_a_protocol_that_fails_while_the_next_forward_is_computed():
+    busy, idle = both()
+    pairs = []
+    for engine in (busy, idle):
+        pair = [engine.open(plain(20, Failing)), engine.open(plain(20))]
+        while not pair[1].finished:
+            engine.forward()
+        pairs.append(pair)
+    assert isinstance(pairs[0][0].error, ZeroDivisionError) and busy._batcher.discarded == 1
+    for mine, other in zip(*pairs, strict=True):
+        assert_same(mine, other)
+
+
+class Interrupted(Stubborn):
+    def receive(self, results):
+        events = super().receive(results)
+        if len(self.said["w0"]) == 7:
+            raise KeyboardInterrupt
+        return events
+
+
+def test_an_interrupt_in_a_protocol_leaves_the_others_their_results():
+    engine, idle = both()
+    engine.open(plain(20, Interrupted))
+    session, other = (e.open(plain(20)) for e in (engine, idle))
+    with pytest.raises(KeyboardInterrupt):
+        while not session.finished:
+            engine.forward()
+    assert session.forwards == 7
+    while not session.finished:
+        engine.forward()
+    while not other.finished:
+        idle.forward()
+    assert_same(session, other)
+
+
+def test_a_view_that_grows_too_long_is_not_launched():
+    model = enable(make_model(max_position_embeddings=len(PROMPT) + 20))
+    engine = make_engine(model, runner=BusyDevice(model))
+    session = engine.open(plain(50, Stubborn))
+    while not session.finished:
+        engine.forward()
+    assert "positions" in str(session.error) or session.error is not None
+    assert engine._batcher.launched and session.forwards == 10
+
+
+def test_ctrl_c_at_any_line(monkeypatch):
+    monkeypatch.setattr(batcher, "_PATIENCE", 1)
+    idle = make(busy=False)
+    alone = idle.open(plain(12, sampling=STOCHASTIC))
+    while not alone.finished:
+        idle.forward()
+    model = enable(make_model())
+    runner = BusyDevice(model)
+    flown = 0
+    for line in itertools.count(1, 7):
+        engine = make_engine(model, runner=runner)
+        session = engine.open(plain(12, sampling=STOCHASTIC))
+        for _ in range(5):
+            engine.forward()
+        assert engine._batcher.launched
+        try:
+            executed = interrupt_at(line, engine.forward)
+        except KeyboardInterrupt:
+            executed = None
+        while not session.finished:
+            engine.forward()
+        assert_same(session, alone)
+        assert engine.pool.reserved_pages == 0
+        flown += engine._batcher.launched - engine._batcher.discarded
+        session.close()
+        assert engine.pool.used_pages == 0
+        if executed is not None and executed < line:
+            break
+    assert line > 100 and flown > line
+
+
+# ---------------------------------------------------------------------- by chance
+
+
+class Fickle(Writers):
+    """Does this and that, by draws that depend on nothing but its own past, and mostly lies about it."""
+
+    def __init__(self, seed, **options):
+        super().__init__(PROMPT, [(5,), (11, 3)], count=10 + seed % 30, **options)
+        self.seed = seed
+        self.wide = False
+
+    def chance(self, what, share):
+        return random.Random(f"{self.seed}/{what}/{len(self.said['w0'])}").random() < share
+
+    def start(self, store):
+        events = super().start(store)
+        store.create("spare")
+        return events
+
+    def plain_tokens(self):
+        return ANY if self.chance("plain", 0.9) else range(40)
+
+    def feeds(self):
+        feeds = super().feeds()
+        if not self._fresh and self.chance("wide", 0.08):
+            feeds[0] = Feed("w0", (*feeds[0].tokens, 4, 9), feeds[0].view)
+        if not self._fresh and self.chance("ask", 0.08):
+            feeds[1] = Feed("w1", feeds[1].tokens, feeds[1].view, probe=((3, 4),), entropy=True)
+        return feeds
+
+    def receive(self, results):
+        events = super().receive(results)
+        if self.chance("move", 0.05):
+            self.store.append_from("prompt", "w1")
+            self.store.clear("w1")
+        if self.chance("swap", 0.05):
+            self.store.append_from("spare", "prompt", keep_source=True)
+            self.store.crop("spare", 2)
+            self.store.crop("prompt", self.store.length("prompt") - 2)
+            self.store.append_from("prompt", "spare")
+        if self.chance("fork", 0.04):
+            name = f"copy {len(self.said['w0'])}"
+            self.store.fork("w0", name)
+            self.store.append_from("spare", name, keep_source=True)
+            if self.chance("drop", 0.5):
+                self.store.drop(name)
+        if self.chance("fail", 0.01):
+            raise ArithmeticError("by chance")
+        return events
+
+
+def outcome(engine, sessions):
+    """What `forward` tells, or that there was no room."""
+    try:
+        return story(engine.forward(sessions))
+    except PoolExhausted as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_course_of_events(seed, monkeypatch):
+    monkeypatch.setattr(batcher, "_PATIENCE", seed % 3)
+    engines = both(max_tokens=64 * 32 if seed % 2 else None)
+    chance = random.Random(seed)
+    sessions = ([], [])
+
+    def each(do):
+        for engine, own in zip(engines, sessions, strict=True):
+            do(engine, own)
+
+    for turn in range(160):
+        draw = chance.random()
+        running = [i for i, session in enumerate(sessions[0]) if not session.finished]
+        if not running or (draw < 0.06 and len(running) < 4):
+            number, sampling = seed * 1000 + turn, STOCHASTIC if draw < 0.03 else None
+            each(lambda e, own, n=number, s=sampling: own.append(e.open(Fickle(n, sampling=s))))
+        elif draw < 0.09:
+            which = chance.choice(running)
+            each(lambda e, own, i=which: chance.random() and own[i].cancel())
+        elif draw < 0.12:
+            which = chance.randrange(len(sessions[0]))
+            each(lambda e, own, i=which: own[i].close())
+        elif draw < 0.15:
+            which = chance.choice(running)
+            if all(own[which].between_feeds for own in sessions):
+                each(lambda e, own, i=which: own[i].call(lambda s: s.blocks.crop("w0", 1)))
+        elif draw < 0.18:
+            which = chance.choice(running)
+            each(lambda e, own, i=which: setattr(own[i].protocol, "kept", own[i].blocks.copy()))
+        some = chance.sample(running, len(running)) if draw > 0.95 else None
+        told = [
+            outcome(engine, None if some is None else [own[i] for i in some])
+            for engine, own in zip(engines, sessions, strict=True)
+        ]
+        assert told[0] == told[1]
+        assert engines[0].pool.used_pages == engines[1].pool.used_pages
+        for mine, other in zip(*sessions, strict=True):
+            assert_same(mine, other)
+    flights = engines[0]._batcher
+    assert flights.launched > flights.discarded > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_failures_and_interrupts_by_chance(seed, monkeypatch):
+    monkeypatch.setattr(batcher, "_PATIENCE", 1)
+    alone = []
+    for number in range(3):
+        idle = make(busy=False)
+        session = idle.open(Fickle(seed + 10 * number, sampling=STOCHASTIC))
+        while not session.finished:
+            idle.forward()
+        alone.append(session)
+    engine, chance = make(), random.Random(seed)
+    sessions = [engine.open(Fickle(seed + 10 * number, sampling=STOCHASTIC)) for number in range(3)]
+    run = engine.runner.run
+
+    def fails(plan, rows):
+        if chance.random() < 0.15:
+            raise RuntimeError("by chance")
+        return run(plan, rows)
+
+    monkeypatch.setattr(engine.runner, "run", fails)
+    while any(not session.finished for session in sessions):
+        try:
+            if chance.random() < 0.3:
+                interrupt_at(chance.randrange(1, 900), engine.forward)
+            else:
+                engine.forward()
+        except (KeyboardInterrupt, RuntimeError):
+            pass
+    assert engine._batcher.launched > engine._batcher.discarded
+    for mine, other in zip(sessions, alone, strict=True):
+        if isinstance(mine.error, KeyboardInterrupt):  # a protocol was hit: it is not of ours
+            continue
+        assert_same(mine, other)
+
+
+def test_many_jobs_in_a_small_pool():
+    """Through the scheduler, which parks some of them."""
+    said = []
+    for busy in (True, False):
+        engine = make(busy=busy, max_tokens=16 * 32)
+        protocols = [plain(30 + 5 * index, sampling=STOCHASTIC if index % 2 else None) for index in range(6)]
+        for _ in engine.run(protocols):
+            pass
+        assert all(protocol.finish_reason == "max_forwards" for protocol in protocols)
+        assert engine.pool.used_pages == 0
+        said.append([protocol.said for protocol in protocols])
+        if busy:
+            assert engine._batcher.launched
+    assert said[0] == said[1]
