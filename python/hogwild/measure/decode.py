@@ -21,6 +21,7 @@ from hogwild.measure.workload import HEADER, OWN, DecodeWorkload, randomize
 __all__ = ["DecodeTime", "measure_decode", "tell_kernels_apart", "tokens_needed"]
 
 _PRODUCT = re.compile(r"gemm|gemv|cutlass|nvjet|cublas|splitk|xmma", re.IGNORECASE)
+_IN_A_ROW = 5  # forwards between which nothing else happens, so that the next one may be in flight
 _FEW, _MANY = (
     4,
     100,
@@ -85,20 +86,25 @@ def measure_decode(
         engine: its pool has room for `tokens_needed`; what its pages hold is overwritten.
         workers: how many.
         context: tokens of their shared history.
-        forwards: how many are timed.
+        forwards: how many are run; they are timed a few in a row, and the first of each row is not.
         sessions: how many such teams.
     """
     warm_ups = _MANY if engine.model.device.type == "cuda" else _FEW
     with _decoding(engine, workers, context, forwards, sessions, warm_ups) as opened:
         with _ModelTime(engine) as model_time:
             seconds, inside = [], []
-            for _ in range(forwards):
+            row = min(_IN_A_ROW, forwards)
+            for _ in range(forwards // row):
+                if row > 1:
+                    engine.forward(opened)  # if it was in flight, it had the time of the replays
                 model_time.seconds = 0.0
                 began = time.perf_counter()
-                engine.forward(opened)
-                seconds.append(time.perf_counter() - began)
+                timed = max(1, row - 1)
+                for _ in range(timed):
+                    engine.forward(opened)
+                seconds.append((time.perf_counter() - began) / timed)
                 graph = _last_graph(engine)
-                inside.append(model_time.seconds if graph is None else _replay_seconds(graph))
+                inside.append(model_time.seconds / timed if graph is None else _replay_seconds(graph))
         _check(opened)
         joined = engine.runner.joined if isinstance(engine.runner, GraphRunner) else None
         floor, weight_bytes = matrix_products(engine.model, workers * sessions, joined)
