@@ -255,7 +255,7 @@ def bench(
     contexts: Annotated[
         str | None, typer.Option(help="Tokens that they share. Default: by the kind of device.")
     ] = None,
-    forwards: Annotated[int | None, typer.Option(help="How many are timed in each case.")] = None,
+    forwards: Annotated[int | None, typer.Option(help="How many are run in each case.")] = None,
     sessions: Annotated[int, typer.Option(help="How many such teams decode together.")] = 1,
     compile: options.Compile = None,
     device: options.Device = None,

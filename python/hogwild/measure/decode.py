@@ -21,11 +21,10 @@ from hogwild.measure.workload import HEADER, OWN, DecodeWorkload, randomize
 __all__ = ["DecodeTime", "measure_decode", "tell_kernels_apart", "tokens_needed"]
 
 _PRODUCT = re.compile(r"gemm|gemv|cutlass|nvjet|cublas|splitk|xmma", re.IGNORECASE)
-_IN_A_ROW = 5  # forwards between which nothing else happens, so that the next one may be in flight
-_FEW, _MANY = (
-    4,
-    100,
-)  # forwards before the first that is timed: on CUDA processes that compile have to come to rest
+# Forwards with nothing in between, so that the next one may be in flight; all but the first are timed.
+_IN_A_ROW = 5
+# Forwards before the first that is timed: on CUDA processes that compile have to come to rest
+_FEW, _MANY = 4, 100
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,10 @@ class DecodeTime:
     Attributes:
         workers, context: how many workers, and how long the history that they share.
         sessions: how many such teams decode in the same forward.
-        us: the engine's forward as its caller sees it.
-        model_us: the model's part, with attention: a graph's replay by itself, or the call of the model.
+        us: the engine's forward as its caller sees it, while nothing else happens between forwards; median over rows
+            of a few of them.
+        model_us: the model's part, with attention: a graph's replay by itself, between two of these rows, or the call
+            of the model; median likewise.
         floor_us: the matrix products alone.
         weight_bytes: what they read.
         attention_us, append_us, products_us, other_us: by kernels, per forward; None where there is no profile
@@ -86,20 +87,20 @@ def measure_decode(
         engine: its pool has room for `tokens_needed`; what its pages hold is overwritten.
         workers: how many.
         context: tokens of their shared history.
-        forwards: how many are run; they are timed a few in a row, and the first of each row is not.
+        forwards: how many. Where they are graphs they are run five in a row, of which the last four are timed.
         sessions: how many such teams.
     """
     warm_ups = _MANY if engine.model.device.type == "cuda" else _FEW
     with _decoding(engine, workers, context, forwards, sessions, warm_ups) as opened:
         with _ModelTime(engine) as model_time:
             seconds, inside = [], []
-            row = min(_IN_A_ROW, forwards)
-            for _ in range(forwards // row):
-                if row > 1:
-                    engine.forward(opened)  # if it was in flight, it had the time of the replays
+            in_a_row = min(_IN_A_ROW, forwards) if engine.runner.ahead else 1
+            timed = max(1, in_a_row - 1)
+            for _ in range(forwards // in_a_row):
+                for _ in range(in_a_row - timed):
+                    engine.forward(opened)  # if it was in flight already, it had the time of the replays
                 model_time.seconds = 0.0
                 began = time.perf_counter()
-                timed = max(1, row - 1)
                 for _ in range(timed):
                     engine.forward(opened)
                 seconds.append((time.perf_counter() - began) / timed)
