@@ -126,7 +126,7 @@ def extension():
     common = {"include_dirs": [str(ROOT)], "py_limited_api": True}
     if CUDA_HOME is None:
         return CppExtension("hogwild_cuda._C", cpp, extra_compile_args=flags, **common)
-    cuda = sources("csrc/api/cuda_*.cpp", "csrc/cache/*.cu", "csrc/attention/**/*.cu")
+    cuda = sources("csrc/api/cuda_*.cpp", "csrc/cache/*.cu", "csrc/flight/*.cu", "csrc/attention/**/*.cu")
     flags["nvcc"] = ["-O3", "-lineinfo", "--threads=2"]
     return CUDAExtension("hogwild_cuda._C", cpp + cuda, extra_compile_args=flags, **common)
 

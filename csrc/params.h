@@ -90,4 +90,15 @@ struct MoveParams {
     int num_entries;  // N
 };
 
+struct AdmitParams {
+    const int64_t* tokens;   // [T]
+    const bool* plain;       // [C, V] whether a token is one of a class
+    const int32_t* classes;  // [T]
+    int64_t* ids;            // [T or more] the first T become the tokens
+    int32_t* admitted;       // [1] becomes whether each token is of its class
+    int num_tokens;
+    int num_classes;  // C
+    int64_t num_ids;  // V
+};
+
 }  // namespace hogwild

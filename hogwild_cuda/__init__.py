@@ -1,4 +1,4 @@
-"""The ops of Hogwild: `torch.ops.hogwild.append`, `attention`, `rotation_table` and `move`.
+"""The ops of Hogwild: `torch.ops.hogwild.append`, `attention`, `rotation_table`, `move` and `admit`.
 
 Importing this package loads the extension and registers the ops for the CPU, for CUDA and for fake tensors.
 `hogwild_cuda.ops` documents every op, `hogwild_cuda.reference` says in plain PyTorch what each one means, and

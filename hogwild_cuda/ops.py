@@ -167,6 +167,22 @@ def move(
     )
 
 
+def admit(tokens: Tensor, plain: Tensor, classes: Tensor, ids: Tensor, admitted: Tensor) -> None:
+    """Fill in the tokens of a forward that is launched before they are known, and say whether it is to run.
+
+    `torch.classes.hogwild.ConditionalGraph` launches a CUDA graph that asks for `admitted` on the device.
+
+    Args:
+      tokens: [T] int64 token ids, as sampled.
+      plain: [C, V] bool for each class of tokens, whether an id is one of it; ids from V on, and negative ones, are of
+        none.
+      classes: [T] int32 the class that each token is to be of.
+      ids: [T or more] int64; the first T become `tokens`.
+      admitted: [1] int32; becomes 1 if every token is of its class, else 0.
+    """
+    torch.ops.hogwild.admit(tokens, plain, classes, ids, admitted)
+
+
 @torch.library.register_fake("hogwild::append")
 def _append_fake(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
     pass
@@ -200,4 +216,9 @@ def _move_fake(
     interleaved: bool = False,
     rotary_start: int = 0,
 ) -> None:
+    pass
+
+
+@torch.library.register_fake("hogwild::admit")
+def _admit_fake(tokens: Tensor, plain: Tensor, classes: Tensor, ids: Tensor, admitted: Tensor) -> None:
     pass

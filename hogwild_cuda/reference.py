@@ -23,6 +23,15 @@ def append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor
     v_cache[page, :, offset] = v[written]
 
 
+def admit(tokens: Tensor, plain: Tensor, classes: Tensor, ids: Tensor, admitted: Tensor) -> None:
+    """``ids`` begins with ``tokens``; ``admitted`` says whether each of them is plain in its class."""
+    ids[: len(tokens)] = tokens
+    known = (tokens >= 0) & (tokens < plain.shape[1])
+    known &= (classes >= 0) & (classes < len(plain))
+    found = plain[classes[known].long(), tokens[known]]
+    admitted[0] = int(known.all() and found.all())
+
+
 def rotation_table(query_pos: Tensor, rotary_pos: Tensor, inv_freq: Tensor) -> Tensor:
     """cos and sin of ``(query_pos - rotary_pos) * inv_freq``: [T, F, 2, R/2] in ``inv_freq``'s dtype."""
     offset = query_pos - rotary_pos[:, None]

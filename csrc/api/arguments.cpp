@@ -223,4 +223,39 @@ MoveParams move_params(const at::Tensor& k_cache, const at::Tensor& v_cache, con
     return params;
 }
 
+AdmitParams admit_params(const at::Tensor& tokens, const at::Tensor& plain, const at::Tensor& classes,
+                         const at::Tensor& ids, const at::Tensor& admitted) {
+    const char* op = "admit";
+    Argument(op, "tokens", tokens).dtype(at::kLong).shape({-1}, "[T]").contiguous();
+    const int64_t num_tokens = tokens.size(0);
+    Argument(op, "plain", plain)
+        .dtype(at::kBool)
+        .device_of(tokens, "tokens")
+        .shape({-1, -1}, "[C, V]")
+        .contiguous();
+    Argument(op, "classes", classes)
+        .dtype(at::kInt)
+        .device_of(tokens, "tokens")
+        .shape({num_tokens}, "[T]")
+        .contiguous();
+    Argument(op, "ids", ids)
+        .dtype(at::kLong)
+        .device_of(tokens, "tokens")
+        .shape({-1}, "[T or more]")
+        .contiguous();
+    HOGWILD_CHECK_VALUE(ids.size(0) >= num_tokens, op, ": ids has room for ", ids.size(0),
+                        "; expected at least the ", num_tokens, " of tokens");
+    Argument(op, "admitted", admitted).dtype(at::kInt).device_of(tokens, "tokens").shape({1}, "[1]");
+    AdmitParams params{};
+    params.tokens = tokens.data_ptr<int64_t>();
+    params.plain = plain.data_ptr<bool>();
+    params.classes = classes.data_ptr<int32_t>();
+    params.ids = ids.data_ptr<int64_t>();
+    params.admitted = admitted.data_ptr<int32_t>();
+    params.num_tokens = to_int(num_tokens);
+    params.num_classes = to_int(plain.size(0));
+    params.num_ids = plain.size(1);
+    return params;
+}
+
 }  // namespace hogwild::api

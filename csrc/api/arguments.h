@@ -36,4 +36,7 @@ MoveParams move_params(const at::Tensor& k_cache, const at::Tensor& v_cache, con
                        const at::Tensor& dst_slots, const at::Tensor& shift, const OptionalTensor& inv_freq,
                        bool interleaved, int64_t rotary_start);
 
+AdmitParams admit_params(const at::Tensor& tokens, const at::Tensor& plain, const at::Tensor& classes,
+                         const at::Tensor& ids, const at::Tensor& admitted);
+
 }  // namespace hogwild::api

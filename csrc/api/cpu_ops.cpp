@@ -63,6 +63,11 @@ void move(at::Tensor k_cache, at::Tensor v_cache, const at::Tensor& src_slots, c
     cpu::move(params, torch_threads());
 }
 
+void admit(const at::Tensor& tokens, const at::Tensor& plain, const at::Tensor& classes, at::Tensor ids,
+           at::Tensor admitted) {
+    cpu::admit(admit_params(tokens, plain, classes, ids, admitted));
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(hogwild, CPU, library) {
@@ -70,6 +75,7 @@ TORCH_LIBRARY_IMPL(hogwild, CPU, library) {
     library.impl("rotation_table", rotation_table);
     library.impl("attention", attention);
     library.impl("move", move);
+    library.impl("admit", admit);
 }
 
 }  // namespace hogwild::api

@@ -17,6 +17,7 @@
 #include "csrc/cache/append.h"
 #include "csrc/cache/move.h"
 #include "csrc/cache/rotation_table.h"
+#include "csrc/flight/admit.h"
 
 namespace hogwild::api {
 namespace {
@@ -116,6 +117,13 @@ void move(at::Tensor k_cache, at::Tensor v_cache, const at::Tensor& src_slots, c
     C10_CUDA_CHECK(cuda::move(params, c10::cuda::getCurrentCUDAStream()));
 }
 
+void admit(const at::Tensor& tokens, const at::Tensor& plain, const at::Tensor& classes, at::Tensor ids,
+           at::Tensor admitted) {
+    const AdmitParams params = admit_params(tokens, plain, classes, ids, admitted);
+    const c10::cuda::CUDAGuard guard(tokens.device());
+    C10_CUDA_CHECK(cuda::admit(params, c10::cuda::getCurrentCUDAStream()));
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(hogwild, CUDA, library) {
@@ -123,6 +131,7 @@ TORCH_LIBRARY_IMPL(hogwild, CUDA, library) {
     library.impl("rotation_table", &rotation_table);
     library.impl("attention", &attention);
     library.impl("move", &move);
+    library.impl("admit", &admit);
 }
 
 }  // namespace hogwild::api

@@ -16,4 +16,6 @@ TORCH_LIBRARY(hogwild, library) {
     library.def(
         "move(Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor src_slots, Tensor dst_slots, Tensor shift, "
         "Tensor? inv_freq, *, bool interleaved=False, int rotary_start=0) -> ()");
+    library.def(
+        "admit(Tensor tokens, Tensor plain, Tensor classes, Tensor(a!) ids, Tensor(b!) admitted) -> ()");
 }

@@ -15,6 +15,8 @@ void rotation_table(const RotationTableParams& params, const Parallel& parallel)
 
 void move(const MoveParams& params, const Parallel& parallel);
 
+void admit(const AdmitParams& params);
+
 // Floats of workspace that `attention` needs; the workspace is to be aligned to 64 bytes.
 int64_t attention_workspace(const AttentionPlan& plan, const Parallel& parallel);
 
