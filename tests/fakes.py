@@ -48,6 +48,12 @@ class ToyTokenizer:
     ) -> str:
         return "".join("" if i == 0 and skip_special_tokens else self.vocab[i] for i in ids)
 
+    def batch_decode(self, sequences: Sequence[Sequence[int]], **options: bool) -> list[str]:
+        return [self.decode(ids, **options) for ids in sequences]
+
+    def __len__(self) -> int:
+        return len(self.vocab)
+
 
 class ChatTokenizer(ToyTokenizer):
     """A tokenizer with a chat template, as simple as they come.

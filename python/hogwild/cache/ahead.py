@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hogwild.cache.integers import Integers
+from hogwild.cache.pool import Pool
 from hogwild.cache.reservation import Reservation
 from hogwild.cache.view import View
 
@@ -65,19 +66,51 @@ class Ahead:
         self._places = [divmod(first, size) for first in self.integers.rotary_pos.tolist()]
 
     @property
+    def pool(self) -> Pool:
+        return self._views[0].write_to.pool
+
+    @property
+    def view_lengths(self) -> list[int]:
+        """Tokens in each row's view once the next forward is committed."""
+        return self.integers.view_lengths
+
+    @property
+    def is_open(self) -> bool:
+        """Never: nothing is reserved for it, as for a plan."""
+        return False
+
+    @property
     def takes_pages(self) -> bool:
         """Whether the next forward takes pages, unless something else comes."""
         return None in self.reservations
+
+    def settle(self) -> Integers:
+        """The whole integers, before the forward that runs is committed; only where no pages are taken."""
+        reservations = [reservation for reservation in self.reservations if reservation is not None]
+        assert len(reservations) == len(self.reservations)
+        return self._settle(reservations)
+
+    def changes(self) -> list[int]:
+        """What `Block.changes` of each block will be once the forward that runs is committed."""
+        found = [block.changes for block in self.integers.blocks]
+        for index, _ in self._written:
+            found[index] += 1
+        return found
 
     def expects(self, views: Sequence[View], counts: Sequence[int]) -> bool:
         """Whether these are its views, with one token each: then they are as right as the forward's before were."""
         return self._views == views and self._counts == counts
 
-    def take(self, reservations: Sequence[Reservation], page_size: int) -> Integers | None:
+    def take(self, reservations: Sequence[Reservation]) -> Integers | None:
         """The integers of a forward that it `expects`, whole; None where a block is not as it was expected."""
         integers = self.integers
         if self._before != [len(block.tokens) for block in integers.blocks]:
             return None
+        return self._settle(reservations)
+
+    def _settle(self, reservations: Sequence[Reservation]) -> Integers:
+        """Fill in where the tokens go."""
+        integers, page_size = self.integers, self.pool.page_size
         for index, row in self._written:
             integers.block_pages[index] = reservations[row].pages
         integers.slots[:] = [

@@ -29,7 +29,7 @@ class Block:
         name: for messages and traces.
 
     Attributes:
-        changes: how many times tokens were added or taken away; who reads the block may note it.
+        changes: how many times tokens were added or taken away, or the block was parked; who reads it may note that.
     """
 
     __slots__ = ("__weakref__", "_finalizer", "changes", "name", "pages", "pool", "tokens")

@@ -91,10 +91,10 @@ class ForwardInputs:
         self._prepared: weakref.ref[Integers] | None = None  # weak: integers know blocks, and those a pool
         self._rotations: dict[int, torch.Tensor] = {}
         self._inv_freqs: dict[int, tuple[Rotary, torch.Tensor]] = {}  # on the device
-        self._stream: torch.cuda.Stream | None = None  # of the last forward
+        self._uploaded: torch.cuda.Event | None = None  # the last upload has read the host's memory
 
     def prepare(self, integers: Integers) -> None:
-        """Do what `load` needs not wait with for slots and pages. What was loaded before stays as it is."""
+        """Do what `load` need not wait with for slots and pages. What was loaded before stays as it is."""
         self._prepared = None
         fields, tokens = self._fields, len(integers.slots)
         _put(fields["position_ids"], integers.rotary_pos, 0)
@@ -126,22 +126,24 @@ class ForwardInputs:
             _put(self._fields["rows"], rows, 0)
             self._wanted = list(rows)
         _put(self._fields["slots"], integers.slots, -1)
-        if self._stream is not None and not self._stream.query():
-            self._stream.synchronize()  # the last upload may still read; never so where its tokens were waited for
+        if self._uploaded is not None and not self._uploaded.query():
+            self._uploaded.synchronize()
         self._pinned[:] = self._staged
         self._write_table(integers.block_pages)
         self._rotations.clear()
 
     def upload(self) -> None:
-        """Send what was loaded to the device, by one copy that nobody waits for. A CUDA graph may hold it."""
-        if self._memory is not self._host:
-            self._memory.copy_(self._host, non_blocking=True)
-            self.uploading()
+        """Send what was loaded to the device, by one copy that nobody waits for."""
+        if self._memory is self._host:
+            return
+        self._memory.copy_(self._host, non_blocking=True)
+        if self._uploaded is None:
+            self._uploaded = torch.cuda.Event()
+        self._uploaded.record(torch.cuda.current_stream(self.device))
 
-    def uploading(self) -> None:
-        """The upload is on its way on the current stream: told by who replays a graph that holds it."""
-        if self.device.type == "cuda":
-            self._stream = torch.cuda.current_stream(self.device)
+    def holds(self, pages: Sequence[list[int]]) -> bool:
+        """Whether these are the pages of the blocks that were loaded last."""
+        return self._pages[: len(pages)] == list(pages)
 
     def rotation(self, rotary: Rotary) -> torch.Tensor:
         """cos and sin of every offset of this forward for one rotary embedding, shared by the layers that use it."""

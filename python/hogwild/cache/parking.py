@@ -118,6 +118,7 @@ class Parking:
         self._kept.update((number, entry) for number, entry in pages.items() if entry.page is not None)
         for block, _ in parked:
             block.pages.clear()
+            block.changes += 1  # what is behind its end is lost
         return Parked(parked)
 
     def unpark(self, parked: Parked) -> None:

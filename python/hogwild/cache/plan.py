@@ -67,7 +67,7 @@ class ForwardPlan:
         self._open = True
         try:
             size = self.pool.page_size
-            known = ahead.take(self._reservations, size) if ahead is not None and expected else None
+            known = ahead.take(self._reservations) if ahead is not None and expected else None
             widths = counts if width is None else [width] * len(counts)
             growing = [*self._reservations, *(() if beside is None else beside._reservations)]
             self.integers = known or lay_out(self.views, widths, growing, size)
@@ -116,15 +116,6 @@ class ForwardPlan:
         if self._width is not None or max(self.counts) > 1:
             return None
         return Ahead(self.views, self.integers, self._reservations, self._growth)
-
-    @property
-    def takes_pages(self) -> bool:
-        """Whether pages were allocated for it, which `rollback` gives back."""
-        return any(reservation.takes_pages for reservation in self._reservations)
-
-    def holds(self) -> bool:
-        """Of a plan that takes no pages: whether its blocks are still as they were, and can be written to."""
-        return all(reservation.holds() for reservation in self._reservations)
 
     def commit(self, rows: Sequence[int] | None = None) -> None:
         """Make the written tokens part of their blocks.

@@ -89,11 +89,6 @@ class Reservation:
         copy_tail = bool(length % pool.page_size) and pool.is_shared(block.pages[-1])
         return pool.pages_for(length + count) - len(block.pages) + copy_tail
 
-    @property
-    def takes_pages(self) -> bool:
-        """Whether pages were allocated for it, which `rollback` gives back."""
-        return bool(self._new)
-
     def check(self) -> None:
         """Raise BlockError if the block was changed since, so that committing would corrupt it."""
         if len(self.block.tokens) != self._length or self.block.pages != self._before:

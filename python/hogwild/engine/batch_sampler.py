@@ -16,7 +16,7 @@ from hogwild.engine.sampler import Kind, Sampler
 from hogwild.engine.seen import SeenTokens, SeenUpdate
 from hogwild.engine.upload import upload
 
-__all__ = ["BatchSampler", "Outcome", "Request"]
+__all__ = ["BatchSampler", "Draw", "Outcome", "Request"]
 
 _REMEMBERED = 64  # combinations of settings whose tensors are kept
 
@@ -47,6 +47,7 @@ class Outcome(NamedTuple):
             settings ask for it.
         probe: for each set the natural log of the probability that the model gives to all of it together.
         entropy: of the model's distribution, in nats.
+        redone: whether it took a second draw, so that the token is not among `Draw.tokens`.
     """
 
     finite: bool
@@ -54,6 +55,32 @@ class Outcome(NamedTuple):
     logprob: float | None = None
     probe: tuple[float, ...] = ()
     entropy: float | None = None
+    redone: bool = False
+
+
+class Draw:
+    """Outcomes that are on their way.
+
+    Args:
+        read: waits for them.
+        tokens: see there.
+    """
+
+    __slots__ = ("_read", "_tokens")
+
+    def __init__(self, read: Callable[[], list[Outcome]], tokens: Callable[[], torch.Tensor]) -> None:
+        self._read, self._tokens = read, tokens
+
+    def __call__(self) -> list[Outcome]:
+        """The outcome of each row."""
+        return self._read()
+
+    def tokens(self) -> torch.Tensor:
+        """[rows] int64 on the device: the token of each row, as far as the device can tell by itself; else -1.
+
+        Nobody waits for them. Valid until the next draw; before outcomes are read, and only where all rows draw one.
+        """
+        return self._tokens()
 
 
 class BatchSampler:
@@ -80,16 +107,20 @@ class BatchSampler:
         """
         return self.start(logits, requests)()
 
-    def start(self, logits: torch.Tensor, requests: Sequence[Request]) -> Callable[[], list[Outcome]]:
+    def start(self, logits: torch.Tensor, requests: Sequence[Request]) -> Draw:
         """`sample` in two parts: its work is enqueued here, and what it returns waits for the outcomes."""
         with torch.inference_mode():
             settings = self._settings_for(requests, logits)
             if not settings.groups and not any(request.probe or request.entropy for request in requests):
-                found = self._download(self._find_likeliest(logits))
+                words = self._find_likeliest(logits)
+                found = self._download(words)
                 drawing = [request.sampler is not None for request in requests]
-                return lambda: _likeliest(found(), drawing)
-            values = self._download(self._launch(logits, requests, settings))
-            return lambda: self._read(logits, requests, values())
+                return Draw(
+                    lambda: _likeliest(found(), drawing), lambda: words[: 2 * len(logits)].view(torch.int64)
+                )
+            vector = self._launch(logits, requests, settings)
+            values = self._download(vector)
+            return Draw(lambda: self._read(logits, requests, values()), lambda: _drawn(vector, len(logits)))
 
     def _download(self, vector: torch.Tensor) -> Callable[[], list[Any]]:
         download = self._downloads.get(vector.device)
@@ -170,7 +201,8 @@ class BatchSampler:
         for row, request in enumerate(requests):
             largest, token, logprob, state = values[4 * row : 4 * row + 4]
             finite = math.isfinite(largest)
-            if state == _OVERFLOW and finite:
+            redone = state == _OVERFLOW and finite
+            if redone:
                 token, logprob = self._again(logits[row : row + 1], request)
                 state = _FINE
             sampler, sets = request.sampler, len(request.probe)
@@ -179,7 +211,8 @@ class BatchSampler:
             else:
                 drawn = int(token), logprob if sampler.params.logprobs else None
             likely = tuple(values[probe : probe + sets]) if sets else ()
-            outcomes.append(Outcome(finite, *drawn, likely, values[entropy] if request.entropy else None))
+            asked = values[entropy] if request.entropy else None
+            outcomes.append(Outcome(finite, *drawn, likely, asked, redone))
             probe += sets
             entropy += request.entropy
         return outcomes
@@ -207,6 +240,12 @@ class BatchSampler:
 
 _FINE, _NO_TOKEN, _OVERFLOW = 0.0, 1.0, 2.0
 _INFINITE = 0x7F800000  # bits of the exponent in fp32; all set: infinite, or NaN
+
+
+def _drawn(vector: torch.Tensor, count: int) -> torch.Tensor:
+    """The tokens in what `_launch` gives, [count] int64; -1 where there is none, or not yet."""
+    rows = vector[: 4 * count].view(count, 4)
+    return torch.where(rows[:, 3] == _FINE, rows[:, 1], -1.0).long()
 
 
 def _searchable(logits: torch.Tensor) -> torch.Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 
 from hogwild.cache import Ahead, ForwardPlan, PlanWithGuests, View
-from hogwild.engine.batch_sampler import BatchSampler, Outcome, Request
+from hogwild.engine.batch_sampler import BatchSampler, Draw, Outcome, Request
 from hogwild.engine.flight import Flight
 from hogwild.engine.interrupts import defer_interrupts
 from hogwild.engine.rows import Row
@@ -41,15 +41,12 @@ class _Expected(NamedTuple):
         sessions: that are to be asked for then.
         parts: the same, in the order of their rows; none where others may take part.
         batch: the last forward's rows: right but for the tokens.
-        plain: of each row, the tokens after which it surely comes; none where it must not be launched before that
-            is known.
     """
 
     ahead: Ahead
     sessions: list[Session]
     parts: list[Session]
     batch: list[_Item]
-    plain: list[Container[int]]
 
 
 class Batcher:
@@ -61,8 +58,8 @@ class Batcher:
         max_length: most tokens that a view may hold; None: any number.
 
     Attributes:
-        launched, discarded: forwards that were launched before sessions had asked for them, and those of them that
-            they did not ask for then.
+        flown, wasted: forwards that were computed before sessions had asked for them, and those of them that they did
+            not ask for then.
     """
 
     def __init__(self, runner: Runner, max_forward_tokens: int, max_length: int | None) -> None:
@@ -70,8 +67,8 @@ class Batcher:
         self._max_tokens, self._limit = max_forward_tokens, max_length
         self._sampler = BatchSampler()
         self._expected: _Expected | None = None
-        self._flight: Flight | None = None  # of what is expected, if it was launched
-        self.launched = self.discarded = 0
+        self._flight: Flight | None = None
+        self.flown = self.wasted = 0
         self._rest = 0  # forwards for which none is launched
 
     def forward(self, sessions: Sequence[Session]) -> None:
@@ -85,10 +82,16 @@ class Batcher:
         (`PoolExhausted` may also come after it, when a protocol finds no room to move a block; the next call
         begins with that.)
         """
-        expected, self._expected = self._expected, None
         flight, self._flight = self._flight, None
-        if flight is not None:
-            flight.join()
+        try:
+            self._forward(sessions)
+        finally:
+            if flight is not None and flight.is_wasted:
+                self.wasted += 1
+                self._rest = _PATIENCE
+
+    def _forward(self, sessions: Sequence[Session]) -> None:
+        expected, self._expected = self._expected, None
         ahead = None if expected is None else expected.ahead
         lightened: set[Session] = set()  # whose guests were left out: once, lest a protocol asks for ever
         while True:
@@ -101,13 +104,6 @@ class Batcher:
                     batch = self._select(sessions)
                     tokens = [item.row.tokens for item in batch]
                 expected = None
-                if flight is not None:
-                    if flight.is_next(tokens):
-                        plan, logits, flight = flight.plan, flight.logits, None
-                        self._complete(batch, plan, self._run(sessions, batch, plan, logits))
-                        break
-                    self._discard(flight)
-                    flight = None
                 if not batch:
                     break
                 try:
@@ -124,10 +120,6 @@ class Batcher:
             except BaseException:
                 self._expected = None
                 with defer_interrupts():
-                    for one in (flight, self._flight):
-                        if one is not None:
-                            self._discard(one)
-                    self._flight = None
                     if plan is not None:
                         plan.rollback()
                     for session in sessions:
@@ -216,27 +208,20 @@ class Batcher:
         return True
 
     def _run(
-        self,
-        sessions: Sequence[Session],
-        batch: list[_Item],
-        plan: ForwardPlan | PlanWithGuests,
-        logits: torch.Tensor | None = None,
+        self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan | PlanWithGuests
     ) -> list[Outcome | None]:
-        """The forward and the sampling; None for rows that ask for nothing, or whose session failed.
-
-        Args:
-            logits: of each row, if the forward was launched before.
-        """
+        """The forward and the sampling; None for rows that ask for nothing, or whose session failed."""
         wanted = [index for index, item in enumerate(batch) if item.row.needs_logits]
         # where only prompts are written, one row's logits are computed for nothing: no model expects none
         places = [plan.last_rows[index] for index in wanted] or plan.last_rows[:1]
-        if logits is None:
-            logits = run_plan(self.runner, plan, places)
+        logits = run_plan(self.runner, plan, places)
         requests = [self._request(batch[index]) for index in wanted] or [Request(None)]
         draw = self._sampler.start(logits, requests)
         if self.runner.ahead:
-            self._expect(sessions, batch, plan)
+            self._expect(sessions, batch, plan, draw)
         drawn = draw()
+        if self._flight is not None:
+            self.flown += self._flight.land([None if one.redone else one.token for one in drawn])
         outcomes: list[Outcome | None] = [None] * len(batch)
         for index, request, outcome in zip(wanted, requests, drawn, strict=False):
             session, row, _ = batch[index]
@@ -252,9 +237,16 @@ class Batcher:
         return outcomes
 
     def _expect(
-        self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan | PlanWithGuests
+        self,
+        sessions: Sequence[Session],
+        batch: list[_Item],
+        plan: ForwardPlan | PlanWithGuests,
+        draw: Draw,
     ) -> None:
-        """While the device computes, prepare the forward in which every row goes on with one token."""
+        """While the device computes, prepare the forward in which every row goes on with one token.
+
+        If sessions say after which tokens that is sure, it is launched as well.
+        """
         if batch[-1].row.guest or any(item.session.finished for item in batch):
             return  # the next one has no guests, most likely, and no row of who failed to say what it asks
         ahead = plan.ahead()
@@ -272,26 +264,31 @@ class Batcher:
             batch = [item._replace(row=row) for item, row in zip(batch, rows, strict=True)]
         else:
             parts = []
-        plain = self._plain_tokens(parts, sizes, ahead)
-        self._expected = _Expected(ahead, list(sessions), parts, batch, plain)
+        self._expected = _Expected(ahead, list(sessions), parts, batch)
+        if plain := self._plain_tokens(parts, sizes, ahead):
+            with defer_interrupts():
+                try:
+                    self._flight = self.runner.launch(ahead, draw.tokens, plain)
+                except Exception:  # the forward is made when it is asked for, and what is wrong with it told then
+                    _LOG.debug("a forward could not be launched before it was asked for", exc_info=True)
 
     def _plain_tokens(
         self, parts: Sequence[Session], sizes: Mapping[Session, int], ahead: Ahead
-    ) -> list[Container[int]]:
-        """Of each row, the tokens after which the next forward may be launched at once."""
+    ) -> list[torch.Tensor]:
+        """Of each row of the next forward, the tokens with which it surely comes; none if it is to be waited for."""
         if self._rest:
             self._rest -= 1
             return []
-        if ahead.takes_pages or (self._limit is not None and max(ahead.integers.view_lengths) > self._limit):
+        if ahead.takes_pages or (self._limit is not None and max(ahead.view_lengths) > self._limit):
             return []
-        found: list[Container[int]] = []
+        found: list[torch.Tensor] = []
         for session in parts:
             try:
                 tokens = session.plain_tokens()
             except Exception as error:
                 session.fail(error)
                 return []
-            if tokens == ():
+            if tokens is None:
                 return []
             found += [tokens] * sizes[session]
         return found
@@ -310,13 +307,7 @@ class Batcher:
         """Commit the rows of the sessions that did not fail, and tell their protocols."""
         raised: BaseException | None = None
         with defer_interrupts():
-            tokens = self._sure_tokens(outcomes)
             plan.commit([index for index, item in enumerate(batch) if not item.session.finished])
-            if tokens:
-                try:
-                    self._launch(tokens)
-                except BaseException as error:  # after all have their results
-                    raised = error
             by_session: dict[Session, list[Outcome | None]] = {}
             for item, outcome in zip(batch, outcomes, strict=True):
                 by_session.setdefault(item.session, []).append(outcome)
@@ -328,48 +319,6 @@ class Batcher:
                         raised = error
         if raised is not None:
             raise raised
-
-    def _sure_tokens(self, outcomes: Sequence[Outcome | None]) -> list[tuple[int, ...]]:
-        """The tokens of the forward that surely comes next; none if that cannot be told before sessions say so."""
-        expected = self._expected
-        if expected is None or not expected.plain:
-            return []
-        found: list[tuple[int, ...]] = []
-        for item, outcome, plain in zip(expected.batch, outcomes, expected.plain, strict=True):
-            if outcome is None or outcome.token is None:
-                return []
-            try:
-                if outcome.token not in plain:
-                    return []
-            except Exception as error:
-                item.session.fail(error)
-                return []
-            found.append((outcome.token,))
-        return found
-
-    def _launch(self, tokens: Sequence[tuple[int, ...]]) -> None:
-        """Start the forward that is expected, of these tokens, if there is nothing unusual about it."""
-        expected = self._expected
-        assert expected is not None
-        plan: ForwardPlan | None = None
-        try:
-            rows = [(item.view, ids) for item, ids in zip(expected.batch, tokens, strict=True)]
-            plan = ForwardPlan(rows, ahead=expected.ahead)
-            if plan.integers is expected.ahead.integers and not plan.takes_pages:
-                logits = self.runner.run(plan, plan.last_rows)
-                self._flight = Flight(plan, tokens, logits, self.runner)
-                self.launched += 1
-        except Exception:  # the forward is made again, and what is wrong with it told, when it is asked for
-            _LOG.debug("a forward could not be launched before it was asked for", exc_info=True)
-        finally:
-            if self._flight is None and plan is not None:
-                plan.rollback()
-
-    def _discard(self, flight: Flight) -> None:
-        """Forget a launched forward: what it writes is part of no block."""
-        flight.plan.rollback()
-        self.discarded += 1
-        self._rest = _PATIENCE
 
 
 def _tokens_that_follow(expected: _Expected, sessions: Sequence[Session]) -> list[tuple[int, ...]] | None:

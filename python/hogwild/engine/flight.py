@@ -1,4 +1,4 @@
-"""A forward that is computed before anybody has said that it is the next one."""
+"""A forward that is launched before anybody has asked for it, and before its tokens are known."""
 
 from __future__ import annotations
 
@@ -6,55 +6,85 @@ from collections.abc import Sequence
 
 import torch
 
-from hogwild.cache import ForwardPlan
-from hogwild.engine.runner import Runner
+from hogwild.cache import Ahead, ForwardPlan
+from hogwild.engine.plain_tokens import PlainRows
+from hogwild.engine.static import StaticForward
 
 __all__ = ["Flight"]
 
 
 class Flight:
-    """A launched forward in which every row goes on with the token that it has just sampled.
+    """A launched forward in which every row goes on with the token that is being sampled.
 
-    It takes no pages: what it writes stands behind the ends of blocks, on pages that are theirs already, where the
-    next forward writes if this one is not wanted. So nothing is lost with a flight but the device's time.
+    It stands behind the sampling on the device, which leaves it out unless all tokens are plain ones. It takes no
+    pages: what it writes stands behind the ends of blocks, on pages that are theirs already, where the next forward
+    writes if this one is not wanted. So nothing is lost with a flight but the device's time.
 
     Args:
-        plan: what was launched; it is open.
-        tokens: of each row.
-        logits: where its logits come out; valid until the runner's next call.
-        runner: that it was launched with, just now.
+        ahead: what was launched, settled.
+        forward: that was launched with it, just now.
+        plain: the plain tokens of each row, all of which want logits.
 
     Attributes:
-        plan, logits: see above.
+        tokens: that the rows have sampled; None until that is known, and where the device has left the forward out.
+        served: whether it was the next forward.
     """
 
-    __slots__ = ("_blocks", "_calls", "_changes", "_runner", "_stream", "_tokens", "logits", "plan")
+    __slots__ = (
+        "_blocks",
+        "_changes",
+        "_generation",
+        "_integers",
+        "_plain",
+        "_pool",
+        "_slots",
+        "_stream",
+        "forward",
+        "served",
+        "tokens",
+    )
 
-    def __init__(
-        self, plan: ForwardPlan, tokens: Sequence[tuple[int, ...]], logits: torch.Tensor, runner: Runner
-    ) -> None:
-        self.plan, self.logits = plan, logits
-        self._tokens, self._runner, self._calls = list(tokens), runner, runner.calls
-        self._blocks = plan.integers.blocks
-        self._changes = [block.changes for block in self._blocks]
-        self._stream = torch.cuda.current_stream(logits.device) if logits.is_cuda else None
+    def __init__(self, ahead: Ahead, forward: StaticForward, plain: PlainRows) -> None:
+        self.forward = forward
+        self.tokens: list[int] | None = None
+        self.served = False
+        self._integers, self._plain = ahead.integers, plain
+        self._pool, self._generation = ahead.pool, ahead.pool.generation
+        self._slots = ahead.integers.slots.tolist()
+        self._blocks = ahead.integers.blocks
+        self._changes = ahead.changes()
+        device = forward.input_ids.device
+        self._stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
 
-    def is_next(self, tokens: Sequence[tuple[int, ...]] | None) -> bool:
-        """Whether a forward of these tokens, of the same rows, would find just what this one found.
+    @property
+    def is_wasted(self) -> bool:
+        """Whether it was computed for nothing, as far as is known."""
+        return self.tokens is not None and not self.served
 
-        Args:
-            tokens: of each row; None: the forward is another one.
-        """
+    def land(self, tokens: Sequence[int | None]) -> bool:
+        """Told which token each row has sampled: whether the device has admitted it."""
+        found = [token for token in tokens if token is not None]
+        if len(found) == len(tokens) and self._plain.admit(found):
+            self.tokens = found
+        return self.tokens is not None
+
+    def is_for(self, plan: ForwardPlan, rows: Sequence[int]) -> bool:
+        """Whether the plan's forward, with logits of `rows`, would find just what this one found."""
+        integers = plan.integers
         return (
-            tokens == self._tokens
-            and self._calls == self._runner.calls
+            self.tokens is not None
+            and integers is self._integers
+            and plan.token_ids == self.tokens
+            and rows == integers.last_rows
+            and integers.slots.tolist() == self._slots
             and self._changes == [block.changes for block in self._blocks]
-            and self.plan.holds()
+            and self._generation == self._pool.generation
+            and self.forward.holds(integers.block_pages)
         )
 
     def join(self) -> None:
         """Have the current stream wait for it, if that is another one than it was launched on."""
         if self._stream is not None:
-            current = torch.cuda.current_stream(self.logits.device)
+            current = torch.cuda.current_stream(self._stream.device)
             if current != self._stream:
                 current.wait_stream(self._stream)

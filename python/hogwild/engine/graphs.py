@@ -6,13 +6,15 @@ import gc
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from transformers import PreTrainedModel
 
-from hogwild.cache import MOST_ROWS, ForwardPlan, Integers, Pool, Sizes
+from hogwild.cache import MOST_ROWS, Ahead, ForwardPlan, Integers, Pool, Sizes
+from hogwild.engine.flight import Flight
+from hogwild.engine.plain_tokens import PlainTables
 from hogwild.engine.runner import EagerRunner, Runner
 from hogwild.engine.static import StaticForward, padded_sizes
 from hogwild.models import Binding, binding_of, packed_forward
@@ -69,7 +71,6 @@ class GraphRunner:
 
     Attributes:
         why_eager: why forwards are not captured, once that is known; else None.
-        calls: how many times `run` was called.
         last: the static forward that ran last; None after one that was called as it is.
 
     Raises:
@@ -89,7 +90,6 @@ class GraphRunner:
         self._options = {"join": join, "backend": backend}
         self.why_eager = why_not_static(model)
         self.last: StaticForward | None = None
-        self.calls = 0
         self._call: ModelCall | None = None
         if self.why_eager is None:
             self._call = ModelCall(model, compile, **self._options)  # type: ignore[arg-type]
@@ -104,6 +104,10 @@ class GraphRunner:
         # Of the forward after `last`. Weak: integers know blocks, and those a pool.
         self._expected: weakref.ref[Integers] | None = None
         self._too_large: set[Sizes] = set()
+        self._flight: Flight | None = None
+        self._plain = PlainTables(self._device)
+        self._admitted = torch.zeros(1, dtype=torch.int32, device=self._device)
+        self._launches = True  # as far as is known
 
     @property
     def compile(self) -> str:
@@ -133,7 +137,11 @@ class GraphRunner:
 
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         """Logits [len(rows), vocab] of some of the plan's tokens; see `hogwild.engine.runner.Runner`."""
-        self.calls += 1
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            flight.join()
+            if flight.is_for(plan, rows):
+                return self._land(flight)
         expected, self._expected = self._expected, None
         last, self.last = self.last, None
         like = last if expected is not None and expected() is plan.integers else None
@@ -143,13 +151,52 @@ class GraphRunner:
         with plan.pool.staying:  # from looking where the pages are until the graph is on its way
             return self._run(plan, rows, sizes)
 
+    def launch(
+        self, ahead: Ahead, tokens: Callable[[], torch.Tensor], plain: Sequence[torch.Tensor]
+    ) -> Flight | None:
+        """See `hogwild.engine.runner.Runner`."""
+        forward, kept = self.last, self._current
+        if not self._launches or forward is None or forward.logits is None or kept is None:
+            return None
+        with ahead.pool.staying:
+            integers = ahead.settle()
+            if kept.pool is not ahead.pool or not kept.is_valid(binding_of(self.model)):
+                return None
+            if max(map(len, integers.block_pages)) > forward.sizes.pages:
+                return None
+            if not self._can_launch(forward):
+                return None
+            known = self._plain.rows(plain)
+            forward.load(integers, [0] * len(plain), integers.last_rows)
+            torch.ops.hogwild.admit(
+                tokens(), known.tables, known.classes, forward.input_ids, self._admitted
+            )
+            forward.replay_if(self._admitted, ahead)
+            self._flight = Flight(ahead, forward, known)
+        return self._flight
+
+    def _can_launch(self, forward: StaticForward) -> bool:
+        try:
+            forward.prepare_condition(self._admitted)
+        except RuntimeError as error:
+            self._launches = False
+            _LOG.warning("forwards are not launched ahead of their tokens: %s", str(error).splitlines()[0])
+        return self._launches
+
+    def _land(self, flight: Flight) -> torch.Tensor:
+        """What `run` gives for a forward that was launched before."""
+        flight.served = True
+        self.last, self._expected = flight.forward, None
+        assert flight.forward.logits is not None and flight.tokens is not None
+        return flight.forward.logits[: len(flight.tokens)]
+
     def _run(self, plan: ForwardPlan, rows: Sequence[int], sizes: Sizes) -> torch.Tensor:
         kept = self._kept_for(plan.pool)
         forward = kept.chosen.get(sizes)
         if forward is None:
             forward = self._prepare(kept, sizes)
         kept.by_size.move_to_end(forward.sizes)
-        forward.load(plan, rows)
+        forward.load(plan.integers, plan.token_ids, rows)
         if forward.graph is not None:
             forward.replay(plan)
         elif not self._captures:
@@ -168,7 +215,7 @@ class GraphRunner:
     def close(self) -> None:
         """Drop all graphs, and give the model's projections weights of their own again."""
         self._forget(self._kept)
-        self.last = None
+        self.last = self._flight = None
         self._logits.clear()
         if self.joined is not None:
             self.joined.undo()
@@ -216,7 +263,7 @@ class GraphRunner:
         assert self._stream is not None
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
-        graph = torch.cuda.CUDAGraph()
+        graph = torch.cuda.CUDAGraph(keep_graph=True)  # as the body of a conditional one
         with torch.cuda.stream(self._stream):
             forward.compute(plan)  # compiles, loads kernels, allocates the layers of a new pool
             with _no_waiting():
@@ -235,6 +282,7 @@ class GraphRunner:
                         pass
                     raise
                 graph.capture_end()
+            graph.instantiate()
         current.wait_stream(self._stream)
         forward.graph = graph
         _LOG.debug("captured a forward of %s", forward.sizes)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+import torch
 
 from hogwild.engine.events import Event
 from hogwild.engine.feed import Feed, Result
@@ -109,19 +111,23 @@ class Protocol(ABC):
         which may come between `receive` and the next `feeds`, and may change the protocol and its blocks.
         """
 
-    def plain_tokens(self) -> Container[int]:
-        """Token ids after which this protocol surely goes on in the plain way.
+    def plain_tokens(self) -> torch.Tensor | None:
+        """Tokens after which this protocol surely goes on in the plain way.
 
         Asked between `feeds` and `receive`, while a forward of one token a feed is computed whose feeds all sample.
         If each of them then samples one of these tokens, `receive` is expected to change no block and to set no
         `finish_reason`, and `feeds` to be the same as before but for the tokens, which are those that were sampled.
-        The engine launches that forward at once, and hands the results over while the device computes.
+        That forward is launched before anybody knows the tokens, and the device looks whether they are plain ones.
 
         It is no promise: where something else comes, the forward is thrown away, and nothing is lost but its time,
         so tokens and moments after which that is likely should be left out. Pure, like `feeds`. By default there
         are no such tokens, and every forward waits for the protocol.
+
+        Returns:
+            [V] bool on the CPU, true for each token id that is a plain one; ids from V on are none. Mostly the same
+            tensor, which nobody changes, since each one is sent to the device once. None: there are none.
         """
-        return ()
+        return None
 
     @abstractmethod
     def receive(self, results: Sequence[Result]) -> list[Event]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from hogwild.cache import ForwardPlan, Integers, PlanWithGuests
+from hogwild.cache import Ahead, ForwardPlan, Integers, PlanWithGuests
 from hogwild.models import packed_forward
+
+if TYPE_CHECKING:
+    from hogwild.engine.flight import Flight
 
 __all__ = ["EagerRunner", "Runner", "run_plan"]
 
@@ -32,15 +35,28 @@ class Runner(Protocol):
         """
 
     @property
-    def calls(self) -> int:
-        """How many times `run` was called; asked where there is time `ahead`."""
-
-    @property
     def ahead(self) -> bool:
         """Whether the host has time to spare after the last `run`, because a device computes meanwhile."""
 
     def expect(self, integers: Integers) -> None:
         """Told in that time what the next plan's integers will be, most likely; their slots and pages are open."""
+
+    def launch(
+        self, ahead: Ahead, tokens: Callable[[], torch.Tensor], plain: Sequence[torch.Tensor]
+    ) -> Flight | None:
+        """Asked in that time to compute what is expected, if the tokens that are being sampled are plain ones.
+
+        If the next plan is what was launched then, `run` gives the logits of that. The last `run` was given a token
+        of every row, and no other tokens.
+
+        Args:
+            ahead: what is expected; it takes no pages.
+            tokens: gives the token of each row: [rows] int64 on the model's device, where it is not known yet.
+            plain: of each row [V] bool on the CPU, true for plain tokens.
+
+        Returns:
+            What was launched; to be told which tokens these were. None if nothing was.
+        """
 
 
 class EagerRunner:
@@ -53,13 +69,18 @@ class EagerRunner:
     def __init__(self, model: Any) -> None:
         self.model = model
 
-    ahead, calls = False, 0
+    ahead = False
 
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         return packed_forward(self.model, plan, rows)
 
     def expect(self, integers: Integers) -> None:
         pass
+
+    def launch(
+        self, ahead: Ahead, tokens: Callable[[], torch.Tensor], plain: Sequence[torch.Tensor]
+    ) -> Flight | None:
+        return None
 
 
 def run_plan(runner: Runner, plan: ForwardPlan | PlanWithGuests, rows: Sequence[int]) -> torch.Tensor:

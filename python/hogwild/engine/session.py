@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
+
+import torch
 
 from hogwild.cache import BlockSet
 from hogwild.engine.batch_sampler import Outcome, Request
@@ -191,7 +193,7 @@ class Session:
             return None
         return self._following
 
-    def plain_tokens(self) -> Container[int]:
+    def plain_tokens(self) -> torch.Tensor | None:
         """The protocol's `plain_tokens`, while the forward of `next_rows` is computed; none where it may not go on so.
 
         Raises:
@@ -199,12 +201,12 @@ class Session:
         """
         rows, feeds = self._rows, self._feeds
         if len(rows) != 1 or not (self._following is not None or _are_single(feeds, rows[0])):
-            return ()
+            return None
         if not all(feed.sample for feed in feeds) or self.protocol.has_messages:
-            return ()
+            return None
         found = self.protocol.plain_tokens()
-        if not isinstance(found, Container):
-            raise TypeError(f"plain_tokens: expected a container of token ids, got {found!r}")
+        if found is not None and not _is_mask(found):
+            raise TypeError(f"plain_tokens: expected a tensor [V] of bool on the CPU, got {found!r}")
         return found
 
     def _go_on(self, listening: bool) -> None:
@@ -371,7 +373,7 @@ class Session:
             if outcome is None:
                 continue
             index, worker = row.feed, row.worker
-            _, token, logprob, probe, entropy = outcome
+            _, token, logprob, probe, entropy, _ = outcome
             results[index] = Result(worker, token, logprob, probe, entropy)
             if row.sample:
                 self.tokens += 1
@@ -478,6 +480,16 @@ class Session:
         self._rows.clear()
         if self._begun:  # or it is a run of somebody else
             self.protocol.stop()
+
+
+def _is_mask(found: object) -> bool:
+    """Whether it can say which tokens are plain."""
+    return (
+        isinstance(found, torch.Tensor)
+        and found.ndim == 1
+        and found.dtype is torch.bool
+        and found.device.type == "cpu"
+    )
 
 
 def _are_single(feeds: Sequence[Feed], rows: Sequence[Row]) -> bool:

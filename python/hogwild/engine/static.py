@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from hogwild.cache import ForwardInputs, ForwardPlan, Integers, Metadata, Rotary, Sizes
+from hogwild.cache import Ahead, ForwardInputs, ForwardPlan, Integers, Metadata, Rotary, Sizes
 from hogwild.models import Binding
 from hogwild.models.compiled import ModelCall
 
@@ -67,6 +68,7 @@ class StaticForward:
     ) -> None:
         self.sizes, self.logits = sizes, logits
         self.graph: torch.cuda.CUDAGraph | None = None
+        self._conditional: Any = None  # torch.classes.hogwild.ConditionalGraph of the same
         self._call, self._binding = call, binding
         self._inputs = _OneDevice(sizes, device)
 
@@ -74,18 +76,33 @@ class StaticForward:
         """Do what can be done for a plan of these integers before it is there."""
         self._inputs.memory.prepare(integers)
 
-    def load(self, plan: ForwardPlan, rows: Sequence[int]) -> None:
-        """Put a plan in, whose tokens at `rows` (packed indices) want logits."""
-        self._inputs.memory.load(plan.integers, plan.token_ids, rows)
+    def load(self, integers: Integers, ids: Sequence[int], rows: Sequence[int]) -> None:
+        """Put a plan in, and send it to the device.
 
-    def compute(self, plan: ForwardPlan) -> None:
+        Args:
+            integers: of the plan.
+            ids: its token ids; they may also be written to `input_ids` afterwards.
+            rows: packed indices of the tokens that want logits.
+        """
+        self._inputs.memory.load(integers, ids, rows)
+        self._inputs.memory.upload()
+
+    @property
+    def input_ids(self) -> torch.Tensor:
+        """[tokens] int64 on the device."""
+        return self._inputs.memory.input_ids
+
+    def holds(self, pages: Sequence[list[int]]) -> bool:
+        """Whether the blocks that were loaded have these pages."""
+        return self._inputs.memory.holds(pages)
+
+    def compute(self, plan: ForwardPlan | Ahead) -> None:
         """Run the model over what was loaded. Run twice, it writes the same keys and values to the same pages.
 
         Raises:
             BlockError, ContextLengthError, UnsupportedModelError: see `Binding.running`.
         """
         memory = self._inputs.memory
-        memory.upload()
         memory.forget_rotations()  # a graph must hold their computation
         with torch.no_grad(), self._binding.running(plan, self._inputs):
             logits = self._call(memory.input_ids, memory.position_ids, memory.rows)
@@ -98,8 +115,29 @@ class StaticForward:
         """The captured `compute`, on the current stream."""
         assert self.graph is not None
         with self._binding.replaying(plan):
-            self._inputs.memory.uploading()  # first: after a Ctrl-C, too, the next upload waits for this one
             self.graph.replay()
+
+    def prepare_condition(self, condition: torch.Tensor) -> None:
+        """Make what `replay_if` launches, if there is none yet.
+
+        Args:
+            condition: [1] int32 on the device; always the same.
+
+        Raises:
+            RuntimeError: the CUDA that the extension was built with, or the driver, has no conditional graphs.
+        """
+        if self.graph is not None and self._conditional is None:
+            make = torch.classes.hogwild.ConditionalGraph
+            self._conditional = make(self.graph.raw_cuda_graph(), condition)
+
+    def replay_if(self, condition: torch.Tensor, ahead: Ahead) -> None:
+        """`replay`, if the condition is not 0 when the device comes to it: nobody waits for that."""
+        if self.graph is None:
+            if condition.item():
+                self.compute(ahead)
+            return
+        with self._binding.replaying(ahead):
+            self._conditional.launch()
 
 
 class _OneDevice:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from hogwild.engine import Event, Feed, Protocol, Result, StartEvent
 
 __all__ = ["HEADER", "OWN", "DecodeWorkload", "fill", "randomize"]
 
-_ANY = range(sys.maxsize)
+_ANY = torch.ones(1 << 20, dtype=torch.bool)  # more ids than any vocabulary has
 HEADER, OWN = 5, 20  # tokens of each of the two headers, and of each worker's own block, at the start
 
 
@@ -49,8 +48,8 @@ class DecodeWorkload(Protocol):
     def feeds(self) -> list[Feed]:
         return [Feed(w, self._next[w], v) for w, v in zip(self.workers, self._views, strict=True)]
 
-    def plain_tokens(self) -> Container[int]:
-        return _ANY if self._filled and self._left > 1 else ()
+    def plain_tokens(self) -> torch.Tensor | None:
+        return _ANY if self._filled and self._left > 1 else None
 
     def receive(self, results: Sequence[Result]) -> list[Event]:
         if not self._filled:

@@ -13,7 +13,7 @@ from types import FrameType
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hogwild.cache import ForwardPlan, Pool, Rotary
+from hogwild.cache import Ahead, ForwardPlan, Pool, Rotary
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
 from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending
 from hogwild.models.cache_attend import CacheAttend, Inputs
@@ -62,7 +62,7 @@ class Binding:
         self.max_length: int | None = min((n for n in limits if n is not None), default=None)
         self._implementation = self.config._attn_implementation  # of plain calls
         self._begun: _Begun | None = None
-        self._running: ForwardPlan | None = None
+        self._running: ForwardPlan | Ahead | None = None
         with self._switched_on():
             self._frequencies = frequencies(model)
             inv_freqs = self._inv_freqs()
@@ -79,12 +79,13 @@ class Binding:
         return model
 
     @contextmanager
-    def running(self, plan: ForwardPlan, inputs: Inputs | None = None) -> Iterator[None]:
+    def running(self, plan: ForwardPlan | Ahead, inputs: Inputs | None = None) -> Iterator[None]:
         """Let the forward in this context write and read what `plan` says. The caller commits or rolls back.
 
         Args:
             plan: whose pages are written to.
-            inputs: where the ops find the plan's integers, padded perhaps; by default in the plan itself.
+            inputs: where the ops find the plan's integers, padded perhaps; by default in the plan itself, which is
+                not an `Ahead` then.
 
         Raises:
             BlockError: the plan's blocks belong to another model.
@@ -93,6 +94,7 @@ class Binding:
             UnsupportedModelError: an attention layer was not called exactly once.
         """
         if inputs is None:
+            assert isinstance(plan, ForwardPlan)
             attend = CacheAttend(plan.pool, plan, self.rotary, find_long_rows(plan))
         else:  # of fixed size, where nobody may ask how long a row is
             attend = CacheAttend(plan.pool, inputs, self.rotary)
@@ -103,7 +105,7 @@ class Binding:
                 f"attention layers {missing} did not use the shared cache in this forward"
             )
 
-    def replaying(self, plan: ForwardPlan) -> _Replaying:
+    def replaying(self, plan: ForwardPlan | Ahead) -> _Replaying:
         """`running` for a forward that was captured before: checked in the same way, but nothing calls the model."""
         return _Replaying(self, plan)
 
@@ -145,7 +147,7 @@ class Binding:
             with suppress(HogwildError):  # it did not use all layers
                 begun.stack.close()
 
-    def _check(self, plan: ForwardPlan) -> None:
+    def _check(self, plan: ForwardPlan | Ahead) -> None:
         pool = plan.pool
         if pool.model is not self._model:
             self._check_owner(pool)
@@ -207,7 +209,7 @@ class _Replaying:
 
     __slots__ = ("_binding", "_plan")
 
-    def __init__(self, binding: Binding, plan: ForwardPlan) -> None:
+    def __init__(self, binding: Binding, plan: ForwardPlan | Ahead) -> None:
         self._binding, self._plan = binding, plan
 
     def __enter__(self) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
+
+import torch
 
 from hogwild.cache.store import BlockStore
 from hogwild.engine.checks import check_integer, check_text
@@ -27,7 +29,7 @@ from hogwild.prompting import (
 )
 from hogwild.protocols.answers import BudgetAnswer
 from hogwild.protocols.finisher import AnswerLimits, Copies, Finisher
-from hogwild.protocols.plain_tokens import PlainTokens
+from hogwild.protocols.plain_tokens import plain_tokens
 
 DEFAULT_FORWARDS = 256
 
@@ -266,20 +268,20 @@ class BudgetedProtocol(Protocol):
             return [feed for finisher in self._running for feed in finisher.feeds()]
         return self._run_feeds()
 
-    def plain_tokens(self) -> Container[int]:
+    def plain_tokens(self) -> torch.Tensor | None:
         forwards = self.forwards + 1  # when the results are there
         asked = self._early_finish and forwards in self.budgets
         if self._ended or asked or forwards >= self.max_forwards or self._is_full(len(self.workers)):
-            return ()
+            return None
         return self._plain
 
     @cached_property
-    def _plain(self) -> Container[int]:
+    def _plain(self) -> torch.Tensor | None:
         answer = "" if self._find_answer is None else self.form.ends
         own = self._characters_of_changes()
         if own is None or answer is None or self._find_answer not in (None, self.form.find):
-            return ()
-        return PlainTokens(self._tokenizer, own + answer, self._end_tokens)
+            return None
+        return plain_tokens(self._tokenizer, own + answer, self._end_tokens)
 
     def receive(self, results: Sequence[Result]) -> list[Event]:
         if self._ended and self._state.received is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+
+import torch
 
 from hogwild.cache.layouts import make_layout
 from hogwild.cache.view import ViewSpec
@@ -203,8 +205,8 @@ class CollaborationProtocol(BudgetedProtocol):
         closing = tuple(closing.block for closing in self._closings if closing.block is not None)
         return ViewSpec((view.blocks[0], *closing, *view.blocks[1:]), view.write_to)
 
-    def plain_tokens(self) -> Container[int]:
-        return () if self._closings else super().plain_tokens()
+    def plain_tokens(self) -> torch.Tensor | None:
+        return None if self._closings else super().plain_tokens()
 
     def _characters_of_changes(self) -> str | None:
         return self._ends

@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection
 from typing import Any
 
+import torch
+
 from hogwild.prompting import StepRule
 
-__all__ = ["PlainTokens", "characters_of_ends"]
+__all__ = ["characters_of_ends", "plain_tokens"]
+
+_KNOWN: weakref.WeakKeyDictionary[Any, dict[tuple[str, frozenset[int]], torch.Tensor]]
+_KNOWN = weakref.WeakKeyDictionary()  # by tokenizer: the same tensors for all sessions
+_AT_A_TIME = 1 << 14
 
 
-class PlainTokens:
-    """Token ids whose text has none of some characters; each is looked at when it is first asked for.
+def plain_tokens(tokenizer: Any, without: str, besides: Collection[int] = ()) -> torch.Tensor:
+    """Tokens whose text has none of some characters: [V] bool, as `Protocol.plain_tokens` says.
+
+    The whole vocabulary is looked at once, which takes a fraction of a second.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
         without: the characters.
         besides: ids that are not among them, whatever their text.
     """
-
-    __slots__ = ("_known", "_tokenizer", "_without")
-
-    def __init__(self, tokenizer: Any, without: str, besides: Collection[int] = ()) -> None:
-        self._tokenizer, self._without = tokenizer, frozenset(without)
-        self._known = dict.fromkeys(besides, False)
-
-    def __contains__(self, token: object) -> bool:
-        if not isinstance(token, int):
-            return False
-        known = self._known.get(token)
-        if known is None:
-            text = self._tokenizer.decode(
-                [token], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    known = _KNOWN.setdefault(tokenizer, {})
+    key = ("".join(sorted(set(without))), frozenset(besides))
+    if key not in known:
+        size = len(tokenizer)
+        characters = frozenset(without)
+        plain: list[bool] = []
+        for first in range(0, size, _AT_A_TIME):
+            texts = tokenizer.batch_decode(
+                [[token] for token in range(first, min(first + _AT_A_TIME, size))],
+                skip_special_tokens=True,
+                clean_up_tokenization_spaces=False,
             )
-            known = self._known[token] = self._without.isdisjoint(text)
-        return known
+            plain += [characters.isdisjoint(text) for text in texts]
+        for token in besides:
+            if 0 <= token < size:
+                plain[token] = False
+        known[key] = torch.tensor(plain, dtype=torch.bool)
+    return known[key]
 
 
 def characters_of_ends(rule: StepRule) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from typing import Any
+
+import torch
 
 from hogwild.cache.store import BlockStore
 from hogwild.engine.checks import check_integer, check_text
@@ -28,7 +30,7 @@ from hogwild.protocols.async_reasoning.safety import Safety
 from hogwild.protocols.async_reasoning.streams import Streams
 from hogwild.protocols.async_reasoning.switch import Switch
 from hogwild.protocols.async_reasoning.turns import EARLIER_THOUGHTS
-from hogwild.protocols.plain_tokens import PlainTokens, characters_of_ends
+from hogwild.protocols.plain_tokens import characters_of_ends, plain_tokens
 
 HOLD_AFTER_INTERRUPT = 64  # forwards
 SUMMARY_TOKENS = 96
@@ -244,24 +246,24 @@ class AsyncReasoningProtocol(Listener):
     def feeds(self) -> list[Feed]:
         return [feed for _, feed in self._plan()]
 
-    def plain_tokens(self) -> Container[int]:
+    def plain_tokens(self) -> torch.Tensor | None:
         conversation, streams = self._conversation, self._streams
         if self._restored or conversation.over or not streams.prefilled or self._hearing.deferred:
-            return ()
+            return None
         limit = self.max_thoughts
         last_thought = limit is not None and conversation.thoughts + 1 >= limit and not streams.thinker.closed
         if last_thought or conversation.forwards + 1 >= self.max_forwards or not self._switch.stays():
-            return ()
+            return None
         return self._plain
 
     @cached_property
-    def _plain(self) -> Container[int]:
+    def _plain(self) -> torch.Tensor | None:
         ends = characters_of_ends(self._rule)
         if ends is None:
-            return ()
+            return None
         stops = "".join(text[-1:] for text in self.prompts.stop)
         closing = self._encoded.closing
-        return PlainTokens(
+        return plain_tokens(
             self._tokenizer, ends + stops, {*self._end_tokens, *(() if closing is None else (closing,))}
         )
 
