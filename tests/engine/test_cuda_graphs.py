@@ -7,6 +7,7 @@ import logging
 
 import pytest
 import torch
+from test_flights import Plain
 from tiny import Writers, contents, drive, make_engine
 
 from hogwild.cache import Pool
@@ -129,18 +130,19 @@ def test_a_model_that_waits_is_called_as_it_is(model, caplog, monkeypatch):
     assert said(GraphRunner(model), teams(4))[0][0].keys() == expected[0][0].keys()  # nothing is left broken
 
 
-def decoding(engine, workers=4):
+def decoding(engine, kind, workers=4):
     """A session whose workers decode for long, after its first forwards."""
-    protocol = Writers(random_ids(40, torch.Generator().manual_seed(5)), [(7,)] * workers, count=10_000)
+    protocol = kind(random_ids(40, torch.Generator().manual_seed(5)), [(7,)] * workers, count=10_000)
     session = engine.open(protocol)
     for _ in range(5):
         engine.forward([session])
     return session
 
 
-def test_the_host_waits_for_tokens_only_and_nothing_is_allocated(half_model):
+@pytest.mark.parametrize("kind", [Writers, Plain])
+def test_the_host_waits_for_tokens_only_and_nothing_is_allocated(half_model, kind):
     engine = make_engine(half_model, pool=Pool(max_tokens=8192), runner=GraphRunner(half_model))
-    session = decoding(engine)
+    session = decoding(engine, kind)
     for _ in range(40):  # until a page is added, and the allocator has all it needs
         engine.forward([session])
     torch.cuda.synchronize()
@@ -155,12 +157,14 @@ def test_the_host_waits_for_tokens_only_and_nothing_is_allocated(half_model):
     counts = {event.key: event.count for event in profile.key_averages()}
     launches = sum(n for key, n in counts.items() if "GraphLaunch" in key)
     waits = {key: n for key, n in counts.items() if "Synchronize" in key}
-    assert launches == 100, counts
+    # of those that are in flight when the profile begins and ends, either may be missing where a page begins
+    assert abs(launches - 100) <= (kind is Plain), counts
+    assert (engine._batcher.flown > 100) == (kind is Plain) and not engine._batcher.wasted
     assert sum(waits.values()) <= 103, waits  # the last are the profiler's
     assert not [key for key in counts if key in ("cudaMalloc", "cudaFree", "cudaHostAlloc", "cudaFreeHost")]
     uploads = sum(n for key, n in counts.items() if "Memcpy HtoD" in key)
     downloads = sum(n for key, n in counts.items() if "Memcpy DtoH" in key)
-    assert uploads <= 100 and downloads <= 100, counts
+    assert uploads <= launches and downloads <= 100, counts
     session.close()
 
 

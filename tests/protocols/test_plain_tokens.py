@@ -1,5 +1,7 @@
 """What protocols say of tokens beforehand is true, and changes nothing."""
 
+import itertools
+
 import pytest
 import torch
 from streams import ROLES, ControlTokenizer
@@ -25,7 +27,11 @@ class BusyDevice(GraphRunner):
     ahead = True
 
 
-def make_engine(tokenizer, busy):
+class Waiting(GraphRunner):
+    ahead = False
+
+
+def make_engine(tokenizer, busy, device):
     torch.manual_seed(1)
     config = LlamaConfig(
         vocab_size=len(tokenizer.vocab),
@@ -36,8 +42,9 @@ def make_engine(tokenizer, busy):
         num_key_value_heads=1,
         max_position_embeddings=4096,
     )
-    model = enable(LlamaForCausalLM(config).eval())
-    return EngineCore(model, tokenizer, runner=(BusyDevice if busy else GraphRunner)(model))
+    model = enable(LlamaForCausalLM(config).eval().to(device))
+    flying = GraphRunner if device == "cuda" else BusyDevice
+    return EngineCore(model, tokenizer, runner=(flying if busy else Waiting)(model))
 
 
 def sampling(tokenizer, seed):
@@ -46,11 +53,11 @@ def sampling(tokenizer, seed):
     return SamplingParams(temperature=1.0, seed=seed, forbidden_tokens=tuple(forbidden))
 
 
-def run(make, tokenizer, during=None):
+def run(make, tokenizer, during=None, device="cpu"):
     """Events, without their times, of a run with flights; they are those of one without."""
     found = []
     for busy in (True, False):
-        engine = make_engine(tokenizer, busy)
+        engine = make_engine(tokenizer, busy, device)
         protocol = make()
         session = engine.open(protocol)
         told = []
@@ -104,9 +111,22 @@ def test_an_answer_comes_with_one_of_its_ends(form):
     assert changes
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("layout", ["combined", "contiguous", "interleaved"])
-def test_collaboration(layout, seed):
+def on_cpu_and_cuda(names, cases, on_cuda):
+    """Parameters `names` and the device: all cases on the CPU, a few on CUDA."""
+    return pytest.mark.parametrize(
+        (*names, "device"),
+        [(*case, "cpu") for case in cases]
+        + [pytest.param(*case, "cuda", marks=pytest.mark.cuda) for case in on_cuda],
+    )
+
+
+LAYOUTS = ["combined", "contiguous", "interleaved"]
+
+
+@on_cpu_and_cuda(
+    ("layout", "seed"), itertools.product(LAYOUTS, range(4)), [("combined", 0), ("contiguous", 1)]
+)
+def test_collaboration(layout, seed, device):
     def make():
         return CollaborationProtocol(
             "?",
@@ -123,7 +143,7 @@ def test_collaboration(layout, seed):
             reencode=seed == 1 and layout != "interleaved",
         )
 
-    told, batcher = run(make, TOKENIZER)
+    told, batcher = run(make, TOKENIZER, device=device)
     assert batcher.flown > 0 and batcher.wasted == 0
     assert len(told) > 50
 
@@ -165,9 +185,8 @@ def test_a_search_for_answers_of_ones_own_is_waited_for():
 POLICIES = ["always-on", "probe", "entropy", "fixed-ratio", "think-first", "no-thinking", "in-stream"]
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("policy", POLICIES)
-def test_asynchronous_reasoning(policy, seed):
+@on_cpu_and_cuda(("policy", "seed"), itertools.product(POLICIES, range(3)), [("always-on", 0), ("probe", 1)])
+def test_asynchronous_reasoning(policy, seed, device):
     def make():
         return AsyncReasoningProtocol(
             "?",
@@ -179,7 +198,7 @@ def test_asynchronous_reasoning(policy, seed):
             sampling=sampling(CONTROL, seed),
         )
 
-    told, batcher = run(make, CONTROL)
+    told, batcher = run(make, CONTROL, device=device)
     assert batcher.wasted == 0
     assert batcher.flown > 10 or len(told) < 60
 
