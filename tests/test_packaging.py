@@ -54,7 +54,7 @@ def test_build_info_is_what_was_built() -> None:
 
 
 def test_the_ops_are_there_after_import() -> None:
-    for op in ("append", "attention", "rotation_table", "move"):
+    for op in ("append", "attention", "rotation_table", "move", "admit"):
         assert callable(getattr(torch.ops.hogwild, op))
 
 

@@ -331,7 +331,7 @@ def test_steps_that_end_told_and_untold(device, sampling, monkeypatch):
 
 
 @ON_DEVICES
-def test_an_engine_that_is_discarded_with_a_forward_in_flight(device):
+def test_an_engine_that_is_dropped_with_a_forward_in_flight(device):
     """Its graph must not be destroyed while it runs, and its pages are free."""
     for _ in range(3):
         engine = make_on(device, True, max_tokens=2048)

@@ -269,7 +269,9 @@ class Batcher:
             with defer_interrupts():
                 try:
                     self._flight = self.runner.launch(ahead, draw.tokens, plain)
-                except Exception:  # the forward is made when it is asked for, and what is wrong with it told then
+                except (
+                    Exception
+                ):  # the forward is made when it is asked for, and what is wrong with it told then
                     _LOG.debug("a forward could not be launched before it was asked for", exc_info=True)
 
     def _plain_tokens(

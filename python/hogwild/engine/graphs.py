@@ -168,9 +168,7 @@ class GraphRunner:
                 return None
             known = self._plain.rows(plain)
             forward.load(integers, [0] * len(plain), integers.last_rows)
-            torch.ops.hogwild.admit(
-                tokens(), known.tables, known.classes, forward.input_ids, self._admitted
-            )
+            torch.ops.hogwild.admit(tokens(), known.tables, known.classes, forward.input_ids, self._admitted)
             forward.replay_if(self._admitted, ahead)
             self._flight = Flight(ahead, forward, known)
         return self._flight

@@ -42,8 +42,7 @@ class PlainRows:
     def admit(self, tokens: Sequence[int]) -> bool:
         """Whether each row's token is a plain one: what `torch.ops.hogwild.admit` finds."""
         return all(
-            0 <= token < len(known) and known[token]
-            for token, known in zip(tokens, self._known, strict=True)
+            0 <= token < len(known) and known[token] for token, known in zip(tokens, self._known, strict=True)
         )
 
 
