@@ -33,7 +33,17 @@ class Ahead:
         growth: by how much `query_pos` grows; the same in each further forward.
     """
 
-    __slots__ = ("_before", "_counts", "_places", "_views", "_written", "growth", "integers", "reservations")
+    __slots__ = (
+        "_before",
+        "_counts",
+        "_places",
+        "_running",
+        "_views",
+        "_written",
+        "growth",
+        "integers",
+        "reservations",
+    )
 
     def __init__(
         self,
@@ -43,6 +53,7 @@ class Ahead:
         growth: np.ndarray | None = None,
     ) -> None:
         self._views, self._counts = list(views), [1] * len(views)
+        self._running = list(reservations)
         self.reservations = [reservation.following() for reservation in reservations]
         # By block, which may stand in groups that are apart, and then it is written to in one of them.
         rows = {id(view.write_to): row for row, view in enumerate(views)}
@@ -79,16 +90,22 @@ class Ahead:
         """Never: nothing is reserved for it, as for a plan."""
         return False
 
-    @property
-    def takes_pages(self) -> bool:
-        """Whether the next forward takes pages, unless something else comes."""
-        return None in self.reservations
+    def settle(self) -> Integers | None:
+        """The whole integers, before the forward that runs is committed; None if pages cannot be told beforehand.
 
-    def settle(self) -> Integers:
-        """The whole integers, before the forward that runs is committed; only where no pages are taken."""
-        reservations = [reservation for reservation in self.reservations if reservation is not None]
-        assert len(reservations) == len(self.reservations)
-        return self._settle(reservations)
+        Nothing is reserved: where a row begins a page, that is the one that will be taken if nothing else happens.
+        """
+        missing = self.reservations.count(None)
+        pages = self.pool.next_pages(missing)
+        if pages is None:
+            return None
+        following = iter(pages)
+        return self._settle(
+            [
+                running.pages + [next(following)] if reservation is None else reservation.pages
+                for running, reservation in zip(self._running, self.reservations, strict=True)
+            ]
+        )
 
     def changes(self) -> list[int]:
         """What `Block.changes` of each block will be once the forward that runs is committed."""
@@ -106,16 +123,15 @@ class Ahead:
         integers = self.integers
         if self._before != [len(block.tokens) for block in integers.blocks]:
             return None
-        return self._settle(reservations)
+        return self._settle([reservation.pages for reservation in reservations])
 
-    def _settle(self, reservations: Sequence[Reservation]) -> Integers:
-        """Fill in where the tokens go."""
+    def _settle(self, pages: Sequence[list[int]]) -> Integers:
+        """Fill in where the tokens go: the pages of each row's block."""
         integers, page_size = self.integers, self.pool.page_size
         for index, row in self._written:
-            integers.block_pages[index] = reservations[row].pages
+            integers.block_pages[index] = pages[row]
         integers.slots[:] = [
-            reservation.pages[page] * page_size + offset
-            for reservation, (page, offset) in zip(reservations, self._places, strict=True)
+            of_row[page] * page_size + offset for of_row, (page, offset) in zip(pages, self._places, strict=True)
         ]
         return integers
 

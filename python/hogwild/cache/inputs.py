@@ -137,9 +137,10 @@ class ForwardInputs:
         if self._memory is self._host:
             return
         self._memory.copy_(self._host, non_blocking=True)
-        if self._uploaded is None:
-            self._uploaded = torch.cuda.Event()
-        self._uploaded.record(torch.cuda.current_stream(self.device))
+        if self.device.type == "cuda":
+            if self._uploaded is None:
+                self._uploaded = torch.cuda.Event()
+            self._uploaded.record(torch.cuda.current_stream(self.device))
 
     def holds(self, pages: Sequence[list[int]]) -> bool:
         """Whether these are the pages of the blocks that were loaded last."""

@@ -126,6 +126,14 @@ class Pool:
                 self._grow(count)
             return self._take(count)
 
+    def next_pages(self, count: int) -> list[int] | None:
+        """What `allocate` will give next, page by page, unless pages are taken or freed before; None if it would grow.
+
+        They stay free: what is written there is lost if somebody else takes them.
+        """
+        with self._lock:
+            return self._free[: -count - 1 : -1] if count <= self.free_pages else None
+
     def share(self, pages: Iterable[int]) -> None:
         """Add one reference to each of `pages`."""
         with self._lock:

@@ -281,7 +281,7 @@ class Batcher:
         if self._rest:
             self._rest -= 1
             return []
-        if ahead.takes_pages or (self._limit is not None and max(ahead.view_lengths) > self._limit):
+        if self._limit is not None and max(ahead.view_lengths) > self._limit:
             return []
         found: list[torch.Tensor] = []
         for session in parts:

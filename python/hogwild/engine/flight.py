@@ -16,9 +16,9 @@ __all__ = ["Flight"]
 class Flight:
     """A launched forward in which every row goes on with the token that is being sampled.
 
-    It stands behind the sampling on the device, which leaves it out unless all tokens are plain ones. It takes no
-    pages: what it writes stands behind the ends of blocks, on pages that are theirs already, where the next forward
-    writes if this one is not wanted. So nothing is lost with a flight but the device's time.
+    It stands behind the sampling on the device, which leaves it out unless all tokens are plain ones. It reserves
+    nothing: it writes behind the ends of blocks, where the next forward writes if this one is not wanted, and to free
+    pages, which whoever takes them instead writes to later. So nothing is lost with a flight but the device's time.
 
     Args:
         ahead: what was launched, settled.

@@ -162,7 +162,7 @@ class GraphRunner:
             integers = ahead.settle()
             if kept.pool is not ahead.pool or not kept.is_valid(binding_of(self.model)):
                 return None
-            if max(map(len, integers.block_pages)) > forward.sizes.pages:
+            if integers is None or max(map(len, integers.block_pages)) > forward.sizes.pages:
                 return None
             if not self._can_launch(forward):
                 return None

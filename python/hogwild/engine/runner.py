@@ -50,7 +50,7 @@ class Runner(Protocol):
         of every row, and no other tokens.
 
         Args:
-            ahead: what is expected; it takes no pages.
+            ahead: what is expected.
             tokens: gives the token of each row: [rows] int64 on the model's device, where it is not known yet.
             plain: of each row [V] bool on the CPU, true for plain tokens.
 
