@@ -226,6 +226,27 @@ def test_sessions_that_are_asked_for_by_turns():
     assert len(set(map(repr, said.values()))) == 1
 
 
+def test_who_comes_later_wastes_nothing():
+    engine = make()
+    first = engine.submit(plain(60, sampling=STOCHASTIC))
+    events = iter(first)
+    for _ in range(20):
+        next(events)
+    others = [engine.submit(plain(30)), engine.submit(plain(12, sampling=STOCHASTIC))]
+    for handle in (first, *others):
+        for _ in handle:
+            pass
+    assert engine._batcher.flown > 40 and engine._batcher.wasted == 0
+    idle = make(busy=False)
+    alone = [
+        idle.open(plain(count, sampling=s)) for count, s in ((60, STOCHASTIC), (30, None), (12, STOCHASTIC))
+    ]
+    for handle, session in zip((first, *others), alone, strict=True):
+        while not session.finished:
+            idle.forward([session])
+        assert handle.protocol.said == session.protocol.said
+
+
 def test_engines_that_share_a_runner(monkeypatch):
     monkeypatch.setattr(batcher, "_PATIENCE", 0)
     model = enable(make_model())

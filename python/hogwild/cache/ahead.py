@@ -131,7 +131,8 @@ class Ahead:
         for index, row in self._written:
             integers.block_pages[index] = pages[row]
         integers.slots[:] = [
-            of_row[page] * page_size + offset for of_row, (page, offset) in zip(pages, self._places, strict=True)
+            of_row[page] * page_size + offset
+            for of_row, (page, offset) in zip(pages, self._places, strict=True)
         ]
         return integers
 

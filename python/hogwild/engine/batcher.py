@@ -71,7 +71,17 @@ class Batcher:
         self.flown = self.wasted = 0
         self._rest = 0  # forwards for which none is launched
 
-    def forward(self, sessions: Sequence[Session]) -> None:
+    @property
+    def flying(self) -> list[Session]:
+        """The sessions whose next forward is being computed already, most likely; to be run by themselves."""
+        flight = self._flight
+        return (
+            []
+            if self._expected is None or flight is None or flight.tokens is None
+            else self._expected.sessions
+        )
+
+    def forward(self, sessions: Sequence[Session], launch: bool = True) -> None:
         """One forward over the new tokens of `sessions`; nothing if none has any.
 
         A session whose view outgrows the model, whose logits are not finite or whose protocol fails ends with
@@ -81,17 +91,22 @@ class Batcher:
         are left out (`Session.leave_out_guests`).
         (`PoolExhausted` may also come after it, when a protocol finds no room to move a block; the next call
         begins with that.)
+
+        Args:
+            sessions: that take part; each once.
+            launch: whether the next forward may be launched before it is asked for; not if it will be another one.
         """
         flight, self._flight = self._flight, None
+        expected, self._expected = self._expected, None
         try:
-            self._forward(sessions)
+            self._forward(sessions, launch, expected)
         finally:
             if flight is not None and flight.is_wasted:
                 self.wasted += 1
-                self._rest = _PATIENCE
+                if expected is not None and expected.sessions == list(sessions):
+                    self._rest = _PATIENCE
 
-    def _forward(self, sessions: Sequence[Session]) -> None:
-        expected, self._expected = self._expected, None
+    def _forward(self, sessions: Sequence[Session], launch: bool, expected: _Expected | None) -> None:
         ahead = None if expected is None else expected.ahead
         lightened: set[Session] = set()  # whose guests were left out: once, lest a protocol asks for ever
         while True:
@@ -114,7 +129,7 @@ class Batcher:
                         raise
                     continue
                 if not self._fail_too_long(batch, plan, lightened):
-                    self._complete(batch, plan, self._run(sessions, batch, plan))
+                    self._complete(batch, plan, self._run(sessions, batch, plan, launch))
                     break
                 plan.rollback()  # and plan again for the others
             except BaseException:
@@ -208,7 +223,11 @@ class Batcher:
         return True
 
     def _run(
-        self, sessions: Sequence[Session], batch: list[_Item], plan: ForwardPlan | PlanWithGuests
+        self,
+        sessions: Sequence[Session],
+        batch: list[_Item],
+        plan: ForwardPlan | PlanWithGuests,
+        launch: bool,
     ) -> list[Outcome | None]:
         """The forward and the sampling; None for rows that ask for nothing, or whose session failed."""
         wanted = [index for index, item in enumerate(batch) if item.row.needs_logits]
@@ -218,7 +237,7 @@ class Batcher:
         requests = [self._request(batch[index]) for index in wanted] or [Request(None)]
         draw = self._sampler.start(logits, requests)
         if self.runner.ahead:
-            self._expect(sessions, batch, plan, draw)
+            self._expect(sessions, batch, plan, draw if launch else None)
         drawn = draw()
         if self._flight is not None:
             self.flown += self._flight.land([None if one.redone else one.token for one in drawn])
@@ -241,11 +260,11 @@ class Batcher:
         sessions: Sequence[Session],
         batch: list[_Item],
         plan: ForwardPlan | PlanWithGuests,
-        draw: Draw,
+        draw: Draw | None,
     ) -> None:
         """While the device computes, prepare the forward in which every row goes on with one token.
 
-        If sessions say after which tokens that is sure, it is launched as well.
+        If sessions say after which tokens that is sure, it is launched as well, with what `draw` gives.
         """
         if batch[-1].row.guest or any(item.session.finished for item in batch):
             return  # the next one has no guests, most likely, and no row of who failed to say what it asks
@@ -265,7 +284,8 @@ class Batcher:
         else:
             parts = []
         self._expected = _Expected(ahead, list(sessions), parts, batch)
-        if plain := self._plain_tokens(parts, sizes, ahead):
+        plain = [] if draw is None else self._plain_tokens(parts, sizes, ahead)
+        if draw is not None and plain:
             with defer_interrupts():
                 try:
                     self._flight = self.runner.launch(ahead, draw.tokens, plain)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from hogwild.cache import Ahead, ForwardPlan
 from hogwild.engine.plain_tokens import PlainRows
 from hogwild.engine.static import StaticForward
@@ -31,6 +29,7 @@ class Flight:
     """
 
     __slots__ = (
+        "__weakref__",
         "_blocks",
         "_changes",
         "_generation",
@@ -38,7 +37,6 @@ class Flight:
         "_plain",
         "_pool",
         "_slots",
-        "_stream",
         "forward",
         "served",
         "tokens",
@@ -53,8 +51,6 @@ class Flight:
         self._slots = ahead.integers.slots.tolist()
         self._blocks = ahead.integers.blocks
         self._changes = ahead.changes()
-        device = forward.input_ids.device
-        self._stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
 
     @property
     def is_wasted(self) -> bool:
@@ -81,10 +77,3 @@ class Flight:
             and self._generation == self._pool.generation
             and self.forward.holds(integers.block_pages)
         )
-
-    def join(self) -> None:
-        """Have the current stream wait for it, if that is another one than it was launched on."""
-        if self._stream is not None:
-            current = torch.cuda.current_stream(self._stream.device)
-            if current != self._stream:
-                current.wait_stream(self._stream)

@@ -104,7 +104,9 @@ class GraphRunner:
         # Of the forward after `last`. Weak: integers know blocks, and those a pool.
         self._expected: weakref.ref[Integers] | None = None
         self._too_large: set[Sizes] = set()
-        self._flight: Flight | None = None
+        # What was launched for the next run, and where. Weak, for the same reason.
+        self._flight: weakref.ref[Flight] | None = None
+        self._launched_on: torch.cuda.Stream | None = None
         self._plain = PlainTables(self._device)
         self._admitted = torch.zeros(1, dtype=torch.int32, device=self._device)
         self._launches = True  # as far as is known
@@ -137,11 +139,11 @@ class GraphRunner:
 
     def run(self, plan: ForwardPlan, rows: Sequence[int]) -> torch.Tensor:
         """Logits [len(rows), vocab] of some of the plan's tokens; see `hogwild.engine.runner.Runner`."""
-        flight, self._flight = self._flight, None
-        if flight is not None:
-            flight.join()
-            if flight.is_for(plan, rows):
-                return self._land(flight)
+        self._join()
+        flight = None if self._flight is None else self._flight()
+        self._flight = None
+        if flight is not None and flight.is_for(plan, rows):
+            return self._land(flight)
         expected, self._expected = self._expected, None
         last, self.last = self.last, None
         like = last if expected is not None and expected() is plan.integers else None
@@ -170,8 +172,11 @@ class GraphRunner:
             forward.load(integers, [0] * len(plain), integers.last_rows)
             torch.ops.hogwild.admit(tokens(), known.tables, known.classes, forward.input_ids, self._admitted)
             forward.replay_if(self._admitted, ahead)
-            self._flight = Flight(ahead, forward, known)
-        return self._flight
+        if self._captures:
+            self._launched_on = torch.cuda.current_stream(self._device)
+        flight = Flight(ahead, forward, known)
+        self._flight = weakref.ref(flight)
+        return flight
 
     def _can_launch(self, forward: StaticForward) -> bool:
         try:
@@ -180,6 +185,14 @@ class GraphRunner:
             self._launches = False
             _LOG.warning("forwards are not launched ahead of their tokens: %s", str(error).splitlines()[0])
         return self._launches
+
+    def _join(self) -> None:
+        """Have the current stream wait for what was launched, if that was on another one."""
+        before, self._launched_on = self._launched_on, None
+        if before is not None:
+            current = torch.cuda.current_stream(self._device)
+            if current != before:
+                current.wait_stream(before)
 
     def _land(self, flight: Flight) -> torch.Tensor:
         """What `run` gives for a forward that was launched before."""

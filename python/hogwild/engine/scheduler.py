@@ -86,7 +86,8 @@ class Scheduler:
                 with defer_interrupts():
                     self._attend()
                     chosen = self._choose()
-                self._run(chosen)
+                flying = self._those_flying(chosen)
+                self._run(flying or chosen, launch=len(flying or chosen) == len(chosen))
                 happened = self._acted or before != sum(job.session.forwards for job in self._jobs)
                 if not happened and not self._has_news():
                     self._fail_one()
@@ -338,11 +339,20 @@ class Scheduler:
 
     # ------------------------------------------------------------------ the forward, and after
 
-    def _run(self, jobs: list[Job]) -> None:
+    def _those_flying(self, chosen: list[Job]) -> list[Job]:
+        """Those whose forward is being computed already, if there are others: these come with the next one.
+
+        They would wait for it anyway, since the device does one thing at a time.
+        """
+        flying = set(self._batcher.flying)
+        jobs = [job for job in chosen if job.session in flying]
+        return jobs if len(jobs) == len(flying) else []
+
+    def _run(self, jobs: list[Job], launch: bool = True) -> None:
         before = [job.session.forwards for job in jobs]
         bounded = self._pool.max_pages is not None
         try:
-            self._batcher.forward([job.session for job in jobs])
+            self._batcher.forward([job.session for job in jobs], launch)
         except PoolExhausted as error:
             if before != [job.session.forwards for job in jobs]:
                 pass  # a protocol needs room to take its results: it says so again before the next forward
