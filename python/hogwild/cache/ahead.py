@@ -38,6 +38,7 @@ class Ahead:
         "_counts",
         "_places",
         "_running",
+        "_taken",
         "_views",
         "_written",
         "growth",
@@ -54,6 +55,7 @@ class Ahead:
     ) -> None:
         self._views, self._counts = list(views), [1] * len(views)
         self._running = list(reservations)
+        self._taken: int | None = None  # what `Pool.taken` is to be when the pages that were told are taken
         self.reservations = [reservation.following() for reservation in reservations]
         # By block, which may stand in groups that are apart, and then it is written to in one of them.
         rows = {id(view.write_to): row for row, view in enumerate(views)}
@@ -96,6 +98,8 @@ class Ahead:
         Nothing is reserved: where a row begins a page, that is the one that will be taken if nothing else happens.
         """
         missing = self.reservations.count(None)
+        # noted first: other threads take pages at any time
+        self._taken = self.pool.taken + missing if missing else None
         pages = self.pool.next_pages(missing)
         if pages is None:
             return None
@@ -106,6 +110,10 @@ class Ahead:
                 for running, reservation in zip(self._running, self.reservations, strict=True)
             ]
         )
+
+    def keeps_pages(self) -> bool:
+        """Whether nobody has had the pages that `settle` told, now that the forward has taken its pages."""
+        return self._taken is None or self._taken == self.pool.taken
 
     def changes(self) -> list[int]:
         """What `Block.changes` of each block will be once the forward that runs is committed."""

@@ -29,7 +29,8 @@ class Block:
         name: for messages and traces.
 
     Attributes:
-        changes: how many times tokens were added or taken away, or the block was parked; who reads it may note that.
+        changes: how many times tokens were added or taken away, something may have been written behind its end, or the
+            block was parked; who reads it may note that.
     """
 
     __slots__ = ("__weakref__", "_finalizer", "changes", "name", "pages", "pool", "tokens")

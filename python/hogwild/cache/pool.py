@@ -37,6 +37,7 @@ class Pool:
     Attributes:
         generation: how many times the memory of a layer has appeared or moved. What has noted addresses, as
             CUDA graphs have, must note them anew when it changes.
+        taken: how many pages were ever taken. Who expects a free page to stay as it is may note that.
         staying: held by who reads or writes pages, from looking where they are until all work on them is on its
             way; the memory does not move meanwhile. Its holder may take it again.
 
@@ -53,7 +54,7 @@ class Pool:
         self.max_pages = None if max_tokens is None else -(-max_tokens // page_size)
         self.num_pages = _FIRST_PAGES if self.max_pages is None else self.max_pages
         self.layers: dict[int, LayerCache] = {}
-        self.generation = 0
+        self.generation = self.taken = 0
         self.model: weakref.ref[torch.nn.Module] | None = None  # set by the first model that writes here
         self.reserved_pages = 0  # of the used ones, those that no block claims yet
         self._free = list(range(self.num_pages - 1, -1, -1))
@@ -129,7 +130,7 @@ class Pool:
     def next_pages(self, count: int) -> list[int] | None:
         """What `allocate` will give next, page by page, unless pages are taken or freed before; None if it would grow.
 
-        They stay free: what is written there is lost if somebody else takes them.
+        They stay free: what is written there is lost if somebody else takes them, though they may be free again soon.
         """
         with self._lock:
             return self._free[: -count - 1 : -1] if count <= self.free_pages else None
@@ -186,6 +187,7 @@ class Pool:
         pages = [self._free.pop() for _ in range(count)]
         for page in pages:
             self._refs[page] = 1
+        self.taken += count
         return pages
 
     def _release_abandoned(self) -> None:

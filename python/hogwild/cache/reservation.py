@@ -111,7 +111,8 @@ class Reservation:
             block.pool.release(self._drop)
 
     def rollback(self) -> None:
-        """Give the new pages back; the block stays as it was."""
+        """Give the new pages back; the block stays as it was, but for what may have been written behind its end."""
+        self.block.changes += 1
         if self._new:
             self.block.pool.reserved_pages -= len(self._new)
             self.block.pool.release(self._new)

@@ -19,8 +19,8 @@ class Flight:
     pages, which whoever takes them instead writes to later. So nothing is lost with a flight but the device's time.
 
     Args:
-        ahead: what was launched, settled.
-        forward: that was launched with it, just now.
+        ahead: what is launched, settled.
+        forward: that is launched with it.
         plain: the plain tokens of each row, all of which want logits.
 
     Attributes:
@@ -30,12 +30,11 @@ class Flight:
 
     __slots__ = (
         "__weakref__",
+        "_ahead",
         "_blocks",
         "_changes",
-        "_generation",
         "_integers",
         "_plain",
-        "_pool",
         "_slots",
         "forward",
         "served",
@@ -46,8 +45,7 @@ class Flight:
         self.forward = forward
         self.tokens: list[int] | None = None
         self.served = False
-        self._integers, self._plain = ahead.integers, plain
-        self._pool, self._generation = ahead.pool, ahead.pool.generation
+        self._ahead, self._integers, self._plain = ahead, ahead.integers, plain
         self._slots = ahead.integers.slots.tolist()
         self._blocks = ahead.integers.blocks
         self._changes = ahead.changes()
@@ -74,6 +72,6 @@ class Flight:
             and rows == integers.last_rows
             and integers.slots.tolist() == self._slots
             and self._changes == [block.changes for block in self._blocks]
-            and self._generation == self._pool.generation
+            and self._ahead.keeps_pages()
             and self.forward.holds(integers.block_pages)
         )

@@ -142,7 +142,7 @@ class GraphRunner:
         self._join()
         flight = None if self._flight is None else self._flight()
         self._flight = None
-        if flight is not None and flight.is_for(plan, rows):
+        if flight is not None and self._is_current(plan.pool) and flight.is_for(plan, rows):
             return self._land(flight)
         expected, self._expected = self._expected, None
         last, self.last = self.last, None
@@ -157,24 +157,24 @@ class GraphRunner:
         self, ahead: Ahead, tokens: Callable[[], torch.Tensor], plain: Sequence[torch.Tensor]
     ) -> Flight | None:
         """See `hogwild.engine.runner.Runner`."""
-        forward, kept = self.last, self._current
-        if not self._launches or forward is None or forward.logits is None or kept is None:
+        forward = self.last
+        if not self._launches or forward is None or forward.logits is None:
             return None
         with ahead.pool.staying:
-            integers = ahead.settle()
-            if kept.pool is not ahead.pool or not kept.is_valid(binding_of(self.model)):
+            if not self._is_current(ahead.pool):
                 return None
+            integers = ahead.settle()
             if integers is None or max(map(len, integers.block_pages)) > forward.sizes.pages:
                 return None
             if not self._can_launch(forward):
                 return None
             known = self._plain.rows(plain)
+            flight = Flight(ahead, forward, known)
             forward.load(integers, [0] * len(plain), integers.last_rows)
             torch.ops.hogwild.admit(tokens(), known.tables, known.classes, forward.input_ids, self._admitted)
             forward.replay_if(self._admitted, ahead)
         if self._captures:
             self._launched_on = torch.cuda.current_stream(self._device)
-        flight = Flight(ahead, forward, known)
         self._flight = weakref.ref(flight)
         return flight
 
@@ -325,9 +325,9 @@ class GraphRunner:
         Graphs hold addresses of pages: a pool that has grown needs others. So does a model that was enabled anew,
         perhaps with other frequencies. Engines that share a runner may have a pool each, and go on by turns.
         """
-        binding = binding_of(self.model)
         kept = self._current
-        if kept is None or kept.pool is not pool or not kept.is_valid(binding):
+        if kept is None or not self._is_current(pool):
+            binding = binding_of(self.model)
             self._forget([stale for stale in self._kept if not stale.is_valid(binding)])
             kept = next((one for one in self._kept if one.pool is pool), None)
             if kept is None:
@@ -335,6 +335,11 @@ class GraphRunner:
                 self._kept.append(kept)
             self._current = kept
         return kept
+
+    def _is_current(self, pool: Pool) -> bool:
+        """Whether what served the last forward is good for another one of this pool."""
+        binding, kept = binding_of(self.model), self._current
+        return kept is not None and kept.pool is pool and kept.is_valid(binding)
 
     def _forget(self, what: Sequence[_PoolForwards]) -> None:
         self._wait_for(forward for kept in what for forward in kept.by_size.values())
