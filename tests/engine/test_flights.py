@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import time
 
 import pytest
 import torch
@@ -307,6 +308,45 @@ def test_who_comes_later_wastes_nothing():
         while not session.finished:
             idle.forward([session])
         assert handle.protocol.said == session.protocol.said
+
+
+def test_by_turns_little_is_wasted():
+    engine = make()
+    sessions = [engine.open(plain(60)), engine.open(plain(60))]
+    for _ in range(60):
+        for session in sessions:
+            engine.forward([session])
+    assert all(session.finished and not session.error for session in sessions)
+    # one is launched in the forward that finds the one before wasted
+    assert 1 <= engine._batcher.wasted <= 2 * (1 + 120 // batcher._PATIENCE)
+
+
+def test_a_reader_who_is_slow_wastes_nothing():
+    engine = make()
+    handle = engine.submit(plain(60), buffer=8)
+    for number, _ in enumerate(handle):
+        if number % 6 == 0:
+            time.sleep(0.05)  # long enough for the engine to have to wait
+    assert engine._batcher.flown > 40 and engine._batcher.wasted == 0
+
+
+def test_sessions_that_only_work_one_by_one_waste_nothing():
+    class Narrow(BusyDevice):
+        def run(self, plan, rows):
+            if len(plan.views) > 3:  # of more than one session
+                raise RuntimeError("too many")
+            return super().run(plan, rows)
+
+    model = enable(make_model())
+    engine = make_engine(model, runner=Narrow(model))
+    protocols = [plain(30) for _ in range(3)]
+    forwards = []
+    for protocol, event in engine.run(protocols):
+        if event.type == "token" and event.worker == "w0":
+            forwards.append(protocol)
+    assert all(protocol.finish_reason == "max_forwards" for protocol in protocols)
+    assert engine._batcher.wasted == 0
+    assert [forwards[:6].count(protocol) for protocol in protocols] == [2, 2, 2]
 
 
 def test_engines_that_share_a_runner(monkeypatch):

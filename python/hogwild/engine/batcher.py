@@ -74,12 +74,10 @@ class Batcher:
     @property
     def flying(self) -> list[Session]:
         """The sessions whose next forward is being computed already, most likely; to be run by themselves."""
-        flight = self._flight
-        return (
-            []
-            if self._expected is None or flight is None or flight.tokens is None
-            else self._expected.sessions
-        )
+        flight, expected = self._flight, self._expected
+        if expected is None or flight is None or flight.tokens is None:
+            return []
+        return [] if any(session.finished for session in expected.sessions) else expected.sessions
 
     def forward(self, sessions: Sequence[Session], launch: bool = True) -> None:
         """One forward over the new tokens of `sessions`; nothing if none has any.
@@ -96,6 +94,10 @@ class Batcher:
             sessions: that take part; each once.
             launch: whether the next forward may be launched before it is asked for; not if it will be another one.
         """
+        if (
+            not sessions and self.flying
+        ):  # they wait, for their readers perhaps, and may come with the next call
+            return
         flight, self._flight = self._flight, None
         expected, self._expected = self._expected, None
         try:
@@ -103,8 +105,7 @@ class Batcher:
         finally:
             if flight is not None and flight.is_wasted:
                 self.wasted += 1
-                if expected is not None and expected.sessions == list(sessions):
-                    self._rest = _PATIENCE
+                self._rest = _PATIENCE
 
     def _forward(self, sessions: Sequence[Session], launch: bool, expected: _Expected | None) -> None:
         ahead = None if expected is None else expected.ahead
@@ -289,9 +290,7 @@ class Batcher:
             with defer_interrupts():
                 try:
                     self._flight = self.runner.launch(ahead, draw.tokens, plain)
-                except (
-                    Exception
-                ):  # the forward is made when it is asked for, and what is wrong with it told then
+                except Exception:  # the forward is made, and what is wrong with it told, when it is asked for
                     _LOG.debug("a forward could not be launched before it was asked for", exc_info=True)
 
     def _plain_tokens(

@@ -379,7 +379,7 @@ class Scheduler:
                 job.session.fail(error)
             return
         for job in left:
-            self._run([job])
+            self._run([job], launch=False)
 
     def _has_news(self) -> bool:
         return any(job.session.finished or job.session.has_events for job in self._jobs)
