@@ -5,7 +5,9 @@ import itertools
 import pytest
 import torch
 from streams import ROLES, ControlTokenizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.decoders import ByteLevel
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fakes import ToyTokenizer
 from hogwild.engine import EngineCore, SamplingParams
@@ -79,6 +81,18 @@ def test_tokens_are_plain_by_their_text():
     plain = plain_tokens(TOKENIZER, "\n}", [TOKENIZER.id("q"), 10**6])
     others = {TOKENIZER.id(piece) for piece in ("\n", "\n\n", ".\n\n", "}", "}\n", "q")}
     assert [token for token in range(len(TOKENIZER)) if not plain[token]] == sorted(others)
+
+
+def test_a_character_of_several_tokens_may_end_with_any_of_them():
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    ids = tokenizer.encode("\u3002")
+    assert len(ids) == 3
+    assert not plain_tokens(tokenizer, "\u3002")[ids].any()
+    assert plain_tokens(tokenizer, "\u3002")[tokenizer.encode("a\n")].all()
+    assert plain_tokens(tokenizer, "\n")[ids].all()  # which is one byte
 
 
 def test_tokens_are_looked_at_once():

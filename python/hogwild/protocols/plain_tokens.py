@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from hogwild.engine.detokenize import INCOMPLETE
 from hogwild.prompting import StepRule
 
 __all__ = ["characters_of_ends", "plain_tokens"]
@@ -20,7 +21,7 @@ _AT_A_TIME = 1 << 14
 def plain_tokens(tokenizer: Any, without: str, besides: Collection[int] = ()) -> torch.Tensor:
     """Tokens whose text has none of some characters: [V] bool, as `Protocol.plain_tokens` says.
 
-    The whole vocabulary is looked at once, which takes a fraction of a second.
+    The whole vocabulary is looked at once for each set of characters, which takes a second or so.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
@@ -31,7 +32,8 @@ def plain_tokens(tokenizer: Any, without: str, besides: Collection[int] = ()) ->
     key = ("".join(sorted(set(without))), frozenset(besides))
     if key not in known:
         size = len(tokenizer)
-        characters = frozenset(without)
+        # of several bytes, the last of which may be a token's that has no text of its own
+        characters = frozenset(without if without.isascii() else without + INCOMPLETE)
         plain: list[bool] = []
         for first in range(0, size, _AT_A_TIME):
             texts = tokenizer.batch_decode(
