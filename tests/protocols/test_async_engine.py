@@ -393,7 +393,9 @@ def test_turns_that_others_open_meanwhile():
 def test_sessions_share_forwards_with_all_that_is_submitted():
     engine = make_engine()
     batches, forward = [], engine._batcher.forward
-    engine._batcher.forward = lambda sessions, *rest: batches.append(len(sessions)) or forward(sessions, *rest)
+    engine._batcher.forward = lambda sessions, *rest: (
+        batches.append(len(sessions)) or forward(sessions, *rest)
+    )
     handle = engine.submit(engine.thinking("add", policy="always-on", prompts=PROMPTS, max_forwards=400))
     with think(engine, max_forwards=12) as session:
         assert session.result().forwards == 13

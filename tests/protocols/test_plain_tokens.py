@@ -101,6 +101,20 @@ def test_tokens_are_looked_at_once():
     assert plain_tokens(ToyTokenizer(), "ab") is not plain_tokens(TOKENIZER, "ab")
 
 
+def test_a_tokenizer_that_cannot_tell_tokens_has_no_plain_ones(caplog):
+    class Odd(ToyTokenizer):
+        def batch_decode(self, sequences, **options):
+            raise LookupError("no such token")
+
+    class NotThere(ToyTokenizer):
+        __hash__ = None
+
+    odd = Odd()
+    assert plain_tokens(odd, "a") is None and plain_tokens(odd, "b") is None
+    assert caplog.text.count("no such token") == 1
+    assert plain_tokens(NotThere(), "a") is None and "unhashable" in caplog.text
+
+
 def test_what_ends_is_known_of_our_own_rules_only():
     class Own(StepRule):
         pass
