@@ -296,7 +296,7 @@ def test_bad_requests_are_refused_before_a_model_is_loaded(arguments, message, c
 
 
 def test_a_run_that_fails_says_why(engine, capsys, monkeypatch):
-    monkeypatch.setattr(engine._batcher, "forward", lambda sessions: 1 / 0)
+    monkeypatch.setattr(engine._batcher, "forward", lambda *_: 1 / 0)
     assert run(["think", "Add."]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert engine.pool.used_pages == 0
