@@ -94,10 +94,8 @@ class Batcher:
             sessions: that take part; each once.
             launch: whether the next forward may be launched before it is asked for; not if it will be another one.
         """
-        if (
-            not sessions and self.flying
-        ):  # they wait, for their readers perhaps, and may come with the next call
-            return
+        if not sessions and self.flying:
+            return  # all wait, for their readers perhaps, and may come with the next call
         flight, self._flight = self._flight, None
         expected, self._expected = self._expected, None
         try:
