@@ -6,6 +6,7 @@
 #include <torch/custom_class.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "csrc/api/checks.h"
 #include "csrc/flight/conditional_graph.h"

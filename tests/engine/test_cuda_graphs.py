@@ -7,7 +7,7 @@ import logging
 
 import pytest
 import torch
-from test_flights import Plain
+from flying import Plain
 from tiny import Writers, contents, drive, make_engine
 
 from hogwild.cache import Pool

@@ -10,7 +10,6 @@ from tiny import (
     PROMPT,
     STOCHASTIC,
     TOKENIZER,
-    BusyDevice,
     Writers,
     contents,
     drive,
@@ -31,6 +30,7 @@ from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import BlockError, HogwildError, NonFiniteLogitsError
 from hogwild.models import enable
 from hogwild.protocols import CollaborationProtocol
+from runners import BusyDevice
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Forwards that are the last one but for their tokens are prepared while the device computes."""
 
 import pytest
-from tiny import PROMPT, STOCHASTIC, BusyDevice, Writers, contents, make_engine, make_model, writers
+from tiny import PROMPT, STOCHASTIC, Writers, contents, make_engine, make_model, writers
 
 import hogwild.engine.batcher as batcher
 from hogwild.cache.view import ViewSpec
@@ -9,6 +9,7 @@ from hogwild.engine.feed import Feed
 from hogwild.engine.rows import cut_rows, renewed, tokens_that_follow
 from hogwild.engine.runner import EagerRunner
 from hogwild.models import enable
+from runners import BusyDevice
 
 VIEW = ViewSpec(("prompt", "own"), "own")
 OTHER = ViewSpec(("prompt", "other"), "other")

@@ -10,7 +10,6 @@ from hogwild.cache.view import ViewSpec
 from hogwild.engine.core import EngineCore
 from hogwild.engine.events import StartEvent, TokenEvent
 from hogwild.engine.feed import Feed
-from hogwild.engine.graphs import GraphRunner
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.sampling import SamplingParams
 
@@ -44,12 +43,6 @@ def make_model(max_position_embeddings=2048, seed=1):
 
 def make_engine(model=None, **options):
     return EngineCore(make_model() if model is None else model, TOKENIZER, **options)
-
-
-class BusyDevice(GraphRunner):
-    """As on a GPU, where the host has time to prepare while the device computes."""
-
-    ahead = True
 
 
 class Writers(Protocol):

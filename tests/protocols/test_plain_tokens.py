@@ -11,7 +11,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fakes import ToyTokenizer
 from hogwild.engine import EngineCore, SamplingParams
-from hogwild.engine.graphs import GraphRunner
 from hogwild.models import enable
 from hogwild.prompting import StepRule
 from hogwild.prompting.answers import BoxedAnswer, CodeAnswer
@@ -19,18 +18,11 @@ from hogwild.protocols import CollaborationProtocol
 from hogwild.protocols.async_reasoning import AsyncReasoningProtocol
 from hogwild.protocols.plain_tokens import characters_of_ends, plain_tokens
 from hogwild.protocols.threads import SelfConsistencyProtocol, SequentialProtocol
+from runners import runner_of
 
 TOKENIZER = ToyTokenizer(["\n\n", ".\n\n", "\\boxed{", "}\n"])
 CONTROL = ControlTokenizer()
 FEW = "abcdef .}"  # characters that are sampled, besides longer tokens
-
-
-class BusyDevice(GraphRunner):
-    ahead = True
-
-
-class Waiting(GraphRunner):
-    ahead = False
 
 
 def make_engine(tokenizer, busy, device):
@@ -45,8 +37,7 @@ def make_engine(tokenizer, busy, device):
         max_position_embeddings=4096,
     )
     model = enable(LlamaForCausalLM(config).eval().to(device))
-    flying = GraphRunner if device == "cuda" else BusyDevice
-    return EngineCore(model, tokenizer, runner=(flying if busy else Waiting)(model))
+    return EngineCore(model, tokenizer, runner=runner_of(model, busy))
 
 
 def sampling(tokenizer, seed):

@@ -86,8 +86,8 @@ class Scheduler:
                 with defer_interrupts():
                     self._attend()
                     chosen = self._choose()
-                flying = self._those_flying(chosen)
-                self._run(flying or chosen, launch=len(flying or chosen) == len(chosen))
+                jobs = self._those_flying(chosen) or chosen
+                self._run(jobs, launch=len(jobs) == len(chosen))
                 happened = self._acted or before != sum(job.session.forwards for job in self._jobs)
                 if not happened and not self._has_news():
                     self._fail_one()
