@@ -69,7 +69,7 @@ def baseline(measure: Callable[[], float], what: str) -> float | None:
 def compiled_baselines(model: Any, workers: Sequence[int], contexts: Sequence[int]) -> dict[Case, float]:
     """HF compiled for each case in which it runs.
 
-    Before anything else: run after our graphs were captured, it left them with an illegal memory access.
+    Before anything else, while the device has room for its caches.
     """
     found = {}
     for context in contexts:

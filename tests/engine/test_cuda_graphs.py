@@ -193,3 +193,41 @@ def test_two_thousand_forwards_leak_nothing(half_model):
         if round_ >= 4:  # by then every size of forward is there
             used.append(torch.cuda.memory_allocated())
     assert max(used) - min(used) < 1 << 20, used
+
+
+@pytest.fixture
+def wide_model():
+    """With products that cuBLAS splits along their inner side, for which it needs a workspace."""
+    config = {"hidden_size": 1024, "intermediate_size": 4096, "head_dim": 64, "num_attention_heads": 16}
+    return enable(
+        tiny_model("llama", dtype=torch.bfloat16, max_position_embeddings=4096, **config).to("cuda")
+    )
+
+
+def two_writers():
+    return [Writers(random_ids(40, torch.Generator().manual_seed(5)), [(7,), (9,)], count=20)]
+
+
+def test_workspaces_that_others_free(wide_model):
+    """Those of cuBLAS belong to the process; `torch.compile` in mode reduce-overhead frees them all."""
+    runner, pool = GraphRunner(wide_model), Pool(max_tokens=4096)
+    expected = said(runner, two_writers(), pool)
+    torch._C._cuda_clearCublasWorkspaces()
+    torch.cuda.empty_cache()
+    others = [torch.full((1 << 20,), float("nan"), device="cuda") for _ in range(64)]
+    assert said(runner, two_writers(), pool) == expected
+    assert all(bool(other.isnan().all()) for other in others)  # what others have there now is as it was
+
+
+def test_others_that_capture_graphs_by_torch_compile(wide_model):
+    torch._dynamo.reset()
+    runner, pool = GraphRunner(wide_model), Pool(max_tokens=4096)
+    expected = said(runner, two_writers(), pool)
+    product = torch.nn.Linear(4096, 512, dtype=torch.bfloat16, device="cuda")
+    compiled = torch.compile(product, mode="reduce-overhead", fullgraph=True, dynamic=False)
+    x = torch.ones(4, 4096, dtype=torch.bfloat16, device="cuda")
+    with torch.no_grad():
+        for _ in range(4):  # a call that compiles, one that captures, replays
+            found = compiled(x).clone()
+            assert said(runner, two_writers(), pool) == expected
+        torch.testing.assert_close(found, product(x))

@@ -281,7 +281,7 @@ class GraphRunner:
                 forward.compute(plan)  # in a capture, waiting for the device would be an error beyond repair
             torch.cuda.synchronize(self._device)
             kept.generation = plan.pool.generation
-            with _no_collection():
+            with _no_collection(), _own_workspaces():
                 # Other threads may go on with their CUDA calls.
                 graph.capture_begin(kept.memory, capture_error_mode="thread_local")
                 try:
@@ -413,3 +413,16 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def _own_workspaces() -> Iterator[None]:
+    """What is captured in here has cuBLAS workspaces in the graph's own memory.
+
+    Those that exist belong to the process, and whoever captures by `torch.compile` in mode reduce-overhead frees them.
+    """
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        yield
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
