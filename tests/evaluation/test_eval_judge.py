@@ -281,6 +281,7 @@ def test_the_command_judges_a_folder_and_goes_on_where_it_was(tmp_path, capsys):
         (["."], "there are no recorded conversations in ."),
         (["run.jsonl", "--votes", "0"], "--votes: expected at least 1"),
         (["run.jsonl", "--endpoint", "here"], "begins with http"),
+        (["run.jsonl", "--output", "run.jsonl"], "--output: cannot write to run.jsonl"),
     ],
 )
 def test_bad_requests(tmp_path, monkeypatch, capsys, arguments, message):

@@ -201,6 +201,7 @@ def test_the_commands_table(prompts, command_on, capsys):
         (["good.jsonl", "--at-once", "0"], "--at-once: expected at least 1"),
         (["good.jsonl", "--max-forwards", "0"], "--max-forwards: expected at least 1"),
         (["good.jsonl", "--policy", "loud"], "unknown policy 'loud'"),
+        (["good.jsonl", "--output", "good.jsonl/x"], "--output: cannot write to good.jsonl/x"),
         (["good.jsonl", "--endpoint", "here"], "begins with http"),
         (["good.jsonl", "--timeout", "0", "--endpoint", "http://x"], "--timeout: expected more than 0"),
     ],

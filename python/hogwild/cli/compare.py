@@ -18,6 +18,8 @@ from hogwild.cli.placement import check_placement
 from hogwild.cli.progress import Preparation
 from hogwild.cli.samples import SampleProgress
 from hogwild.cli.tables import figures_table
+from hogwild.cli.writable import check_folder
+from hogwild.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from hogwild.evaluation.comparison import Comparison
@@ -118,10 +120,13 @@ def check(request: CompareRequest) -> tuple[Task, Plan]:
     from hogwild.prompting import load_family
     from hogwild.protocols import parse
     from hogwild.protocols.async_reasoning import METHODS
+    from hogwild.protocols.methods import KINDS
 
     check_methods(request.methods)
     for method in request.methods:
         if not request.listens:
+            if (kind := method.partition(":")[0]) not in KINDS:
+                raise UnknownNameError("method", kind, (*KINDS, *METHODS))
             parse(method)
             if request.speech is not None:
                 raise ValueError(f"--speech: is for the methods {', '.join(METHODS)}, got {method!r}")
@@ -130,6 +135,7 @@ def check(request: CompareRequest) -> tuple[Task, Plan]:
     sampling: dict[str, Any] = {name: value for name, value in request.sampling.items() if value is not None}
     SamplingParams(**sampling)
     check_placement(request.device, request.dtype)
+    check_folder("--output", request.folder)
     for package in ("math_verify", "matplotlib", "jinja2"):
         need(package, "an evaluation")
     task = make_task(request.task, request.data, run_code=request.run_code)

@@ -17,6 +17,7 @@ from rich.table import Table
 from hogwild.cli.placement import check_placement
 from hogwild.cli.progress import Preparation
 from hogwild.cli.run import RunFailed
+from hogwild.cli.writable import check_folder
 from hogwild.errors import HogwildError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def judge(request: JudgeRequest) -> None:
     from hogwild.evaluation.judge.votes import judge_conversations
 
     console = Console(stderr=True)
+    check_folder("--output", request.output)
     with Preparation(console) as preparation:
         conversations = read_all(request.traces, console)
         model = make_model(request, preparation)

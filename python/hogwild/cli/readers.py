@@ -12,6 +12,7 @@ from rich.console import Console
 
 from hogwild.cli.live import LiveReader
 from hogwild.cli.plain import JsonReader, PlainReader
+from hogwild.cli.writable import check_file
 from hogwild.engine.events import Event
 from hogwild.engine.trace import TraceWriter
 
@@ -47,9 +48,7 @@ class TraceReader:
     """Records events in a file, which appears with the first event."""
 
     def __init__(self, path: Path) -> None:
-        writable = os.access(path if path.exists() else path.absolute().parent, os.W_OK)
-        if path.is_dir() or not writable:
-            raise ValueError(f"--trace: cannot write {path}: expected a file in a folder that can be written")
+        check_file("--trace", path)
         self.path = path
         self._writer: TraceWriter | None = None
 
