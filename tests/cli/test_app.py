@@ -72,6 +72,12 @@ def test_unknown_command_is_one_line(capsys):
     assert capsys.readouterr().err == "hogwild: error: No such command 'dance'.\n"
 
 
+def test_no_command_shows_the_help_and_nothing_else(capsys):
+    assert run([]) == 2
+    told = capsys.readouterr()
+    assert "Usage: hogwild" in told.out and told.err == ""
+
+
 def test_info_says_what_was_built(capsys):
     assert run(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

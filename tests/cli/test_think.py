@@ -268,6 +268,9 @@ def test_chat_reads_a_turn_a_line(engine, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert run(["chat"]) == 2
     assert "MESSAGE: expected some text" in capsys.readouterr().err
+    monkeypatch.setattr(command, "make_engine", lambda *_: pytest.fail("a model was loaded"))
+    assert run(["chat", " "]) == 2
+    assert "MESSAGE: expected some text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_what_is_wrong_with_a_file_is_named(text, message, tmp_path):
     path.write_text(text)
     with pytest.raises(FamilyError, match=re.escape(message)) as error:
         load_family(path)
-    assert str(path) in str(error.value)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_unknown_families(tmp_path):

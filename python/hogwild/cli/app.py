@@ -35,7 +35,10 @@ def run(arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             raise
         if hasattr(error, "format_message"):  # typer's usage errors, whose classes are not public
-            return _complain(error.format_message().replace("\n", " "), 2)
+            message = error.format_message().replace("\n", " ")
+            return (
+                _complain(message, 2) if message else 2
+            )  # none: no command was given, and the help is shown
         if isinstance(error, (HogwildError, ValueError)):
             return _complain(str(error), 2)
         if isinstance(error, RunFailed):

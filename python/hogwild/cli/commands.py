@@ -169,7 +169,7 @@ def think(
 def chat(
     message: Annotated[
         str | None,
-        typer.Argument(metavar="[MESSAGE]", help="The first message. Default: it is typed, or read."),
+        typer.Argument(metavar="MESSAGE", help="The first message. Default: it is typed, or read."),
     ] = None,
     model: options.Model = "demo",
     device: options.Device = None,

@@ -33,7 +33,7 @@ Family = Annotated[
 Temperature = Annotated[
     float | None,
     typer.Option(
-        help="0 is greedy. Default: the model's own settings; 1 with --top-p, --top-k or --min-p.",
+        help="0 is greedy. Default: the model's own settings; 1 with an option that keeps some tokens only.",
         rich_help_panel=_SAMPLING,
     ),
 ]

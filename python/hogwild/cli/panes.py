@@ -60,7 +60,7 @@ def figures(state: ConversationState) -> Text:
         parts.append(f"first word after {delays.first_seconds:.1f} s, {delays.first_forward} forwards")
         parts.append(f"silence {delays.total:.1f} s, longest {delays.longest:.1f} s")
     if state.probes:
-        parts.append(f"{state.probes} questions")
+        parts.append(f"{state.probes} question{'s' if state.probes > 1 else ''}")
     return line.append(" · " + " · ".join(parts), "dim")
 
 

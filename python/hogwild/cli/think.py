@@ -120,6 +120,8 @@ def check(request: ThinkRequest) -> None:
     from hogwild.protocols.async_reasoning import METHODS, Arrangement
     from hogwild.protocols.async_reasoning.turns import EARLIER_THOUGHTS
 
+    if request.problem is not None and not request.problem.strip():
+        raise ValueError("MESSAGE: expected some text, got none")
     check_common(
         SolveRequest(
             problem=request.problem or "",

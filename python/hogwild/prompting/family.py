@@ -154,7 +154,8 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FamilyError(f"{path}: cannot be read as a family: {error}") from error
+        reason = " ".join(str(error).split())  # of YAML's errors, which are of several lines
+        raise FamilyError(f"{path}: cannot be read as a family: {reason}") from error
     if not isinstance(data, dict):
         raise FamilyError(f"{path}: expected entries such as 'extends: chat', got {type(data).__name__}")
     base = data.pop("extends", None)
