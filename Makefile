@@ -10,6 +10,8 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 
 PROBLEM ?= How can we stay healthy?
+# The shell gets it as a variable, so quotes, dollars and backticks stay what they are.
+override PROBLEM := $(value PROBLEM)
 # A base model of this size repeats itself when it always takes the likeliest token.
 SAMPLING ?= --temperature 0.7 --top-k 40 --repetition-penalty 1.1 --seed 1
 
@@ -19,7 +21,7 @@ LINTERS := $(VENV)/.linters
 SOURCES := pyproject.toml setup.py scripts/environment.sh $(shell find csrc -type f)
 C_FILES  = $(or $(shell git ls-files '*.cpp' '*.h' '*.inl' '*.cu' '*.cuh'),$(error git lists no C++ sources here))
 
-export PYTHON VENV TORCH
+export PYTHON VENV TORCH PROBLEM
 
 .PHONY: help demo test lint bench gpu gpu-build gpu-test gpu-sanitize gpu-bench gpu-decode clean
 
@@ -35,7 +37,7 @@ $(LINTERS): $(READY) pyproject.toml
 	@touch $@
 
 demo: $(READY)  ## two workers of a small real model write at the same time over one cache (PROBLEM="..." for yours)
-	@$(BIN)/hogwild solve "$(PROBLEM)" --model demo --workers 2 --max-forwards 64 $(SAMPLING)
+	@$(BIN)/hogwild solve "$$PROBLEM" --model demo --workers 2 --max-forwards 64 $(SAMPLING)
 
 test: $(READY)  ## run the tests (PYTEST_ARGS="..." for some of them)
 	HOGWILD_TEST_REQUIRE=demo $(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -166,8 +167,9 @@ def test_what_is_imported_is_declared() -> None:
 
 
 def _documented_commands() -> list[str]:
-    texts = [(ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")]
-    blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", "\n".join(texts), re.DOTALL)
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = "\n".join(file.read_text() for file in files).replace("\\\n", "")
+    blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", text, re.DOTALL)
     return [
         line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines() if line.strip()
     ]
@@ -177,6 +179,20 @@ def test_documented_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     used = {m for line in _documented_commands() for m in re.findall(r"(?:^|\s)make ([a-z-]+)", line)}
     assert used and used <= targets
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_demo_hands_the_problem_on_as_it_is(tmp_path: Path) -> None:
+    command, ready = tmp_path / "hogwild", tmp_path / "ready"
+    command.write_text('#!/bin/sh\nprintf "%s" "$2"\n')
+    command.chmod(0o755)
+    ready.touch()
+    problem = """What's "5$" in $(CURDIR), `echo cents`, \\n or $HOME?"""
+    arguments = [f"BIN={tmp_path}", f"READY={ready}", f"PROBLEM={problem}"]
+    told = subprocess.run(
+        ["make", "--silent", "demo", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout == problem
 
 
 def test_documented_hogwild_commands_and_options_exist() -> None:
