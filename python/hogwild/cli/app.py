@@ -36,9 +36,9 @@ def run(arguments: Sequence[str]) -> int:
             raise
         if hasattr(error, "format_message"):  # typer's usage errors, whose classes are not public
             message = error.format_message().replace("\n", " ")
-            return (
-                _complain(message, 2) if message else 2
-            )  # none: no command was given, and the help is shown
+            if not message:  # no command was given, and the help was shown
+                return 2
+            return _complain(message, 2)
         if isinstance(error, (HogwildError, ValueError)):
             return _complain(str(error), 2)
         if isinstance(error, RunFailed):
