@@ -67,6 +67,18 @@ def test_output_that_nobody_reads_ends_a_command_without_a_word(tmp_path, argume
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+def test_closed_files_are_as_good_as_empty_ones(tmp_path):
+    path = tmp_path / "run.jsonl"
+    with TraceWriter(path) as writer:
+        for event in make_run(2, forwards=3):
+            writer.write(event)
+    closed = ["sh", "-c", '"$@" <&- >&-', "sh", *COMMAND, "replay"]
+    shown = subprocess.run([*closed, str(path)], capture_output=True, timeout=120)
+    assert (shown.returncode, shown.stdout, shown.stderr.count(b"error")) == (0, b"", 0)
+    refused = subprocess.run(["sh", "-c", '"$@" 2>&-', *closed[3:], "none"], capture_output=True, timeout=120)
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, b"", b"")
+
+
 def test_unknown_command_is_one_line(capsys):
     assert run(["dance"]) == 2
     assert capsys.readouterr().err == "hogwild: error: No such command 'dance'.\n"

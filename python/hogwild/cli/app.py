@@ -56,4 +56,7 @@ def main() -> None:
     # Before torch: its threads may spin for microseconds while they wait, not for milliseconds. On an idle
     # machine that costs nothing; beside another busy process endless spinning makes every forward crawl.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it was closed, as `>&-` does
+            setattr(sys, name, open(os.devnull, mode))
     sys.exit(run(sys.argv[1:]))
