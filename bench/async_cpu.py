@@ -15,6 +15,7 @@ from pathlib import Path
 
 import results_io
 import torch
+from arguments import positive
 from transformers import PreTrainedTokenizerBase
 
 import hogwild
@@ -69,11 +70,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="demo", help="demo, a Hugging Face id or a folder")
-    parser.add_argument("--forwards", type=int, default=48, help="timed, of each (default: 48)")
+    parser.add_argument("--forwards", type=positive, default=48, help="timed, of each (default: 48)")
     parser.add_argument("--json", type=Path, help="result file (default: under bench/results)")
     args = parser.parse_args()
-    if args.forwards < 1:
-        parser.error(f"--forwards: expected at least 1, got {args.forwards}")
     model, tokenizer = loading.load(args.model, device="cpu")
     seconds = measure(hogwild.Engine(model, tokenizer), args.forwards)
     forward = {name: statistics.median(values) for name, values in seconds.items()}

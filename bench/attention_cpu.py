@@ -23,6 +23,7 @@ import combined_layout
 import results_io
 import torch
 import torch.nn.functional as F
+from arguments import positive
 from torch import Tensor
 
 PAGE_SIZE = 32
@@ -97,8 +98,8 @@ def main() -> None:
         "--json", type=Path, help="file of results (default: in bench/results; none if --quick)"
     )
     parser.add_argument("--quick", action="store_true", help="one length, few rounds: to see that it runs")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=positive, default=31)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)

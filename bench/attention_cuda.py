@@ -26,6 +26,7 @@ import combined_layout
 import results_io
 import torch
 import torch.nn.functional as F
+from arguments import integers
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -192,13 +193,6 @@ def measure_length(bench: Bench, shared: int, counts: list[int], shape: Shape, d
         others = "".join(f"  {name} {us:.1f}" for name, us in rows[-1]["baselines"].items())
         print(f"{shared:8}{workers:4}{us:10.2f}{read_us:10.2f}{us / read_us:9.3f}  {others}", flush=True)
     return rows
-
-
-def integers(text: str) -> list[int]:
-    numbers = [int(part) for part in text.split(",")]
-    if min(numbers) < 1:
-        raise ValueError
-    return numbers
 
 
 def main() -> None:

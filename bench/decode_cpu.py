@@ -17,6 +17,7 @@ from pathlib import Path
 
 import results_io
 import torch
+from arguments import integers, positive
 from transformers.generation.streamers import BaseStreamer
 
 import hogwild
@@ -150,16 +151,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="demo", help="demo, a Hugging Face id or a folder")
-    parser.add_argument("--workers", default="1,2,4", help="numbers of workers (default: 1,2,4)")
-    parser.add_argument("--forwards", type=int, default=64, help="decode forwards a run (default: 64)")
     parser.add_argument(
-        "--rounds", type=int, default=5, help="rounds, of which medians are taken (default: 5)"
+        "--workers", type=integers, default=[1, 2, 4], help="numbers of workers (default: 1,2,4)"
     )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--forwards", type=positive, default=64, help="decode forwards a run (default: 64)")
+    parser.add_argument(
+        "--rounds", type=positive, default=5, help="rounds, of which medians are taken (default: 5)"
+    )
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="result file (default: under bench/results)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    counts = [int(part) for part in args.workers.split(",")]
 
     model, tokenizer = loading.load(args.model, device="cpu")
     engine = hogwild.Engine(model, tokenizer)
@@ -171,15 +173,15 @@ def main() -> None:
 
     run_generate(model, prompt, 4)
     generate: list[float] = []
-    rates: dict[int, list[float]] = {w: [] for w in counts}
+    rates: dict[int, list[float]] = {w: [] for w in args.workers}
     base_rates: list[float] = []
-    forwards: dict[int, list[float]] = {w: [] for w in counts}
-    outside: dict[int, list[float]] = {w: [] for w in counts}
+    forwards: dict[int, list[float]] = {w: [] for w in args.workers}
+    outside: dict[int, list[float]] = {w: [] for w in args.workers}
     for _ in range(args.rounds):
         seconds = run_generate(model, prompt, args.forwards)
         generate += seconds
         base_rates.append(len(seconds) / sum(seconds))
-        for workers in counts:
+        for workers in args.workers:
             total, extra = run_workers(engine, decode(workers, args.forwards))
             rates[workers].append(workers * len(total) / sum(total))
             forwards[workers] += total
@@ -192,7 +194,7 @@ def main() -> None:
     print(
         f"{'generate, 1 sequence':24s} {base:9.1f} {'1.00x':>12s} {statistics.median(generate) * 1e3:11.2f}"
     )
-    for workers in counts:
+    for workers in args.workers:
         rate, forward = statistics.median(rates[workers]), statistics.median(forwards[workers])
         overhead = statistics.median(outside[workers]) + cache_op_seconds(engine, decode(workers, 20))
         print(

@@ -25,6 +25,7 @@ from typing import Any
 
 import results_io
 import torch
+from arguments import integers, positive
 
 from hogwild.engine.graphs import DEFAULT_COMPILE
 from hogwild.measure import huggingface
@@ -40,16 +41,6 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 Case = tuple[int, int]  # workers, tokens of context
-
-
-def integers(text: str) -> list[int]:
-    try:
-        values = [int(part.replace("_", "")) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not values or min(values) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected integers >= 1 with commas between them")
-    return values
 
 
 def baseline(measure: Callable[[], float], what: str) -> float | None:
@@ -125,8 +116,8 @@ def main() -> None:
     parser.add_argument("--model", default="qwen3-8b", help=f"{', '.join(SHAPES)}, or a model's name")
     parser.add_argument("--workers", type=integers, default=[1, 2, 4, 8], metavar="W,...")
     parser.add_argument("--contexts", type=integers, default=[1024, 4096, 16384], metavar="L,...")
-    parser.add_argument("--sessions", type=int, default=1, help="teams that decode together (default: 1)")
-    parser.add_argument("--forwards", type=int, default=50, help="run in each case (default: 50)")
+    parser.add_argument("--sessions", type=positive, default=1, help="teams that decode together (default: 1)")
+    parser.add_argument("--forwards", type=positive, default=50, help="run in each case (default: 50)")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
     parser.add_argument("--compile", choices=COMPILE_MODES, default=DEFAULT_COMPILE)
     parser.add_argument("--no-eager", action="store_true", help="without the baseline HF eager")

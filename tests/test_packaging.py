@@ -207,3 +207,20 @@ def test_documented_hogwild_commands_and_options_exist() -> None:
         assert result.exit_code == 0, words
         for option in (w.partition("=")[0] for w in words if w.startswith("--")):
             assert option in result.output, (words, option)
+
+
+@pytest.mark.parametrize(
+    ("program", "option", "value"),
+    [
+        ("attention_cpu", "--rounds", "0"),
+        ("decode_cpu", "--workers", "1,x"),
+        ("async_cpu", "--forwards", "0"),
+        ("attention_cuda", "--tokens", "x"),
+        ("decode_cuda", "--contexts", "0"),
+    ],
+)
+def test_benchmarks_refuse_wrong_numbers_before_they_measure(program: str, option: str, value: str) -> None:
+    command = [sys.executable, ROOT / "bench" / f"{program}.py", option, value]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert told.returncode == 2 and told.stdout == ""
+    assert f"argument {option}: {value!r}: expected" in told.stderr.splitlines()[-1]
