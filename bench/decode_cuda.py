@@ -116,7 +116,9 @@ def main() -> None:
     parser.add_argument("--model", default="qwen3-8b", help=f"{', '.join(SHAPES)}, or a model's name")
     parser.add_argument("--workers", type=integers, default=[1, 2, 4, 8], metavar="W,...")
     parser.add_argument("--contexts", type=integers, default=[1024, 4096, 16384], metavar="L,...")
-    parser.add_argument("--sessions", type=positive, default=1, help="teams that decode together (default: 1)")
+    parser.add_argument(
+        "--sessions", type=positive, default=1, help="teams that decode together (default: 1)"
+    )
     parser.add_argument("--forwards", type=positive, default=50, help="run in each case (default: 50)")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
     parser.add_argument("--compile", choices=COMPILE_MODES, default=DEFAULT_COMPILE)
