@@ -242,7 +242,7 @@ class Scheduler:
         A newcomer also needs a page for every worker that is running, unless its turn has come.
         """
         pool = self._pool
-        if pool.max_pages is None or (job.admitted and pool.free_pages >= needed):
+        if pool.max_pages is None or (job.admitted and pool.has_room(needed)):
             return True
         if needed > pool.max_pages:
             return False
@@ -252,6 +252,8 @@ class Scheduler:
         if not job.admitted and job.waited < self._turn:
             needed += sum(len(other.session.protocol.workers) for other in running)
             running = []
+        if pool.has_room(needed):
+            return True
         behind = [other for other in running if other.rank > job.rank and other not in chosen]
         for other in (*idle, *reversed(behind)):
             if pool.free_pages >= needed:

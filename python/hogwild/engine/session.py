@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from hogwild.cache import BlockSet
+from hogwild.cache import Block, BlockSet
 from hogwild.engine.batch_sampler import Outcome, Request
 from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
@@ -80,7 +80,7 @@ class Session:
         # feeds that see nothing but the block they write, empty before, and it
         self._alone: dict[int, str] = {}
         self._skipped: dict[int, int] = {}  # tokens of such feeds that were taken over from others
-        self._kept: dict[str, Prefix] = {}  # what of the blocks others may take over
+        self._kept: dict[str, tuple[Prefix, Block]] = {}  # what of the blocks others may take over
         self._events: list[Event] = []
         self._ended = self._closed = False
         self._begun = False
@@ -312,8 +312,8 @@ class Session:
         """Keep no pages for the sake of others."""
         kept, self._kept = self._kept, {}
         if self._prefixes is not None:
-            for prefix in kept.values():
-                self._prefixes.release(prefix)
+            for prefix, block in kept.values():
+                self._prefixes.release(prefix, block)
 
     def _find_alone(self, feeds: Sequence[Feed]) -> dict[int, str]:
         found = {}
@@ -329,9 +329,9 @@ class Session:
         block, before = self.blocks[name], self._kept.pop(name, None)
         prefix = self._prefixes.add(block, len(block))
         if prefix is not None:
-            self._kept[name] = prefix
+            self._kept[name] = prefix, block
         if before is not None:
-            self._prefixes.release(before)
+            self._prefixes.release(*before)
 
     def sampler(self, worker: str) -> Sampler:
         """The worker's sampler, made when it first samples."""
