@@ -276,6 +276,8 @@ class EngineCore:
     ) -> Session:
         if self._service.closed:
             raise HogwildError("the engine is closed")
+        if not isinstance(protocol, Protocol):
+            raise TypeError(f"protocol: expected a Protocol, got {protocol!r}")
         session = Session(
             name or f"session {next(self._numbers)}",
             protocol,

@@ -184,7 +184,7 @@ class Scheduler:
         if session.finished:
             return None
         if job.parked is not None:
-            waiting = session.undelivered or session.protocol.has_messages
+            waiting = session.undelivered or session.has_messages
             if job.orders or (waiting and not job.mailbox.full):
                 return job.parked.pages_needed
             rows = [] if job.mailbox.full else self._rows(job)
@@ -392,7 +392,7 @@ class Scheduler:
             self._give_up(*self._lacking[-1])
             return
         for job in self._jobs:
-            if job.session.protocol.has_messages:  # it came just now
+            if job.session.has_messages:  # it came just now
                 continue
             if not job.reachable and not job.session.finished and not job.mailbox.full:
                 name = job.session.name
