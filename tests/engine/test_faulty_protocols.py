@@ -4,6 +4,7 @@ import pytest
 from background import SOON, Endless
 from tiny import PROMPT, Writers, make_engine, undisturbed, writers
 
+from hogwild.cache import ViewSpec
 from hogwild.errors import HogwildError
 
 
@@ -85,6 +86,23 @@ def test_what_receive_says_wrongly_ends_its_session_at_once(kind, message):
     while not good.finished:
         engine.forward()
     assert good.protocol.said == undisturbed(lambda: writers(4))
+
+
+def test_settings_of_the_wrong_type_are_named():
+    class NoSettings(Writers):
+        def sampling(self, worker):
+            return {"temperature": 1.0}
+
+    with make_engine() as engine:
+        with pytest.raises(TypeError, match="sampling of worker 'w0': expected SamplingParams, got"):
+            engine.submit(NoSettings(PROMPT, [(5,)])).result(SOON)
+    for bad in (1.5, "64", True):
+        with pytest.raises(TypeError, match="max_tokens: expected an integer >= 1 or None"):
+            make_engine(max_tokens=bad)
+    with pytest.raises(TypeError, match="pool: expected a Pool, got 3"):
+        make_engine(pool=3)
+    with pytest.raises(TypeError, match="blocks: expected names of blocks, got 'ab'"):
+        ViewSpec("ab", "a")
 
 
 @pytest.mark.parametrize("bad", [None, Writers, "writers"])

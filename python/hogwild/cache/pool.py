@@ -42,12 +42,14 @@ class Pool:
             way; the memory does not move meanwhile. Its holder may take it again.
 
     Raises:
-        ValueError: a page size or limit out of range.
+        ValueError, TypeError: a page size or limit out of range, or a limit that is no integer.
     """
 
     def __init__(self, page_size: int = PAGE_SIZE, max_tokens: int | None = None) -> None:
         if page_size not in (16, 32, 64):
             raise ValueError(f"page_size: expected 16, 32 or 64, got {page_size}")
+        if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int)):
+            raise TypeError(f"max_tokens: expected an integer >= 1 or None, got {max_tokens!r}")
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens: expected at least 1 or None, got {max_tokens}")
         self.page_size = page_size

@@ -21,6 +21,7 @@ from hogwild.engine.prefixes import Prefix, PrefixCache
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows, renewed, tokens_that_follow
 from hogwild.engine.sampler import Sampler
+from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import HogwildError, PoolExhausted
 
 _LOG = logging.getLogger(__name__)
@@ -341,7 +342,10 @@ class Session:
         sampler = self._samplers.get(worker)
         if sampler is None:
             index = list(self.protocol.workers).index(worker)
-            sampler = self._samplers[worker] = Sampler(self.protocol.sampling(worker), index)
+            params = self.protocol.sampling(worker)
+            if not isinstance(params, SamplingParams):
+                raise TypeError(f"sampling of worker {worker!r}: expected SamplingParams, got {params!r}")
+            sampler = self._samplers[worker] = Sampler(params, index)
         return sampler
 
     def request(self, row: Row) -> Request:
