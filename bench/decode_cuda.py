@@ -52,6 +52,13 @@ def integers(text: str) -> list[int]:
     return values
 
 
+def count(text: str) -> int:
+    values = integers(text)
+    if len(values) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one integer >= 1")
+    return values[0]
+
+
 def baseline(measure: Callable[[], float], what: str) -> float | None:
     """Its time, or None where it does not fit or does not run."""
     try:
@@ -125,8 +132,8 @@ def main() -> None:
     parser.add_argument("--model", default="qwen3-8b", help=f"{', '.join(SHAPES)}, or a model's name")
     parser.add_argument("--workers", type=integers, default=[1, 2, 4, 8], metavar="W,...")
     parser.add_argument("--contexts", type=integers, default=[1024, 4096, 16384], metavar="L,...")
-    parser.add_argument("--sessions", type=int, default=1, help="teams that decode together (default: 1)")
-    parser.add_argument("--forwards", type=int, default=50, help="run in each case (default: 50)")
+    parser.add_argument("--sessions", type=count, default=1, help="teams that decode together (default: 1)")
+    parser.add_argument("--forwards", type=count, default=50, help="run in each case (default: 50)")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
     parser.add_argument("--compile", choices=COMPILE_MODES, default=DEFAULT_COMPILE)
     parser.add_argument("--no-eager", action="store_true", help="without the baseline HF eager")
