@@ -173,3 +173,10 @@ def test_a_wait_with_a_limit(timeout):
     assert mailbox.join(timeout) is False
     mailbox.end()
     assert mailbox.join(timeout) is True
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e20])
+def test_waiting_longer_than_any_clock(timeout):
+    mailbox = Mailbox()
+    threading.Timer(0.05, mailbox.end).start()
+    assert mailbox.join(timeout)

@@ -160,13 +160,69 @@ def test_taking_over():
     cache = PrefixCache(pool)
     assert cache.add(one, 15) is None
     prefixes = [cache.add(one, 40), cache.add(other, 32), cache.add(other, 20)]
-    assert prefixes == [prefixes[0]] * 3 and len(cache) == 1
+    assert prefixes[0] is prefixes[1] is not prefixes[2] and len(cache) == 2
     assert cache.find([*range(32)], 0) == (prefixes[0], 16)
     assert cache.find([*range(33)], 0) == (prefixes[0], 32) and cache.find([*range(33)], 32) is None
     assert cache.find([1, *range(32)], 0) is None
-    for prefix in prefixes:
-        cache.release(prefix)
+    for prefix, block in zip(prefixes, (one, other, other), strict=True):
+        cache.release(prefix, block)
     assert len(cache) == 0 and pool.used_pages == 3
+
+
+def held_by(session):
+    return len({page for name in session.blocks for page in session.blocks[name].pages})
+
+
+def test_a_session_keeps_no_pages_that_others_wrote_besides():
+    """Two write the same prompt in one forward, to pages of their own; a third takes over a part of it."""
+    engine = make_engine(make_model(), page_size=SIZE)
+    first, second = engine.open(Writers(prompts()[0])), engine.open(Writers(prompts()[0]))
+    engine.forward()
+    third = engine.open(Writers(prompts()[0][:40]))
+    engine.forward()
+    assert engine.pool.used_pages == held_by(first) + held_by(second) + held_by(third) - 2
+    first.close()
+    second.close()
+    assert engine.pool.used_pages == held_by(third)
+    third.close()
+    assert engine.pool.used_pages == 0 and len(engine._prefixes) == 0
+
+
+class Forgetful(Writers):
+    """Drops the prompt after a while, and then writes so much that it needs the room."""
+
+    def receive(self, results):
+        events = super().receive(results)
+        if len(self.said["w0"]) == 3:
+            self.store.clear("prompt")
+            self._pending["w0"] = tuple(range(5, 95))
+        return events
+
+
+@pytest.mark.parametrize("run", ["by hand", "scheduled"])
+def test_a_prompt_that_was_dropped_takes_no_room(run):
+    engine = make_engine(make_model(), page_size=SIZE, max_tokens=7 * SIZE)
+    protocol = Forgetful(prompts()[0][:90], count=6)
+    if run == "by hand":
+        (session,) = drive(engine, protocol)
+        assert session.error is None
+    else:
+        list(engine.stream(protocol))
+    assert len(protocol.said["w0"]) == 6
+
+
+def test_a_full_pool_gets_back_what_no_owner_has_any_more():
+    pool = Pool(page_size=SIZE, max_tokens=2 * SIZE)
+    cache, block = PrefixCache(pool), Block(pool)
+    block.pages.extend(pool.allocate(2))
+    block.tokens.extend(range(32))
+    prefix = cache.add(block, 32)
+    assert not pool.has_room(1) and len(cache) == 1
+    block.crop(24)  # unless it gives way, what is written next goes to a copy of the second page
+    assert not pool.has_room(1) and len(cache) == 0 and not pool.is_shared(block.pages[1])
+    block.clear()
+    assert len(pool.allocate(2)) == 2
+    cache.release(prefix, block)
 
 
 def test_a_prefix_that_another_thread_lets_go_of_is_not_taken_over_half_gone(monkeypatch):

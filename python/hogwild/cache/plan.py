@@ -188,7 +188,7 @@ class ForwardPlan:
             most = 2 * len(counts) + sum(counts) // pool.page_size
             if most > pool.free_pages:
                 needed = sum(map(Reservation.pages_needed, [v.write_to for v in self.views], counts))
-                if needed > pool.free_pages:
+                if not pool.has_room(needed):
                     raise PoolExhausted(needed, pool.free_pages, pool.page_size)
         try:
             for view, count, known in zip(self.views, counts, prepared or [None] * len(counts), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -42,12 +42,14 @@ class Pool:
             way; the memory does not move meanwhile. Its holder may take it again.
 
     Raises:
-        ValueError: a page size or limit out of range.
+        ValueError, TypeError: a page size or limit out of range, or a limit that is no integer.
     """
 
     def __init__(self, page_size: int = PAGE_SIZE, max_tokens: int | None = None) -> None:
         if page_size not in (16, 32, 64):
             raise ValueError(f"page_size: expected 16, 32 or 64, got {page_size}")
+        if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int)):
+            raise TypeError(f"max_tokens: expected an integer >= 1 or None, got {max_tokens!r}")
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens: expected at least 1 or None, got {max_tokens}")
         self.page_size = page_size
@@ -64,6 +66,7 @@ class Pool:
         self._lock = threading.RLock()
         self.staying = threading.RLock()  # never waited for by who has the other one
         self._abandoned: deque[list[int]] = deque()
+        self._spares: list[weakref.WeakMethod[Callable[[], None]]] = []
 
     def __repr__(self) -> str:
         limit = "growing" if self.max_pages is None else f"{self.max_pages} pages"
@@ -122,10 +125,25 @@ class Pool:
         with self._lock:
             if count <= self.free_pages:
                 return self._take(count)
+        if self.max_pages is not None:
+            self.has_room(count)
         with self.staying, self._lock:
             if count > self.free_pages:
                 self._grow(count)
             return self._take(count)
+
+    def has_room(self, count: int) -> bool:
+        """Whether `count` pages are free, if need be once those were asked who keep pages that nobody may want."""
+        if count > self.free_pages:
+            for spare in list(self._spares):  # without the lock: who is asked has one of their own
+                if (give_back := spare()) is not None:
+                    give_back()
+        return count <= self.free_pages
+
+    def before_it_is_full(self, give_back: Callable[[], None]) -> None:
+        """Have `give_back` (a method, held weakly) release what can be spared before the pool is called full."""
+        self._spares = [spare for spare in self._spares if spare() is not None]
+        self._spares.append(weakref.WeakMethod(give_back))
 
     def next_pages(self, count: int) -> list[int] | None:
         """What `allocate` will give next, page by page, unless pages are taken or freed before; None if it would grow.

@@ -24,6 +24,8 @@ class ViewSpec:
     write_to: str
 
     def __post_init__(self) -> None:
+        if isinstance(self.blocks, str):  # whose letters would be the names
+            raise TypeError(f"blocks: expected names of blocks, got {self.blocks!r}")
         _check("blocks", self.blocks)
         if self.write_to not in self.blocks:
             raise BlockError(f"write_to={self.write_to!r} is not in the view {list(self.blocks)}")

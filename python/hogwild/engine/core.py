@@ -75,6 +75,8 @@ class EngineCore:
             raise ValueError("page_size and max_tokens are settings of a new pool, but a pool was given")
         if runner is not None and compile is not None:
             raise ValueError("compile is a setting of a new runner, but a runner was given")
+        if pool is not None and not isinstance(pool, Pool):
+            raise TypeError(f"pool: expected a Pool, got {pool!r}")
         if getattr(runner, "model", model) is not model:
             raise ValueError("runner: it runs another model than the engine is given")
         check_integer("max_forward_tokens", max_forward_tokens, minimum=1)
@@ -276,6 +278,8 @@ class EngineCore:
     ) -> Session:
         if self._service.closed:
             raise HogwildError("the engine is closed")
+        if not isinstance(protocol, Protocol):
+            raise TypeError(f"protocol: expected a Protocol, got {protocol!r}")
         session = Session(
             name or f"session {next(self._numbers)}",
             protocol,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future
@@ -95,12 +96,16 @@ class Handle:
             A future of what the function returns or raises (the session goes on then); HogwildError if the
             session has ended before. In an event loop: `await asyncio.wrap_future(handle.call(...))`.
         """
+        if not callable(function):
+            raise TypeError(f"function: expected what can be called with a Session, got {function!r}")
         future = self._job.order(function)
         self._service.wake()
         return future
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end, at most `timeout` seconds; whether it has ended."""
+        """Wait for the end, at most `timeout` seconds (None: for as long as it takes); whether it has ended."""
+        if timeout is not None and (not isinstance(timeout, (int, float)) or math.isnan(timeout)):
+            raise TypeError(f"timeout: expected seconds or None, got {timeout!r}")
         return self._mailbox.join(timeout)
 
     def result(self, timeout: float | None = None) -> FinishEvent:

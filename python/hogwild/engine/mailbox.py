@@ -104,7 +104,7 @@ class Mailbox(Generic[T]):
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
                         break
-                    self._changed.wait(left)
+                    self._changed.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
             finally:
                 self._joining -= 1
             return self._ended

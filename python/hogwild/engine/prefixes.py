@@ -15,21 +15,27 @@ class Prefix:
 
     Attributes:
         block: a fork; its pages are full, so nobody writes to them and nobody copies them.
-        owners: how many sessions keep it.
+        owners: blocks for whose sake it is kept. They began with these very pages when they came to own it.
     """
 
     __slots__ = ("block", "owners")
 
     def __init__(self, block: Block) -> None:
-        self.block, self.owners = block, 0
+        self.block = block
+        self.owners: list[Block] = []
+
+    def is_beginning_of(self, block: Block) -> bool:
+        """Whether `block` begins with these pages, so that keeping them beside it takes no room."""
+        pages = self.block.pages
+        return len(block) >= len(self.block) and block.pages[: len(pages)] == pages
 
 
 class PrefixCache:
     """Finds what is written already by token ids.
 
     Keys and values depend on all that their tokens have seen, so only text that was written into an empty block
-    by rows that saw nothing else may stand here. A prefix lives as long as a session that wrote or took it: the
-    cache holds no pages of its own but for those of prompts that running sessions have dropped.
+    by rows that saw nothing else may stand here. A prefix lives as long as a session that wrote or took it. Its pages
+    are those of its owners' blocks; where all of these have dropped them, it goes as soon as the pool needs the room.
 
     Args:
         pool: of all blocks.
@@ -42,6 +48,7 @@ class PrefixCache:
         self._pool = pool
         self.lock = threading.RLock()
         self._by_first_page: dict[tuple[int, ...], list[Prefix]] = {}
+        pool.before_it_is_full(self.drop_unused)
 
     def __len__(self) -> int:
         """How many prefixes there are."""
@@ -64,7 +71,7 @@ class PrefixCache:
     def add(self, block: Block, length: int) -> Prefix | None:
         """Keep the first `length` tokens of a block for others; None where they fill no page.
 
-        The caller is one of the owners then, until it calls `release`.
+        The block is one of the owners then, until `release` is called.
         """
         length -= length % self._pool.page_size
         if length == 0:
@@ -72,25 +79,37 @@ class PrefixCache:
         with self.lock:
             same = self._by_first_page.setdefault(self._key(block.tokens), [])
             for prefix in same:
-                if self._common(prefix.block.tokens, block.tokens[:length]) == length:
+                # Of the same pages: what others have written besides, alike or longer, would take room of its own.
+                if len(prefix.block) == length and prefix.is_beginning_of(block):
                     break
             else:
                 fork = block.fork("prefix")
                 fork.crop(length)
                 prefix = Prefix(fork)
                 same.append(prefix)
-            prefix.owners += 1
+            prefix.owners.append(block)
             return prefix
 
-    def release(self, prefix: Prefix) -> None:
+    def release(self, prefix: Prefix, block: Block) -> None:
         """One owner less; without any the prefix is gone."""
         with self.lock:
-            prefix.owners -= 1
-            if prefix.owners:
-                return
-            key = self._key(prefix.block.tokens)
-            self._by_first_page[key].remove(prefix)
-            if not self._by_first_page[key]:
+            prefix.owners.remove(block)
+            if not prefix.owners:
+                self._drop(prefix)
+
+    def drop_unused(self) -> None:
+        """Give back pages that no owner's block has any more."""
+        with self.lock:
+            for prefix in [prefix for same in self._by_first_page.values() for prefix in same]:
+                if not any(map(prefix.is_beginning_of, prefix.owners)):
+                    self._drop(prefix)
+
+    def _drop(self, prefix: Prefix) -> None:
+        key = self._key(prefix.block.tokens)
+        same = self._by_first_page.get(key, [])
+        if prefix in same:  # or its pages were given back before
+            same.remove(prefix)
+            if not same:
                 del self._by_first_page[key]
             prefix.block.free()
 

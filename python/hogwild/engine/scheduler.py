@@ -184,7 +184,7 @@ class Scheduler:
         if session.finished:
             return None
         if job.parked is not None:
-            waiting = session.undelivered or session.protocol.has_messages
+            waiting = session.undelivered or session.has_messages
             if job.orders or (waiting and not job.mailbox.full):
                 return job.parked.pages_needed
             rows = [] if job.mailbox.full else self._rows(job)
@@ -242,7 +242,7 @@ class Scheduler:
         A newcomer also needs a page for every worker that is running, unless its turn has come.
         """
         pool = self._pool
-        if pool.max_pages is None or (job.admitted and pool.free_pages >= needed):
+        if pool.max_pages is None or (job.admitted and pool.has_room(needed)):
             return True
         if needed > pool.max_pages:
             return False
@@ -252,6 +252,8 @@ class Scheduler:
         if not job.admitted and job.waited < self._turn:
             needed += sum(len(other.session.protocol.workers) for other in running)
             running = []
+        if pool.has_room(needed):
+            return True
         behind = [other for other in running if other.rank > job.rank and other not in chosen]
         for other in (*idle, *reversed(behind)):
             if pool.free_pages >= needed:
@@ -390,7 +392,7 @@ class Scheduler:
             self._give_up(*self._lacking[-1])
             return
         for job in self._jobs:
-            if job.session.protocol.has_messages:  # it came just now
+            if job.session.has_messages:  # it came just now
                 continue
             if not job.reachable and not job.session.finished and not job.mailbox.full:
                 name = job.session.name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from hogwild.cache import BlockSet
+from hogwild.cache import Block, BlockSet
 from hogwild.engine.batch_sampler import Outcome, Request
 from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
@@ -19,8 +21,10 @@ from hogwild.engine.prefixes import Prefix, PrefixCache
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows, renewed, tokens_that_follow
 from hogwild.engine.sampler import Sampler
+from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import HogwildError, PoolExhausted
 
+_LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -80,7 +84,7 @@ class Session:
         # feeds that see nothing but the block they write, empty before, and it
         self._alone: dict[int, str] = {}
         self._skipped: dict[int, int] = {}  # tokens of such feeds that were taken over from others
-        self._kept: dict[str, Prefix] = {}  # what of the blocks others may take over
+        self._kept: dict[str, tuple[Prefix, Block]] = {}  # what of the blocks others may take over
         self._events: list[Event] = []
         self._ended = self._closed = False
         self._begun = False
@@ -202,7 +206,7 @@ class Session:
         rows, feeds = self._rows, self._feeds
         if len(rows) != 1 or not (self._following is not None or _are_single(feeds, rows[0])):
             return None
-        if not all(feed.sample for feed in feeds) or self.protocol.has_messages:
+        if not all(feed.sample for feed in feeds) or self.has_messages:
             return None
         found = self.protocol.plain_tokens()
         if found is not None and not _is_mask(found):
@@ -312,8 +316,8 @@ class Session:
         """Keep no pages for the sake of others."""
         kept, self._kept = self._kept, {}
         if self._prefixes is not None:
-            for prefix in kept.values():
-                self._prefixes.release(prefix)
+            for prefix, block in kept.values():
+                self._prefixes.release(prefix, block)
 
     def _find_alone(self, feeds: Sequence[Feed]) -> dict[int, str]:
         found = {}
@@ -329,16 +333,19 @@ class Session:
         block, before = self.blocks[name], self._kept.pop(name, None)
         prefix = self._prefixes.add(block, len(block))
         if prefix is not None:
-            self._kept[name] = prefix
+            self._kept[name] = prefix, block
         if before is not None:
-            self._prefixes.release(before)
+            self._prefixes.release(*before)
 
     def sampler(self, worker: str) -> Sampler:
         """The worker's sampler, made when it first samples."""
         sampler = self._samplers.get(worker)
         if sampler is None:
             index = list(self.protocol.workers).index(worker)
-            sampler = self._samplers[worker] = Sampler(self.protocol.sampling(worker), index)
+            params = self.protocol.sampling(worker)
+            if not isinstance(params, SamplingParams):
+                raise TypeError(f"sampling of worker {worker!r}: expected SamplingParams, got {params!r}")
+            sampler = self._samplers[worker] = Sampler(params, index)
         return sampler
 
     def request(self, row: Row) -> Request:
@@ -410,9 +417,18 @@ class Session:
         """Tell events outside of the protocol's own, from within `call`."""
         self._emit(events)
 
+    @property
+    def has_messages(self) -> bool:
+        """Whether something came from outside that the protocol has not taken yet; it ends if it fails to say."""
+        try:
+            return not self._ended and self.protocol.has_messages
+        except Exception as error:
+            self.fail(error)
+            return False
+
     def hear(self) -> None:
         """Where there is something to listen to, ask the protocol anew before the next forward."""
-        if self._rows and self.between_feeds and self.protocol.has_messages:
+        if self._rows and self.between_feeds and self.has_messages:
             self._forget_rows()
 
     def _forget_rows(self) -> None:
@@ -439,17 +455,15 @@ class Session:
         """Hand the results over; where a full pool prevents that, it is tried again before the next forward."""
         self._undelivered = True
         try:
-            events = self.protocol.receive(self._results)
+            if events := self.protocol.receive(self._results):
+                self._emit(events)
+            self._end_if_finished()
         except PoolExhausted:
             raise
         except BaseException as error:
             self.fail(error)
             if not isinstance(error, Exception):
                 raise
-        else:
-            if events:
-                self._emit(events)
-            self._end_if_finished()
         self._undelivered = False
 
     def fail(self, error: BaseException) -> None:
@@ -461,7 +475,12 @@ class Session:
     def _emit(self, events: Iterable[Event]) -> None:
         """Queue events, with the count of forwards and the time, which protocols leave to the session."""
         now = time.perf_counter() - self._opened
-        self._events.extend([event.stamped(self.forwards, now) for event in events])
+        told = []
+        for event in events:
+            if not isinstance(event, Event):
+                raise TypeError(f"protocol {self.protocol.name!r}: expected Event objects, got {event!r}")
+            told.append(event.stamped(self.forwards, now))
+        self._events.extend(told)
 
     def _end_if_finished(self) -> None:
         if self.protocol.finish_reason is not None:
@@ -479,7 +498,12 @@ class Session:
         self._undelivered = self._unheard = self._half_written = False
         self._rows.clear()
         if self._begun:  # or it is a run of somebody else
-            self.protocol.stop()
+            try:
+                self.protocol.stop()
+            except BaseException as error:  # whoever ends a session goes on, with the others perhaps
+                if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+                    raise
+                _LOG.warning("%s: its protocol failed when it was told of the end", self.name, exc_info=True)
 
 
 def _is_mask(found: object) -> bool:
