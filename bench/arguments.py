@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from hogwild.cli.writable import check_folder
 
 
 def positive(text: str) -> int:
@@ -25,3 +28,17 @@ def integers(text: str) -> list[int]:
     if not values or min(values) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected integers >= 1 with commas between them")
     return values
+
+
+def output(text: str) -> Path:
+    """A file in a folder that can be written to, or made."""
+    path = Path(text)
+    try:
+        check_folder("", path.parent)
+    except ValueError:
+        writable = False
+    else:
+        writable = not path.is_dir()
+    if not writable:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a file in a folder that can be written to")
+    return path

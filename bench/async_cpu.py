@@ -11,11 +11,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from pathlib import Path
 
 import results_io
 import torch
-from arguments import positive
+from arguments import output, positive
 from transformers import PreTrainedTokenizerBase
 
 import hogwild
@@ -71,7 +70,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="demo", help="demo, a Hugging Face id or a folder")
     parser.add_argument("--forwards", type=positive, default=48, help="timed, of each (default: 48)")
-    parser.add_argument("--json", type=Path, help="result file (default: under bench/results)")
+    parser.add_argument("--json", type=output, help="result file (default: under bench/results)")
     args = parser.parse_args()
     model, tokenizer = loading.load(args.model, device="cpu")
     seconds = measure(hogwild.Engine(model, tokenizer), args.forwards)

@@ -17,13 +17,12 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import combined_layout
 import results_io
 import torch
 import torch.nn.functional as F
-from arguments import positive
+from arguments import output, positive
 from torch import Tensor
 
 PAGE_SIZE = 32
@@ -95,7 +94,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--json", type=Path, help="file of results (default: in bench/results; none if --quick)"
+        "--json", type=output, help="file of results (default: in bench/results; none if --quick)"
     )
     parser.add_argument("--quick", action="store_true", help="one length, few rounds: to see that it runs")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads())

@@ -20,13 +20,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import combined_layout
 import results_io
 import torch
 import torch.nn.functional as F
-from arguments import integers
+from arguments import integers, output
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -207,7 +206,7 @@ def main() -> None:
     parser.add_argument("--page-size", type=int, default=32, help="default: 32")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="default: bf16")
     parser.add_argument(
-        "--json", type=Path, help="file of results (default: in bench/results; none if --quick)"
+        "--json", type=output, help="file of results (default: in bench/results; none if --quick)"
     )
     parser.add_argument("--commit", help="what is measured, where Git is not there to say it")
     parser.add_argument("--quick", action="store_true", help="one length, little time: to see that it runs")

@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from pathlib import Path
 
 import results_io
 import torch
-from arguments import integers, positive
+from arguments import integers, output, positive
 from transformers.generation.streamers import BaseStreamer
 
 import hogwild
@@ -159,7 +158,7 @@ def main() -> None:
         "--rounds", type=positive, default=5, help="rounds, of which medians are taken (default: 5)"
     )
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path, help="result file (default: under bench/results)")
+    parser.add_argument("--json", type=output, help="result file (default: under bench/results)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import results_io
 import torch
-from arguments import integers, positive
+from arguments import integers, output, positive
 
 from hogwild.engine.graphs import DEFAULT_COMPILE
 from hogwild.measure import huggingface
@@ -125,8 +125,8 @@ def main() -> None:
     parser.add_argument("--no-eager", action="store_true", help="without the baseline HF eager")
     parser.add_argument("--compiled", action="store_true", help="with the baseline HF compiled")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--json", type=Path, help="result file (default: under bench/results)")
-    parser.add_argument("--plot", type=Path, help="a file for the plot, which needs matplotlib")
+    parser.add_argument("--json", type=output, help="result file (default: under bench/results)")
+    parser.add_argument("--plot", type=output, help="a file for the plot, which needs matplotlib")
     parser.add_argument("--commit", help="what is measured, if Git is not there to say it")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():

@@ -217,9 +217,11 @@ def test_documented_hogwild_commands_and_options_exist() -> None:
         ("async_cpu", "--forwards", "0"),
         ("attention_cuda", "--tokens", "x"),
         ("decode_cuda", "--contexts", "0"),
+        ("decode_cuda", "--json", "/dev/null/results.json"),
+        ("decode_cuda", "--plot", str(ROOT)),
     ],
 )
-def test_benchmarks_refuse_wrong_numbers_before_they_measure(program: str, option: str, value: str) -> None:
+def test_benchmarks_refuse_wrong_arguments_before_they_measure(program: str, option: str, value: str) -> None:
     command = [sys.executable, ROOT / "bench" / f"{program}.py", option, value]
     told = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert told.returncode == 2 and told.stdout == ""

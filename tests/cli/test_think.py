@@ -103,9 +103,7 @@ def test_what_the_panes_show():
         "thinking and writing",
     ):
         assert text in shown
-    assert (
-        "first word after 0.3 s, 3 forwards" in shown and "1 questions" in shown and "> what about" in shown
-    )
+    assert "first word after 0.3 s, 3 forwards" in shown and "1 question" in shown and "> what about" in shown
     assert "Esc breaks the answer off" in screen(state, 160, 16, typed="")
     hidden = screen(state, 160, 16, thoughts=False)
     assert "Let me see" not in hidden and "[ask]" not in hidden
@@ -114,7 +112,7 @@ def test_what_the_panes_show():
 @pytest.mark.parametrize("width", [72, 80, 100, 160])
 def test_the_delays_are_whole_where_there_is_room_for_two_lines(width):
     shown = " ".join(screen(state_of(EVENTS[:-2]), width, 24, typed="").split())
-    assert "first word after 0.3 s, 3 forwards · silence 0.6 s, longest 0.6 s · 1 questions" in shown
+    assert "first word after 0.3 s, 3 forwards · silence 0.6 s, longest 0.6 s · 1 question" in shown
 
 
 def test_plain_text_is_the_answer_only():

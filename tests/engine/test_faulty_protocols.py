@@ -1,10 +1,14 @@
 """A protocol that fails in any of its parts ends its own session, and costs the others nothing."""
 
+import re
+
 import pytest
 from background import SOON, Endless
 from tiny import PROMPT, Writers, make_engine, undisturbed, writers
 
-from hogwild.cache import ViewSpec
+from hogwild.cache import Pool, ViewSpec
+from hogwild.engine import Feed, SamplingParams
+from hogwild.engine.rows import check_feeds
 from hogwild.errors import HogwildError
 
 
@@ -126,3 +130,65 @@ def test_waits_and_calls_say_what_they_expect():
         assert handle.wait(float("inf")) and handle.wait(1e300)
         with pytest.raises(HogwildError, match="it has ended"):
             handle.call(len).result(SOON)
+
+
+VIEW = ViewSpec(("a",), "a")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Feed("w0", 5, VIEW), "feed of worker 'w0': tokens: expected token ids, got 5"),
+        (
+            lambda: check_feeds([Feed("w0", [5], "a")]),
+            "feed of worker 'w0': view: expected a ViewSpec, got 'a'",
+        ),
+        (lambda: SamplingParams(forbidden_tokens=3), "forbidden_tokens: expected token ids, got 3"),
+        (lambda: SamplingParams(forbidden_tokens="12"), "forbidden_tokens: expected token ids, got '12'"),
+        (lambda: SamplingParams(logprobs="yes"), "logprobs: expected True or False, got 'yes'"),
+        (lambda: make_engine().forward([3]), "sessions: expected Session objects, got 3"),
+        (lambda: list(make_engine().run(Endless())), "protocols: expected a list of Protocol objects, got"),
+        (lambda: make_engine(runner=3), "runner: expected a runner, got 3"),
+        (lambda: Pool(page_size=16.0), "page_size: expected 16, 32 or 64, got 16.0"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_named(make, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("hook", "value", "message"),
+    [
+        ("start", None, "expected a list of Event objects, got None"),
+        ("feeds", None, "expected a list of Feed objects, got None"),
+        ("receive", 7, "expected a list of Event objects, got 7"),
+    ],
+)
+def test_hooks_that_give_something_else_end_their_session(hook, value, message):
+    kind = type("Odd", (Writers,), {hook: lambda self, *arguments: value})
+    engine = make_engine()
+    good = engine.open(writers(4))
+    if hook == "start":
+        with pytest.raises(TypeError, match=message):
+            engine.open(kind(PROMPT, [(5,)]))
+    else:
+        bad = engine.open(kind(PROMPT, [(5,)]))
+        engine.forward()
+        assert message in str(bad.error)
+    while not good.finished:
+        engine.forward()
+    assert good.protocol.said == undisturbed(lambda: writers(4))
+
+
+def test_a_protocol_that_fails_to_take_the_callback_keeps_no_pages():
+    class Deaf(Writers):
+        def notify(self, callback):
+            raise RuntimeError("deaf")
+
+    with make_engine(max_tokens=16 * 14) as engine:
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="deaf"):
+                engine.submit(Deaf(PROMPT, [(5,)]))
+        assert engine.pool.free_pages == engine.pool.max_pages
+        assert engine.submit(writers(3)).result(SOON).reason == "max_forwards"

@@ -46,8 +46,8 @@ class Pool:
     """
 
     def __init__(self, page_size: int = PAGE_SIZE, max_tokens: int | None = None) -> None:
-        if page_size not in (16, 32, 64):
-            raise ValueError(f"page_size: expected 16, 32 or 64, got {page_size}")
+        if not isinstance(page_size, int) or page_size not in (16, 32, 64):
+            raise ValueError(f"page_size: expected 16, 32 or 64, got {page_size!r}")
         if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int)):
             raise TypeError(f"max_tokens: expected an integer >= 1 or None, got {max_tokens!r}")
         if max_tokens is not None and max_tokens < 1:

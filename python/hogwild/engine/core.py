@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from hogwild.cache import PAGE_SIZE, BlockSet, Pool
@@ -77,6 +77,8 @@ class EngineCore:
             raise ValueError("compile is a setting of a new runner, but a runner was given")
         if pool is not None and not isinstance(pool, Pool):
             raise TypeError(f"pool: expected a Pool, got {pool!r}")
+        if runner is not None and not callable(getattr(runner, "run", None)):
+            raise TypeError(f"runner: expected a runner, got {runner!r}")
         if getattr(runner, "model", model) is not model:
             raise ValueError("runner: it runs another model than the engine is given")
         check_integer("max_forward_tokens", max_forward_tokens, minimum=1)
@@ -165,6 +167,9 @@ class EngineCore:
         with self._turns:
             asked = self._opened() if sessions is None else list(sessions)
             for session in asked:
+                if not isinstance(session, Session):
+                    raise TypeError(f"sessions: expected Session objects, got {session!r}")
+            for session in asked:
                 session.hear()
             self._batcher.forward(asked)
             told = [(session, session.take_events()) for session in asked]
@@ -225,6 +230,8 @@ class EngineCore:
         on. Where the pool has no room for all, some wait; one that has no room even by itself ends with
         `PoolExhausted`. Closing the generator, or an exception, frees the pages of all.
         """
+        if not isinstance(protocols, Iterable):
+            raise TypeError(f"protocols: expected a list of Protocol objects, got {protocols!r}")
         for job, event in self._follow(protocols):
             yield job.session.protocol, event
 
@@ -290,7 +297,11 @@ class EngineCore:
             version=__version__,
             prefixes=self._prefixes,
         )
-        protocol.notify(self._service.wake)
+        try:
+            protocol.notify(self._service.wake)
+        except BaseException:
+            session.close()
+            raise
         return session
 
 

@@ -29,7 +29,7 @@ class Feed:
             left out where its session would otherwise end: for want of pages, or because its view is too long.
 
     Raises:
-        ValueError: no tokens, or a probe without ids.
+        ValueError, TypeError: no tokens, or a probe without ids.
     """
 
     worker: str
@@ -53,7 +53,12 @@ class Feed:
         entropy: bool = False,
         guest: bool = False,
     ) -> None:
-        tokens = tuple(tokens)
+        try:
+            tokens = tuple(tokens)
+        except TypeError:
+            raise TypeError(
+                f"feed of worker {worker!r}: tokens: expected token ids, got {tokens!r}"
+            ) from None
         if probe:
             probe = tuple(tuple(dict.fromkeys(ids)) for ids in probe)
             if not all(probe):

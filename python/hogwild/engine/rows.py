@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from hogwild.cache.view import ViewSpec
 from hogwild.engine.feed import Feed
 from hogwild.errors import BlockError, UnknownNameError
-
-if TYPE_CHECKING:
-    from hogwild.cache.view import ViewSpec
 
 
 class Row(NamedTuple):
@@ -61,6 +59,8 @@ def check_feeds(
     for feed in feeds:
         if not isinstance(feed, Feed):
             raise TypeError(f"feeds: expected Feed objects, got {type(feed).__name__}")
+        if not isinstance(feed.view, ViewSpec):
+            raise TypeError(f"feed of worker {feed.worker!r}: view: expected a ViewSpec, got {feed.view!r}")
         if workers is not None and feed.worker not in workers:
             raise UnknownNameError("worker", feed.worker, workers)
         _check_tokens(feed, feed.tokens, vocab_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,8 @@ class SamplingParams:
     logprobs: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.forbidden_tokens, str) or not isinstance(self.forbidden_tokens, Iterable):
+            raise TypeError(f"forbidden_tokens: expected token ids, got {self.forbidden_tokens!r}")
         object.__setattr__(self, "forbidden_tokens", tuple(self.forbidden_tokens))
         self._number(
             "temperature",
@@ -55,6 +58,8 @@ class SamplingParams:
         self._number("repetition_penalty", lambda x: x > 0, "a finite number > 0 (1: none)")
         check_integer("top_k", self.top_k, minimum=0)
         check_integer("seed", self.seed)
+        if not isinstance(self.logprobs, bool):
+            raise TypeError(f"logprobs: expected True or False, got {self.logprobs!r}")
         for token in self.forbidden_tokens:
             check_integer("forbidden_tokens", token, minimum=0)
 

@@ -96,7 +96,7 @@ class Session:
                 dataclasses.replace(event, model=model, version=version)
                 if isinstance(event, StartEvent)
                 else event
-                for event in protocol.begin(blocks)
+                for event in self._listed(protocol.begin(blocks), Event)
             )
             self._begun = True
             self._end_if_finished()
@@ -231,7 +231,7 @@ class Session:
 
     def _ask(self) -> None:
         """Take the protocol's next feeds, and cut them into rows."""
-        feeds = list(self.protocol.feeds())
+        feeds = self._listed(self.protocol.feeds(), Feed)
         self._following = None
         last = self._last
         if last is not None:
@@ -476,11 +476,18 @@ class Session:
         """Queue events, with the count of forwards and the time, which protocols leave to the session."""
         now = time.perf_counter() - self._opened
         told = []
-        for event in events:
+        for event in self._listed(events, Event):
             if not isinstance(event, Event):
                 raise TypeError(f"protocol {self.protocol.name!r}: expected Event objects, got {event!r}")
             told.append(event.stamped(self.forwards, now))
         self._events.extend(told)
+
+    def _listed(self, what: Iterable[_T], kind: type[_T]) -> list[_T]:
+        if not isinstance(what, Iterable):
+            raise TypeError(
+                f"protocol {self.protocol.name!r}: expected a list of {kind.__name__} objects, got {what!r}"
+            )
+        return list(what)
 
     def _end_if_finished(self) -> None:
         if self.protocol.finish_reason is not None:
