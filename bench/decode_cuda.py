@@ -100,11 +100,14 @@ def plot(times: list[DecodeTime], name: str, path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for workers in sorted({t.workers for t in times}):
         same = sorted((t for t in times if t.workers == workers), key=lambda t: t.context)
-        axes.plot(
-            [t.context for t in same], [t.us / 1e3 for t in same], marker="o", label=f"{workers} workers"
-        )
-    axes.axhline(min(t.floor_us for t in times) / 1e3, color="grey", linestyle=":", label="matrix products")
+        label = f"{workers} worker{'s' if workers > 1 else ''}"
+        axes.plot([t.context for t in same], [t.us / 1e3 for t in same], marker="o", label=label)
+    least = min(times, key=lambda t: t.floor_us)
+    axes.axhline(least.floor_us / 1e3, color="grey", linestyle=":", label="the least matrix products")
     axes.set(xscale="log", xlabel="tokens in the cache", ylabel="ms per forward", title=name, ylim=(0, None))
+    contexts = sorted({t.context for t in times})
+    axes.set_xticks(contexts, [f"{context:,}" for context in contexts])
+    axes.minorticks_off()
     axes.legend()
     figure.savefig(path)
 

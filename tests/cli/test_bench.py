@@ -90,9 +90,9 @@ def test_lists_of_modes_agree():
     assert BenchRequest().compile is None and _integers("--workers", "1, 2_0") == [1, 20]
 
 
-def time_of(workers, context, us, **parts):
+def time_of(workers, context, us, floor_us=4000.0, **parts):
     return DecodeTime(
-        workers=workers, context=context, sessions=1, us=us, model_us=us - 200, floor_us=4000.0,
+        workers=workers, context=context, sessions=1, us=us, model_us=us - 200, floor_us=floor_us,
         weight_bytes=10**10, **parts,
     )  # fmt: skip
 
@@ -115,6 +115,14 @@ def test_tables_by_hand():
     words = explain(times[:1])
     assert "reading the weights limits it" in words[0] and "1.25 times" in words[1]
     assert "4 write 3.64 times that" in " ".join(explain(times))
+
+
+def test_words_tell_the_weights_from_the_rows():
+    one = time_of(1, 1024, 5000.0)
+    assert "more workers cost next to nothing" in explain([one, time_of(4, 1024, 5500.0)])[0]
+    slower = explain([one, time_of(2, 1024, 9000.0, floor_us=8000.0)])[0]
+    assert "they take 2.00 times as long as with 1 worker, a smaller dtype" in slower
+    assert "more workers" not in slower + explain([one])[0] + explain([time_of(4, 1024, 5500.0)])[0]
 
 
 def test_pages_that_are_needed():

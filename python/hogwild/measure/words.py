@@ -12,21 +12,19 @@ __all__ = ["explain"]
 def explain(times: Sequence[DecodeTime]) -> list[str]:
     """Sentences about measurements of one model on one machine, the most important first."""
     longest = max(times, key=lambda t: (t.context, t.workers))
-    sentences = [_limit(longest)]
+    sentences = [_limit(longest, times)]
     sentences += _floor(longest)
     sentences += _workers(times)
     sentences += _context(times)
     return sentences
 
 
-def _limit(t: DecodeTime) -> str:
+def _limit(t: DecodeTime, times: Sequence[DecodeTime]) -> str:
     parts = _parts(t)
     name, share = max(parts.items(), key=lambda part: part[1])
     listed = ", ".join(f"{part} {value / 1e3:.2f} ms" for part, value in parts.items())
     advice = {
-        "matrix products": (
-            "reading the weights limits it: more workers cost next to nothing, a smaller dtype or model helps"
-        ),
+        "matrix products": _products(t, times) + ", a smaller dtype or model helps",
         "attention": "reading keys and values limits it: shorter contexts, or fewer sessions at once, help",
         "attention and small operations": "attention and the operations between matrix products limit it",
         "small kernels": "many small kernels limit it: compile the model (--compile layers or model)",
@@ -34,9 +32,25 @@ def _limit(t: DecodeTime) -> str:
         "model": "the model limits it",
     }[name]
     return (
-        f"With {t.workers} workers on {t.context:,} tokens a forward takes {t.us / 1e3:.2f} ms ({listed}): "
+        f"With {_counted(t.workers)} on {t.context:,} tokens a forward takes {t.us / 1e3:.2f} ms ({listed}): "
         f"{advice} ({share / t.us:.0%} of the time)."
     )
+
+
+def _products(t: DecodeTime, times: Sequence[DecodeTime]) -> str:
+    """Whether the weights are what takes long in products, or the rows."""
+    fewer = [o for o in times if (o.context, o.sessions) == (t.context, t.sessions) and o.workers < t.workers]
+    if not fewer:
+        return "reading the weights limits it" if t.workers == 1 else "the matrix products limit it"
+    least = min(fewer, key=lambda o: o.workers)
+    growth = t.floor_us / least.floor_us
+    if growth < 1.25:
+        return "reading the weights limits it: more workers cost next to nothing"
+    return f"the matrix products limit it: they take {growth:.2f} times as long as with {_counted(least.workers)}"
+
+
+def _counted(workers: int) -> str:
+    return f"{workers} worker{'s' if workers > 1 else ''}"
 
 
 def _parts(t: DecodeTime) -> dict[str, float]:
@@ -90,4 +104,4 @@ def _context(times: Sequence[DecodeTime]) -> list[str]:
         return []
     first, last = same[0], same[-1]
     each = (last.us - first.us) / (last.context - first.context)
-    return [f"With {workers} workers each further 1,000 tokens of context cost {each:.3f} ms a forward."]
+    return [f"With {_counted(workers)} each further 1,000 tokens of context cost {each:.3f} ms a forward."]
