@@ -12,16 +12,17 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from hogwild.cache import Block, BlockSet
+from hogwild.cache import BlockSet
 from hogwild.engine.batch_sampler import Outcome, Request
 from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.interrupts import defer_interrupts
-from hogwild.engine.prefixes import Prefix, PrefixCache
+from hogwild.engine.prefixes import PrefixCache
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows, renewed, tokens_that_follow
 from hogwild.engine.sampler import Sampler
 from hogwild.engine.sampling import SamplingParams
+from hogwild.engine.shared_prompts import SharedPrompts
 from hogwild.errors import HogwildError, PoolExhausted
 
 _LOG = logging.getLogger(__name__)
@@ -80,11 +81,7 @@ class Session:
             None  # tokens of feeds that are the last ones but for these
         )
         self._half_written = False  # whether a forward has written a part of them
-        self._prefixes = prefixes
-        # feeds that see nothing but the block they write, empty before, and it
-        self._alone: dict[int, str] = {}
-        self._skipped: dict[int, int] = {}  # tokens of such feeds that were taken over from others
-        self._kept: dict[str, tuple[Prefix, Block]] = {}  # what of the blocks others may take over
+        self._shared = SharedPrompts(blocks, prefixes)
         self._events: list[Event] = []
         self._ended = self._closed = False
         self._begun = False
@@ -237,14 +234,15 @@ class Session:
         if last is not None:
             self._following = tokens_that_follow(last.feeds, feeds, self._vocab_size)
             if self._following is not None:
-                self._feeds, self._results, self._alone = feeds, last.results.copy(), {}
+                self._feeds, self._results = feeds, last.results.copy()
+                self._shared.forget_feeds()
                 self._rows.append(last.rows)  # right but for the tokens
                 return
         check_feeds(feeds, self.protocol.workers, self._vocab_size)
         self._feeds = feeds
         self._results = [Result(feed.worker) for feed in feeds]
         self._rows = self._cut(feeds)
-        self._alone, self._skipped = self._find_alone(feeds), {}
+        self._shared.begin(feeds)
 
     def _cut(self, feeds: Sequence[Feed]) -> deque[list[Row]]:
         """The rows of each forward that `feeds` take."""
@@ -283,59 +281,22 @@ class Session:
 
         `next_rows` are then only the rest. To be called before a forward that this session takes part in.
         """
-        if not self._alone or self._prefixes is None or self._half_written:
+        if not self._shared.alone or self._half_written:
             return False
-        for index, name in self._alone.items():
-            block = self.blocks[name]
-            with defer_interrupts(), self._prefixes.lock:
-                if found := self._prefixes.find(self._feeds[index].tokens, len(block)):
-                    self._skip(index, *found)
-        return bool(self._skipped)
-
-    def _skip(self, index: int, prefix: Prefix, length: int) -> None:
-        """Take over the first `length` tokens of a feed, and cut what is left."""
-        name = self._alone[index]
-        self.blocks[name].take_over(prefix.block, length)
-        self._keep(name)
-        self._skipped[index] = length
-        rest = [
-            dataclasses.replace(feed, tokens=feed.tokens[self._skipped.get(place, 0) :])
-            for place, feed in enumerate(self._feeds)
-        ]
-        self._rows = self._cut(rest)
+        for place in self._shared.alone:
+            with defer_interrupts():
+                if self._shared.take_over(place, self._feeds[place].tokens):
+                    self._rows = self._cut(self._shared.without_taken(self._feeds))
+        return bool(self._shared.taken)
 
     def put_back(self) -> None:
         """Undo `skip_written`, if no forward has followed it."""
-        if self._skipped:
-            for index in self._skipped:
-                self.blocks[self._alone[index]].clear()
-            self._skipped = {}
+        if self._shared.put_back():
             self._rows = self._cut(self._feeds)
 
     def forget_prefixes(self) -> None:
         """Keep no pages for the sake of others."""
-        kept, self._kept = self._kept, {}
-        if self._prefixes is not None:
-            for prefix, block in kept.values():
-                self._prefixes.release(prefix, block)
-
-    def _find_alone(self, feeds: Sequence[Feed]) -> dict[int, str]:
-        found = {}
-        for index, feed in enumerate(feeds):
-            name = feed.view.write_to
-            if feed.view.blocks == (name,) and name in self.blocks and not self.blocks.length(name):
-                found[index] = name
-        return found
-
-    def _keep(self, name: str) -> None:
-        """Let others take over what now stands in a block."""
-        assert self._prefixes is not None
-        block, before = self.blocks[name], self._kept.pop(name, None)
-        prefix = self._prefixes.add(block, len(block))
-        if prefix is not None:
-            self._kept[name] = prefix, block
-        if before is not None:
-            self._prefixes.release(*before)
+        self._shared.release()
 
     def sampler(self, worker: str) -> Sampler:
         """The worker's sampler, made when it first samples."""
@@ -368,7 +329,8 @@ class Session:
         `PoolExhausted` is only passed on, and the results are handed over again before the next forward.
         """
         rows = self._rows.popleft()
-        self._skipped = {}  # they stay now
+        if self._shared.alone:
+            self._shared.settle({row.feed for row in rows})
         self._half_written = bool(self._rows)
         self.forwards += 1
         feeds, results, samplers = self._feeds, self._results, self._samplers
@@ -385,9 +347,6 @@ class Session:
             if row.sample:
                 self.tokens += 1
                 samplers[worker].accept(feeds[index].tokens)
-        if self._alone and self._prefixes is not None:
-            for index in {row.feed for row in rows} & self._alone.keys():
-                self._keep(self._alone[index])
         if not self._rows:
             self._deliver()
 
@@ -434,7 +393,7 @@ class Session:
     def _forget_rows(self) -> None:
         """Ask the protocol again for feeds of which nothing is written."""
         self.put_back()
-        self._alone = {}
+        self._shared.forget_feeds()
         self._rows.clear()
 
     def _listen(self) -> None:
