@@ -1,10 +1,9 @@
 // The instructions of sm_80 and newer that the attention kernel is made of.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <cstdint>
+
+#include "csrc/attention/pack.cuh"
 
 namespace hogwild::cuda {
 
@@ -107,38 +106,11 @@ __device__ inline void multiply_add<__half>(float (&c)[4], const std::uint32_t (
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Two neighbouring elements as one register, the first in the low half.
-template <typename T>
-__device__ std::uint32_t pack(float first, float second);
-template <>
-__device__ inline std::uint32_t pack<__nv_bfloat16>(float first, float second) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
-    return reinterpret_cast<const std::uint32_t&>(pair);
-}
-template <>
-__device__ inline std::uint32_t pack<__half>(float first, float second) {
-    const __half2 pair = __floats2half2_rn(first, second);
-    return reinterpret_cast<const std::uint32_t&>(pair);
-}
-
-template <typename T>
-__device__ float2 unpack(std::uint32_t pair);
-template <>
-__device__ inline float2 unpack<__nv_bfloat16>(std::uint32_t pair) {
-    return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(pair));
-}
-template <>
-__device__ inline float2 unpack<__half>(std::uint32_t pair) {
-    return __half22float2(reinterpret_cast<const __half2&>(pair));
-}
-
 // x, but unknown to the compiler: what is worked out from it is not kept in registers over a loop.
 __device__ inline int opaque(int x) {
     asm volatile("" : "+r"(x));
     return x;
 }
-
-__device__ inline int log2_of(int power) { return 31 - __clz(power); }
 
 __device__ inline float exp2_approx(float x) {
     float y;
