@@ -74,7 +74,7 @@ gpu-build:
 	cmake --build $(NATIVE) --parallel $(JOBS)
 
 gpu-test: gpu-build  ## the part of `make gpu` that tests
-	ctest --test-dir $(NATIVE) --output-on-failure
+	ctest --test-dir $(NATIVE) --output-on-failure --exclude-regex emulated
 	$(IN_TREE) HOGWILD_TEST_REQUIRE=cuda $(PYTHON) -m pytest -m cuda $(PYTEST_ARGS)
 
 gpu-sanitize: gpu-build  ## the part of `make gpu` that looks for errors in memory and synchronisation
