@@ -265,10 +265,7 @@ Row measure(const Shape& shape, const Options& options, const Timer& timer, cons
             us[0],
             us[1],
             {{"empty launch", us[2]}},
-            {{"ctas", plan.num_ctas.divisor()},
-             {"slots", plan.ring_slots},
-             {"block_cost", plan.block_cost},
-             {"burst_runs", plan.burst_runs}}};
+            {{"ctas", plan.num_ctas.divisor()}, {"slots", plan.ring_slots}, {"block_cost", plan.block_cost}}};
 }
 
 // All lengths and numbers of workers of one shape.
@@ -327,8 +324,7 @@ Options chosen_options(Flags& flags) {
     options.new_tokens = flags.number("new-tokens");
     options.window = flags.number("window", 0);
     options.interleaved = flags.number("interleaved", 0, 1) == 1;
-    options.tuning = {flags.number("ctas", 0), flags.number("slots", 0), flags.number("block-cost", -1),
-                      flags.number("burst", -1)};
+    options.tuning = {flags.number("ctas", 0), flags.number("slots", 0), flags.number("block-cost", -1)};
     if (options.new_tokens > options.own_tokens) {
         flags.fail("--new-tokens is " + flags.text("new-tokens") + "; expected at most --own (" +
                    flags.text("own") + "), which counts them");
@@ -343,34 +339,32 @@ std::string method(const Options& options) {
 }
 
 int run(int argc, char** argv) {
-    Flags flags(
-        argc, argv,
-        "Times attention of one forward, all workers of all sessions in one call, beside a plain "
-        "kernel that\n"
-        "reads their keys and values once. Each combination of --tokens and --workers is a row.",
-        {{"tokens", "300,4096,16384,65536", "tokens that all workers of a session share"},
-         {"workers", "1,2,4,8", "workers of a session"},
-         {"heads", "40", "query heads"},
-         {"kv-heads", "8", "key/value heads"},
-         {"head-dim", "128", "elements of a head"},
-         {"sessions", "1", "sessions in the call, all alike"},
-         {"preset", "", "claims: the README's tables, instead of what the flags above say"},
-         {"page-size", "32", "tokens of a page"},
-         {"dtype", "bf16", "fp32, bf16 or fp16"},
-         {"header", "5", "tokens of each of the two headers"},
-         {"own", "20", "tokens of each worker's own block, the new ones included"},
-         {"new-tokens", "1", "new tokens of each worker: its queries"},
-         {"window", "0", "tokens that a query sees; 0: all"},
-         {"interleaved", "0", "1: rotary pairs are neighbouring dims"},
-         {"ctas", "0", "CTAs of the launch; 0: as the op chooses"},
-         {"slots", "0",
-          "places of the ring in shared memory, a tile of 32 keys and values each; "
-          "0: as the op chooses"},
-         {"burst", "-1", "runs of 16 keys of a CTA up to which they are read at once; -1: as the op chooses"},
-         {"block-cost", "-1", "runs of 16 keys that entering a block costs; -1: as the op chooses"},
-         {"repetitions", "200", "replays per median"},
-         {"json", "", "file for the results"},
-         {"commit", "unknown", "recorded in the file"}});
+    Flags flags(argc, argv,
+                "Times attention of one forward, all workers of all sessions in one call, beside a plain "
+                "kernel that\n"
+                "reads their keys and values once. Each combination of --tokens and --workers is a row.",
+                {{"tokens", "300,4096,16384,65536", "tokens that all workers of a session share"},
+                 {"workers", "1,2,4,8", "workers of a session"},
+                 {"heads", "40", "query heads"},
+                 {"kv-heads", "8", "key/value heads"},
+                 {"head-dim", "128", "elements of a head"},
+                 {"sessions", "1", "sessions in the call, all alike"},
+                 {"preset", "", "claims: the README's tables, instead of what the flags above say"},
+                 {"page-size", "32", "tokens of a page"},
+                 {"dtype", "bf16", "fp32, bf16 or fp16"},
+                 {"header", "5", "tokens of each of the two headers"},
+                 {"own", "20", "tokens of each worker's own block, the new ones included"},
+                 {"new-tokens", "1", "new tokens of each worker: its queries"},
+                 {"window", "0", "tokens that a query sees; 0: all"},
+                 {"interleaved", "0", "1: rotary pairs are neighbouring dims"},
+                 {"ctas", "0", "CTAs of the launch; 0: as the op chooses"},
+                 {"slots", "0",
+                  "places of the ring in shared memory, a tile of 32 keys and values each; "
+                  "0: as the op chooses"},
+                 {"block-cost", "-1", "runs of 16 keys that entering a block costs; -1: as the op chooses"},
+                 {"repetitions", "200", "replays per median"},
+                 {"json", "", "file for the results"},
+                 {"commit", "unknown", "recorded in the file"}});
     const std::vector<Shape> shapes = chosen_shapes(flags);
     const Options options = chosen_options(flags);
     const int repetitions = flags.number("repetitions");

@@ -57,17 +57,13 @@ std::int64_t units_of(const AttentionParams& params, int max_rows) {
     return groups + std::max<std::int64_t>(rows_of(params) - groups, 0) / max_rows;
 }
 
-// Shared memory in front of what is there always.
-std::size_t work_bytes(int head_dim, const AttentionLaunch& launch) {
+std::size_t shared_bytes(int head_dim, const AttentionLaunch& launch) {
     return std::size_t{1} * launch.ring_slots * tile_bytes(head_dim) +
            std::size_t{1} * launch.num_slabs * launch.slab_stride +
            std::size_t{1} * launch.shared_slabs * slab_bytes(head_dim) +
-           std::size_t{1} * launch.query_buffers * launch.max_rows * row_bytes(head_dim);
-}
-
-std::size_t shared_bytes(int head_dim, const AttentionLaunch& launch) {
-    return work_bytes(head_dim, launch) + sizeof(RingMemory) + sizeof(PlanMemory) +
-           sizeof(Unit) * launch.max_units + sizeof(std::int32_t) * launch.staged_ints;
+           std::size_t{1} * launch.query_buffers * launch.max_rows * row_bytes(head_dim) +
+           sizeof(RingMemory) + sizeof(PlanMemory) + sizeof(Unit) * launch.max_units +
+           sizeof(std::int32_t) * launch.staged_ints;
 }
 
 // How many integers the kernel reads before all else, if they are worth copying to shared memory.
@@ -100,39 +96,6 @@ int streamed_length(const AttentionParams& params, const AttentionLaunch& launch
     if (launch.max_units > params.num_groups) return 0;  // row tiles of a group read the same keys
     constexpr std::int64_t kTimesL2 = 4;
     return static_cast<int>(kTimesL2 * device.l2_bytes / (2 * kRun * 2 * params.cache.head_dim));
-}
-
-// How many runs of keys a CTA can read at once. Sets what `launch` has to do with it but for burst_runs.
-int burst_runs(const AttentionParams& params, const AttentionTuning& tuning, std::size_t room,
-               AttentionLaunch* launch) {
-    const int head_dim = params.cache.head_dim;
-    const int half = params.rotary.half;
-    const bool plain_rotation =
-        half == 0 || (2 * half == head_dim && !params.rotary.interleaved && is_aligned(params.rotation));
-    constexpr int kLanes = 32;  // one a block
-    if (!queries_in_registers(head_dim) || !plain_rotation || launch->max_units != 1 ||
-        params.num_groups != 1 || launch->staged_ints == 0 || params.num_blocks > kLanes ||
-        launch->num_ctas.divisor() % params.cache.num_kv_heads != 0) {
-        return 0;
-    }
-    launch->head_ctas = Divisor(launch->num_ctas.divisor() / params.cache.num_kv_heads);
-    launch->burst_slabs = static_cast<int>((rows_of(params) + kSlab - 1) / kSlab);
-    if (launch->burst_slabs > kMostBurstSlabs) return 0;
-    const int warps = launch->compute_warps + kCopyWarps;
-    const int most = std::min(tuning.burst_runs >= 0 ? tuning.burst_runs : kMostBurstRuns,
-                              warps / launch->burst_slabs * most_runs_of_warp(head_dim));
-    for (int runs = most; runs > 0; --runs) {
-        const std::size_t angles = half > 0 ? std::size_t{1} * std::min(runs, params.num_blocks) *
-                                                  params.num_tokens * launch->angle_stride
-                                            : 0;
-        const std::size_t bytes = 2 * std::size_t{kRun} * row_bytes(head_dim) * runs +
-                                  std::size_t{1} * launch->burst_slabs * slab_bytes(head_dim) + angles +
-                                  sizeof(Softmax) * warps * kSlab;
-        if (bytes > room) continue;
-        launch->burst_bytes = static_cast<int>(bytes);
-        return runs;
-    }
-    return 0;
 }
 
 // Whether a launch of tensor cores on a device can serve the call.
@@ -212,10 +175,6 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
     launch->streamed_length = streamed_length(params, *launch, device);
     launch->ratio = Divisor(params.num_heads / num_kv_heads);
     launch->num_heads = Divisor(params.num_heads);
-    const std::size_t others = launch->shared_bytes - work_bytes(head_dim, *launch);
-    launch->burst_runs = burst_runs(params, tuning, device.most_shared - others, launch);
-    launch->work_bytes = std::max(static_cast<int>(work_bytes(head_dim, *launch)), launch->burst_bytes);
-    launch->shared_bytes = launch->work_bytes + others;
     launch->workspace_bytes = 2 * sizeof(float) * num_ctas * launch->max_rows * (head_dim + 2);
     return line_fits(params, *launch);
 }

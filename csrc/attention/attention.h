@@ -16,7 +16,6 @@ struct AttentionTuning {
     int num_ctas = 0;      // 0: chosen
     int ring_slots = 0;    // tiles in shared memory; 0: chosen
     int block_cost = -1;   // runs of 16 keys that entering a block counts as when work is divided; -1: chosen
-    int burst_runs = -1;   // runs of 16 keys of a CTA up to which they are read at once; -1: chosen
     int shared_bytes = 0;  // no more shared memory than this, as smaller devices have it; 0: all there is
 };
 
@@ -32,10 +31,6 @@ struct AttentionLaunch {
     int sum_passes;       // in which slices are added, each with the dims that have room there
     int shared_slabs;     // more slabs, each rotated by all warps that share it; 0: each warp does all for
                           // itself
-    int burst_runs;       // runs of 16 keys that a CTA reads at once where none has more; 0: never
-    int burst_slabs;      // of queries that there is room for then
-    int burst_bytes;      // of shared memory that this takes
-    int work_bytes;       // of shared memory in front of what is there always
     int slot_tokens;      // tokens whose rotation takes up a tile's place; 0: no rotation
     int angle_stride;     // bytes from one token's to the next
     int max_rows;         // rows (tokens x heads per kv head) of a session that one pass over its keys serves
@@ -49,7 +44,6 @@ struct AttentionLaunch {
     float cap;      // 0: none
     Divisor ratio;  // query heads of a kv head
     Divisor num_heads;
-    Divisor head_ctas;            // CTAs of a kv head, where the heads divide them up
     int compute_warps;            // of a CTA
     std::size_t shared_bytes;     // dynamic shared memory of a CTA
     int most_shared_bytes;        // that a CTA of the device can have

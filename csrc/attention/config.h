@@ -46,12 +46,6 @@ constexpr int kMaxQueryBuffers = 2;
 static_assert(kMinSlots % kCopyWarps == 0 && kFewSlots % kCopyWarps == 0 && kBestSlots % kCopyWarps == 0 &&
               kMaxSlots % kCopyWarps == 0);
 
-// Where a session's keys are few, each CTA reads all of its own at once: no more than so many runs of them,
-// for so many slabs, and so many of them by one warp for a slab.
-constexpr int kMostBurstRuns = 24;
-constexpr int kMostBurstSlabs = 4;
-constexpr int most_runs_of_warp(int head_dim) { return head_dim == 128 ? 6 : 4; }
-
 // Bytes of a token's cosines and sines in the ring: padded, so that the rows of several tokens are in
 // different banks.
 constexpr int angle_bytes(int half) { return (2 * half * 4 + 15) / 16 * 16 + 16; }

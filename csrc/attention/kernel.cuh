@@ -3,7 +3,6 @@
 #pragma once
 
 #include "csrc/attention/attention.h"
-#include "csrc/attention/burst.cuh"
 #include "csrc/attention/copier.cuh"
 #include "csrc/attention/lister.cuh"
 #include "csrc/attention/merge.cuh"
@@ -145,15 +144,27 @@ class Computation {
     Rows<Traits> rows;
 };
 
-// What is read piece by piece: two kinds of warps, each with loops of its own, so that neither keeps the
-// other's registers. Each round is a list of pieces; `listed` and `list_free` hand it over and back.
 template <typename Traits>
-__device__ inline void run_pipeline(const AttentionParams& p, const AttentionLaunch& launch, Plan& plan,
-                                    PlanMemory& memory, RingMemory& ring, void* workspace) {
+__global__ void __launch_bounds__(Traits::kThreads, 1)
+    attention_kernel(const __grid_constant__ AttentionParams p,
+                     const __grid_constant__ AttentionLaunch launch,
+                     const __grid_constant__ StagedArrays arrays, void* workspace) {
     unsigned char* const slabs = shared_memory + launch.ring_slots * Traits::kTileBytes;
     unsigned char* const queries =
         slabs + launch.num_slabs * launch.slab_stride + launch.shared_slabs * Traits::kSlabBytes;
+    auto& ring =
+        *reinterpret_cast<RingMemory*>(queries + launch.query_buffers * launch.max_rows * Traits::kRowBytes);
+    auto& memory = *reinterpret_cast<PlanMemory*>(&ring + 1);
+
     const int warp = threadIdx.x / 32;
+    Plan plan(p, launch, memory);
+    plan.template make<Traits::kWarps>(arrays, [&] {
+        ring.init<Traits>(launch.ring_slots);
+        if (warp != Traits::kPlanningWarp) prefetch_tables(p, launch);
+    });
+
+    // The two kinds of warps have loops of their own, so that neither keeps the other's registers. Each round
+    // is a list of pieces; `listed` and `list_free` hand it over and back.
     RingPlace place;  // of the list's first item
     unsigned phase = 0;
     if (warp < Traits::kComputeWarps) {
@@ -183,31 +194,12 @@ __device__ inline void run_pipeline(const AttentionParams& p, const AttentionLau
             ring.list_free.arrive();
         }
     }
-}
 
-template <typename Traits>
-__global__ void __launch_bounds__(Traits::kThreads, 1)
-    attention_kernel(const __grid_constant__ AttentionParams p,
-                     const __grid_constant__ AttentionLaunch launch,
-                     const __grid_constant__ StagedArrays arrays, void* workspace) {
-    auto& ring = *reinterpret_cast<RingMemory*>(shared_memory + launch.work_bytes);
-    auto& memory = *reinterpret_cast<PlanMemory*>(&ring + 1);
-    const int warp = threadIdx.x / 32;
-    const int lane = threadIdx.x % 32;
-    Plan plan(p, launch, memory);
-    plan.template make<Traits::kWarps>(arrays, [&] {
-        ring.init<Traits>(launch.ring_slots);
-        if (warp != Traits::kPlanningWarp) prefetch_tables(p, launch);
-    });
-
-    // Each warp merges a part of a row. In the pipeline, which splits its row has is looked up by a copying
-    // warp, since those are there before the others.
-    const bool is_done = run_burst<Traits>(p, launch, plan, memory, workspace, ring.found);
-    if (!is_done) run_pipeline<Traits>(p, launch, plan, memory, ring, workspace);
+    // Each warp merges a part of a row. Which splits its row has is looked up by a copying warp, since those
+    // are there before the others.
     const RowMerge<Traits> merge(p, launch, plan, memory, workspace);
-    if (!is_done && warp == Traits::kWarps - 1 && lane < Traits::kWarps) {
-        merge.find_first(lane, &ring.found[lane]);
-    }
+    const int lane = threadIdx.x % 32;
+    if (warp == Traits::kWarps - 1 && lane < Traits::kWarps) merge.find_first(lane, &ring.found[lane]);
     merge.merge_all(ring.found);
 }
 

@@ -66,14 +66,10 @@ class RowMerge {
         is_fine() ? merge_all<1>(found) : merge_all<kCoarse>(found);
     }
 
-    // The output row that a warp merges first, which need not exist.
-    __device__ int first_row(int warp) const {
-        const int i = warp * launch.num_ctas.divisor() + blockIdx.x;
-        return is_fine() ? i / kParts<1> : i / kParts<kCoarse>;
-    }
-    // Finds out about it, by one thread of any warp.
+    // What a warp merges first, by one thread of any warp; nothing where it merges nothing.
     __device__ void find_first(int warp, SplitRow* found) const {
-        const int row = first_row(warp);
+        const int i = warp * launch.num_ctas.divisor() + blockIdx.x;
+        const int row = is_fine() ? i / kParts<1> : i / kParts<kCoarse>;
         if (row < num_rows()) *found = find(row);
     }
 

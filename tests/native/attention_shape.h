@@ -218,24 +218,4 @@ inline AttentionShape random_shape(std::uint64_t seed) {
     return s;
 }
 
-// One session that decodes, of few or many keys.
-inline AttentionShape decoding_shape(std::uint64_t seed) {
-    AttentionShape s = random_shape(seed);
-    Random random(seed + 1);
-    if (s.dtype == DType::kFloat32) s.dtype = DType::kBFloat16;
-    s.head_dim = s.value_dim = random.choose({64, 80, 96, 112, 128, 128, 128});
-    s.page_size = random.choose({16, 32, 64});
-    s.rotary = rotary_dims(random.choose({0, 1, 1, 1, 2, 3}), s.head_dim);
-    s.groups = 1;
-    s.kv_heads = random.choose({1, 2, 4});
-    s.ratio = random.choose({1, 2, 4, 5, 8});
-    s.min_workers = 1;
-    s.max_workers = random.pick(1, 8);
-    s.max_other_blocks = random.pick(0, 5);
-    s.max_block_tokens = random.choose({5, 40, 100});
-    s.long_block_tokens = random.choose({0, 30, 300, 900});
-    s.max_new_tokens = random.choose({1, 1, 1, 2});
-    return s;
-}
-
 }  // namespace hogwild

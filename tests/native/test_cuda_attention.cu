@@ -35,8 +35,8 @@ int cases = 0;
 
 std::string describe(const AttentionShape& shape, const AttentionTuning& tuning) {
     char text[80];
-    std::snprintf(text, sizeof text, "%d CTAs, %d slots, block cost %d, burst %d: ", tuning.num_ctas,
-                  tuning.ring_slots, tuning.block_cost, tuning.burst_runs);
+    std::snprintf(text, sizeof text, "%d CTAs, %d slots, block cost %d: ", tuning.num_ctas, tuning.ring_slots,
+                  tuning.block_cost);
     return text + describe(shape);
 }
 
@@ -89,10 +89,9 @@ void test_random_cases(std::uint64_t seed, int count) {
             tunings[j].num_ctas = random.choose({1, 2, 3, 7, 64});
             tunings[j].ring_slots = random.choose({0, 2, 3});
             tunings[j].block_cost = random.choose({-1, 0, 100});
-            tunings[j].burst_runs = random.choose({-1, 0, 1, 4});
             tunings[j].shared_bytes = random.choose({0, 166912, 101376});  // all, an A100's, an L40S's
         }
-        const AttentionShape shape = i % 3 == 0 ? decoding_shape(seed + i) : random_shape(seed + i);
+        const AttentionShape shape = random_shape(seed + i);
         if (shape.dtype == DType::kFloat32) tunings.resize(1);
         test_case(shape, tunings, {0xff, 0x5a});
     }
