@@ -1,15 +1,17 @@
 """A protocol that fails in any of its parts ends its own session, and costs the others nothing."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from background import SOON, Endless
-from tiny import PROMPT, Writers, make_engine, undisturbed, writers
+from background import SOON, Endless, until
+from tiny import PROMPT, Writers, make_engine, make_model, undisturbed, writers
 
 from hogwild.cache import Pool, ViewSpec
 from hogwild.engine import Feed, SamplingParams
 from hogwild.engine.rows import check_feeds
-from hogwild.errors import HogwildError
+from hogwild.errors import HogwildError, PoolExhausted
+from hogwild.models import binding_of, enable
 
 
 class AtTheEnd(Endless):
@@ -72,6 +74,152 @@ def test_who_fails_to_say_whether_it_has_messages_ends_alone():
         engine.forward()
     assert repr(bad.error) == "ValueError('has_messages')"
     assert good.protocol.said == undisturbed(lambda: writers(4))
+
+
+def test_not_even_an_exit_in_has_messages_reaches_others():
+    """In any thread but the main one, where it may be a Ctrl-C."""
+
+    class Exits(Endless):
+        @property
+        def has_messages(self):
+            raise SystemExit(3)
+
+    engine = make_engine()
+    good, bad = engine.open(writers(4)), engine.open(Exits())
+    bad.next_rows()
+    with ThreadPoolExecutor(1) as thread:
+        while not good.finished:
+            thread.submit(engine.forward).result()
+    assert repr(bad.error) == "SystemExit(3)"
+    assert good.protocol.said == undisturbed(lambda: writers(4))
+
+
+class Nameless(Endless):
+    """Cannot say any more who its workers are, though it feeds them as ever."""
+
+    lost = False
+
+    @property
+    def workers(self):
+        if self.lost and not self._busy:
+            raise ValueError("workers")
+        return ["w0", "w1"]
+
+    @workers.setter
+    def workers(self, names):
+        self._busy = False
+
+    def feeds(self):
+        return self._in_peace(super().feeds)
+
+    def receive(self, results):
+        return self._in_peace(super().receive, results)
+
+    def _in_peace(self, method, *arguments):
+        self._busy = True
+        try:
+            return method(*arguments)
+        finally:
+            self._busy = False
+
+
+def test_who_loses_its_workers_ends_alone():
+    """They are counted when others ask for room."""
+    with make_engine(page_size=16, max_tokens=16 * 14) as engine:
+        good, bad = engine.submit(protocol := writers(200)), engine.submit(broken := Nameless())
+        until(lambda: broken.said["w0"])
+        broken.lost = True
+        assert engine.submit(writers(3)).result(SOON).reason == "max_forwards"
+        assert good.result(SOON).reason == "max_forwards"
+        assert protocol.said == undisturbed(lambda: writers(200))
+        with pytest.raises(ValueError, match="workers"):
+            bad.result(SOON)
+
+
+class Undoing(Writers):
+    """Needs room for two copies of its prompt at once, and drops what it has of them where there is none."""
+
+    def receive(self, results):
+        if self._fresh:
+            try:
+                for name in ("first", "second"):
+                    self.store.create(name)
+                    self.store.append_from(name, "prompt", keep_source=True)
+            except PoolExhausted:
+                for name in ("first", "second"):
+                    if name in self.store:
+                        self.store.drop(name)
+                raise
+        return super().receive(results)
+
+
+class Greedy(Writers):
+    """Always says that there is no room."""
+
+    def receive(self, results):
+        raise PoolExhausted(1, 0, 16)
+
+
+@pytest.mark.parametrize("pages", [14, 40, None])
+def test_who_never_has_room_enough_ends_alone(pages):
+    limit = None if pages is None else 16 * pages
+    with make_engine(page_size=16, max_tokens=limit) as engine:
+        good, bad = engine.submit(protocol := writers(40)), engine.submit(Greedy(PROMPT, [(5,)]))
+        with pytest.raises(PoolExhausted):
+            bad.result(SOON)
+        assert good.result(SOON).reason == "max_forwards"
+        assert protocol.said == undisturbed(lambda: writers(40))
+    assert engine.pool.used_pages == 0
+
+
+@pytest.mark.parametrize("pages", [21, 23, 28])
+def test_who_undoes_what_it_has_done_gets_more_room_each_time(pages):
+    prompt = (PROMPT * 4)[:96]
+    with make_engine(page_size=16, max_tokens=16 * pages) as engine:
+        others = [engine.submit(Endless()) for _ in range(2)]
+        protocol = Undoing(prompt, [(5,)], count=5)
+        assert engine.submit(protocol).result(SOON).reason == "max_forwards"
+        assert len(protocol.said["w0"]) == 5
+        for other in others:
+            other.cancel()
+
+
+def test_an_exit_at_the_end_keeps_no_pages_and_no_other_session_open():
+    class Leaves(Endless):
+        def stop(self):
+            raise KeyboardInterrupt
+
+    engine = make_engine()
+    sessions = [engine.open(Leaves()), engine.open(writers(9)), engine.open(Leaves())]
+    engine.forward()
+    with pytest.raises(KeyboardInterrupt):
+        sessions[0].close()
+    assert sessions[0].closed and not sessions[0].blocks.names()
+    with pytest.raises(KeyboardInterrupt):
+        engine.close()
+    assert all(session.closed for session in sessions) and engine.pool.used_pages == 0
+
+
+def test_blocks_stay_as_they_are_where_opening_fails():
+    engine = make_engine()
+    with engine.open(used := writers(4)) as session:
+        engine.forward()
+        mine = session.blocks.copy()
+    before = {name: mine.tokens(name) for name in mine.names()}
+    for protocol, error in ((used, HogwildError), (3, TypeError)):
+        with pytest.raises(error):
+            engine.open(protocol, blocks=mine)
+        assert {name: mine.tokens(name) for name in mine.names()} == before
+    with pytest.raises(TypeError, match="blocks: expected a BlockSet, got"):
+        engine.open(writers(4), blocks={})
+
+
+def test_a_refused_engine_changes_nothing_of_the_model():
+    model = enable(make_model())
+    before = binding_of(model).max_length
+    with pytest.raises(ValueError, match="compile: expected one of none, layers, model; got 'bogus'"):
+        make_engine(model, max_length=100, compile="bogus")
+    assert binding_of(model).max_length == before
 
 
 @pytest.mark.parametrize(
@@ -145,6 +293,20 @@ VIEW = ViewSpec(("a",), "a")
         ),
         (lambda: SamplingParams(forbidden_tokens=3), "forbidden_tokens: expected token ids, got 3"),
         (lambda: SamplingParams(forbidden_tokens="12"), "forbidden_tokens: expected token ids, got '12'"),
+        (
+            lambda: Feed("w0", [5], VIEW, probe=5),
+            "feed of worker 'w0': probe: expected sets of token ids, got 5",
+        ),
+        (
+            lambda: check_feeds([Feed("w0", [5], VIEW, entropy=-1)]),
+            "feed of worker 'w0': entropy: expected True or False, got -1",
+        ),
+        (lambda: ViewSpec(3, "a"), "blocks: expected names of blocks, got 3"),
+        (lambda: SamplingParams(temperature=10**400), "temperature: expected a finite number >= 0"),
+        (
+            lambda: SamplingParams(repetition_penalty=1e-300),
+            "repetition_penalty: expected a finite number >=",
+        ),
         (lambda: SamplingParams(logprobs="yes"), "logprobs: expected True or False, got 'yes'"),
         (lambda: make_engine().forward([3]), "sessions: expected Session objects, got 3"),
         (lambda: list(make_engine().run(Endless())), "protocols: expected a list of Protocol objects, got"),

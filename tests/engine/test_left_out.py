@@ -120,3 +120,34 @@ def test_by_hand_one_session_alone_leaves_out_what_it_asks():
     while not session.finished:
         engine.forward([session])
     assert protocol.said == undisturbed(lambda: writers(COUNT)) and None in protocol.answers
+
+
+def test_nothing_is_left_of_a_guest_that_could_have_taken_over_what_others_wrote():
+    text = (PROMPT * 4)[:40]
+
+    class AskingAlone(Writers):
+        kept = None
+
+        def start(self, store):
+            store.create("side")
+            return super().start(store)
+
+        def feeds(self):
+            feeds = super().feeds()
+            if len(self.said["w0"]) == 1:
+                view = ViewSpec(("side",), "side")
+                feeds.append(Feed("w0", [*text, *range(5, 85)], view, sample=False, entropy=True, guest=True))
+            return feeds
+
+        def receive(self, results):
+            if results[-1].left_out:
+                self.kept = self.store.length("side")
+            return super().receive(results)
+
+    engine = make_engine(page_size=16, max_tokens=16 * 11)
+    engine.open(Writers(text, [(5,)], count=9))
+    engine.forward()
+    session = engine.open(protocol := AskingAlone(PROMPT, [(5,)], count=4))
+    while not session.finished:
+        engine.forward([session])
+    assert session.error is None and protocol.kept == 0

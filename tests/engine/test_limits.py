@@ -1,6 +1,7 @@
 """Limits of the model and of the pool: told before anything changes, and sessions can go on."""
 
 import pytest
+import torch
 from tiny import (
     PROMPT,
     STOCHASTIC,
@@ -14,6 +15,7 @@ from tiny import (
 )
 
 from hogwild.cache import Pool
+from hogwild.cache.layer import LayerCache
 from hogwild.engine.events import FinishEvent, TokenEvent
 from hogwild.engine.sampling import SamplingParams
 from hogwild.errors import ContextLengthError, PoolExhausted
@@ -24,6 +26,42 @@ from hogwild.protocols import CollaborationProtocol
 @pytest.fixture
 def model():
     return make_model()
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("no more"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+@pytest.mark.parametrize("run", ["stream", "submit"])
+def test_a_pool_that_finds_out_that_it_cannot_grow(model, monkeypatch, error, run):
+    """From then on it has a limit, and sessions wait for each other."""
+    grown = LayerCache.grown
+
+    def fail(self, pages):
+        if pages > 64:
+            raise error
+        return grown(self, pages)
+
+    monkeypatch.setattr(LayerCache, "grown", fail)
+    engine = make_engine(model, page_size=16)
+    protocols = [writers(60) for _ in range(12)]
+    if run == "stream":
+        ends = [event for _, event in engine.run(protocols) if isinstance(event, FinishEvent)]
+    else:
+        with engine:
+            ends = [handle.result(120) for handle in [engine.submit(protocol) for protocol in protocols]]
+    assert [end.reason for end in ends] == ["max_forwards"] * 12 and engine.pool.max_pages == 64
+    expected = undisturbed(lambda: writers(60))
+    assert all(protocol.said == expected for protocol in protocols)
+
+
+def test_other_errors_while_a_pool_grows_are_raised(monkeypatch):
+    pool = Pool(page_size=16)
+    k = torch.zeros(1, 1, 8)
+    pool.layer(0, k, k)
+    monkeypatch.setattr(LayerCache, "grown", lambda self, pages: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pool.allocate(65)
+    assert pool.max_pages is None and len(pool.allocate(64)) == 64
 
 
 def test_a_view_longer_than_the_models_positions():

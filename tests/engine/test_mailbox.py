@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hogwild.engine.mailbox import Mailbox
+from hogwild.engine.mailbox import Mailbox, _sleep
 from hogwild.engine.turns import Turns
 
 SOON = 60
@@ -96,9 +96,7 @@ def test_an_event_loop_that_is_gone_disturbs_nobody():
 
     async def leave():
         asyncio.get_running_loop().set_debug(False)
-        mailbox._changed.acquire()
-        mailbox._sleep()
-        mailbox._changed.release()
+        mailbox._sleepers.append(_sleep())
 
     asyncio.run(leave())
     mailbox.put([1])

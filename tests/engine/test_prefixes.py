@@ -211,6 +211,37 @@ def test_a_prompt_that_was_dropped_takes_no_room(run):
     assert len(protocol.said["w0"]) == 6
 
 
+class GoesOn(Writers):
+    """Crops its prompt in the middle of a page that others may take over, and writes on behind it."""
+
+    def start(self, store):
+        self.store = store
+        store.create("text")
+        return []
+
+    def feeds(self):
+        said = self.said["w0"]
+        return [Feed("w0", (said[-1],) if said else self._prompt, ViewSpec(("text",), "text"))]
+
+    def receive(self, results):
+        if not self.said["w0"]:
+            self.store.crop("text", SIZE + 8)
+        return super().receive(results)
+
+
+@pytest.mark.parametrize("pages", [2, 3])
+@pytest.mark.parametrize("run", ["by hand", "stream"])
+def test_who_goes_on_in_a_cropped_prompt_needs_no_room_for_a_copy(run, pages):
+    engine = make_engine(make_model(), page_size=SIZE, max_tokens=pages * SIZE)
+    protocol = GoesOn((PROMPT * 3)[: 2 * SIZE], count=6)
+    if run == "by hand":
+        (session,) = drive(engine, protocol)
+        assert session.error is None
+    else:
+        list(engine.stream(protocol))
+    assert len(protocol.said["w0"]) == 6
+
+
 def test_a_full_pool_gets_back_what_no_owner_has_any_more():
     pool = Pool(page_size=SIZE, max_tokens=2 * SIZE)
     cache, block = PrefixCache(pool), Block(pool)

@@ -11,6 +11,7 @@ from background import SOON, Endless, Listener, until
 from tiny import PROMPT, STOCHASTIC, Writers, drive, make_engine, make_model, undisturbed, writers
 
 from hogwild.engine.events import FinishEvent, ModeEvent, StartEvent, TokenEvent
+from hogwild.engine.mailbox import Mailbox
 from hogwild.engine.service import Service
 from hogwild.errors import HogwildError, PoolExhausted
 
@@ -249,6 +250,23 @@ def test_streams_sessions_by_hand_and_the_background_side_by_side(engine):
     thread.join(SOON)
     assert [protocol.said for protocol in (streamed, opened, *runs)] == [expected] * 4
     assert not background.finished
+
+
+def test_a_stream_beside_the_background_ends_whoever_is_quicker(model, monkeypatch):
+    """Its reader may find the last event before the engine's thread has noted that the session is done."""
+    put = Mailbox.put
+
+    def slow(self, items):
+        put(self, items)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(Mailbox, "put", slow)
+    with make_engine(model) as engine:
+        handle = engine.submit(Endless())
+        done = threading.Event()
+        threading.Thread(target=lambda: (list(engine.stream(writers(2))), done.set()), daemon=True).start()
+        assert done.wait(SOON)
+        handle.cancel()
 
 
 def test_two_threads_that_stream_without_the_background(model):

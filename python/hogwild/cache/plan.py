@@ -181,15 +181,20 @@ class ForwardPlan:
                 )
             written[view.write_to] = row
 
+    def _pages_needed(self, counts: list[int]) -> int:
+        return sum(map(Reservation.pages_needed, [view.write_to for view in self.views], counts))
+
     def _reserve(self, counts: list[int], prepared: Sequence[Reservation | None]) -> list[Reservation]:
         pool = self.pool
         done: list[Reservation] = []
         if pool.max_pages is not None:
             most = 2 * len(counts) + sum(counts) // pool.page_size
             if most > pool.free_pages:
-                needed = sum(map(Reservation.pages_needed, [v.write_to for v in self.views], counts))
+                needed = self._pages_needed(counts)
                 if not pool.has_room(needed):
-                    raise PoolExhausted(needed, pool.free_pages, pool.page_size)
+                    needed = self._pages_needed(counts)  # what was asked back is shared no more
+                    if needed > pool.free_pages:
+                        raise PoolExhausted(needed, pool.free_pages, pool.page_size)
         try:
             for view, count, known in zip(self.views, counts, prepared or [None] * len(counts), strict=True):
                 if known is None or not known.holds():

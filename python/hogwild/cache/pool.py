@@ -135,10 +135,14 @@ class Pool:
     def has_room(self, count: int) -> bool:
         """Whether `count` pages are free, if need be once those were asked who keep pages that nobody may want."""
         if count > self.free_pages:
-            for spare in list(self._spares):  # without the lock: who is asked has one of their own
-                if (give_back := spare()) is not None:
-                    give_back()
+            self.ask_back()
         return count <= self.free_pages
+
+    def ask_back(self) -> None:
+        """Have those who keep pages that nobody may want give them back. Fewer pages may be shared then."""
+        for spare in list(self._spares):  # without the lock: who is asked has one of their own
+            if (give_back := spare()) is not None:
+                give_back()
 
     def before_it_is_full(self, give_back: Callable[[], None]) -> None:
         """Have `give_back` (a method, held weakly) release what can be spared before the pool is called full."""
@@ -224,7 +228,9 @@ class Pool:
         # all copies exist before any layer is switched over: running out of memory changes nothing
         try:
             grown = {index: layer.grown(new) for index, layer in self.layers.items()}
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
             self.max_pages = old  # it has become a pool of this size: others must make room
             raise PoolExhausted(count, free, self.page_size) from error
         for index, (k, v) in grown.items():
@@ -233,3 +239,8 @@ class Pool:
         self._free[:0] = range(new - 1, old - 1, -1)
         self._refs.extend([0] * (new - old))
         self.num_pages = new
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch's allocator for the CPU raises a RuntimeError like any other, which names it."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)

@@ -24,8 +24,12 @@ class ViewSpec:
     write_to: str
 
     def __post_init__(self) -> None:
-        if isinstance(self.blocks, str):  # whose letters would be the names
+        if isinstance(self.blocks, str) or not isinstance(
+            self.blocks, Sequence
+        ):  # a text's letters would be names
             raise TypeError(f"blocks: expected names of blocks, got {self.blocks!r}")
+        if not isinstance(self.blocks, tuple):
+            object.__setattr__(self, "blocks", tuple(self.blocks))
         _check("blocks", self.blocks)
         if self.write_to not in self.blocks:
             raise BlockError(f"write_to={self.write_to!r} is not in the view {list(self.blocks)}")

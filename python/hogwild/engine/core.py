@@ -7,12 +7,13 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from hogwild.cache import PAGE_SIZE, BlockSet, Pool
 from hogwild.engine.batcher import Batcher
 from hogwild.engine.checks import check_integer
-from hogwild.engine.events import Event
+from hogwild.engine.events import Event, FinishEvent
 from hogwild.engine.graphs import make_runner
 from hogwild.engine.handle import Handle
 from hogwild.engine.interrupts import defer_interrupts
@@ -27,6 +28,7 @@ from hogwild.engine.session import Session
 from hogwild.engine.turns import turns_of
 from hogwild.errors import BlockError, HogwildError, UnsupportedModelError
 from hogwild.models import binding_of, enable
+from hogwild.models.compiled import COMPILE_MODES
 from hogwild_cuda.version import __version__
 
 BUFFER = 4096  # events that may wait to be read
@@ -44,7 +46,8 @@ class EngineCore:
         model: a loaded Hugging Face causal language model. `hogwild.enable` is called on it, unless it is
             enabled already and no `max_length` is given.
         tokenizer: its tokenizer.
-        pool: where keys and values are kept; by default a new one.
+        pool: where keys and values are kept; by default a new one. Engines that share one do not make room for
+            each other: a session that finds pages taken by another engine's ends.
         page_size, max_tokens: of the new pool, see `hogwild.cache.Pool`.
         max_forward_tokens: prompts longer than this are written in several forwards.
         max_length: longest view that is wanted, in tokens, see `hogwild.enable`; it holds for the model.
@@ -75,6 +78,8 @@ class EngineCore:
             raise ValueError("page_size and max_tokens are settings of a new pool, but a pool was given")
         if runner is not None and compile is not None:
             raise ValueError("compile is a setting of a new runner, but a runner was given")
+        if compile is not None and compile not in COMPILE_MODES:
+            raise ValueError(f"compile: expected one of {', '.join(COMPILE_MODES)}; got {compile!r}")
         if pool is not None and not isinstance(pool, Pool):
             raise TypeError(f"pool: expected a Pool, got {pool!r}")
         if runner is not None and not callable(getattr(runner, "run", None)):
@@ -132,13 +137,15 @@ class EngineCore:
             protocol: what is run.
             name: what errors call the session.
             blocks: blocks that are there already, for a protocol that goes on with them. The session owns
-                them from now on.
+                them from now on, unless this fails.
 
         Raises:
             HogwildError: the engine is closed, or the protocol object has run before.
             BlockError: `blocks` are of another pool than this engine's.
             Exception: what the protocol raises when it starts.
         """
+        if blocks is not None and not isinstance(blocks, BlockSet):
+            raise TypeError(f"blocks: expected a BlockSet, got {blocks!r}")
         if blocks is not None and blocks.pool is not self.pool:
             raise BlockError("blocks: expected blocks of this engine's pool")
         session = self._make_session(protocol, name, blocks)
@@ -147,7 +154,7 @@ class EngineCore:
                 self._sessions = [other for other in self._sessions if not other.closed]
                 self._sessions.append(session)
                 return session
-        session.close()  # the engine was closed in the meantime
+        session.detach() if blocks is not None else session.close()  # the engine was closed in the meantime
         raise HogwildError("the engine is closed")
 
     def forward(self, sessions: Sequence[Session] | None = None) -> list[tuple[Session, list[Event]]]:
@@ -238,7 +245,7 @@ class EngineCore:
     def _follow(self, protocols: Sequence[Protocol]) -> Iterator[tuple[Job, Event]]:
         """Events of some protocols, run by this thread, or by the engine's own where that is at work."""
         mailbox: Mailbox[tuple[Job, Event]] = Mailbox(BUFFER, self._service.wake)
-        jobs: list[Job] = []
+        jobs: list[Job] = []  # whose last event is still to come
         try:
             for protocol in protocols:
                 jobs.append(self._scheduler.add(self._make_session(protocol), mailbox, reachable=False))
@@ -246,10 +253,12 @@ class EngineCore:
                 for job in jobs:
                     self._scheduler.drop(job)
             self._service.wake()
-            while True:
-                yield from mailbox.take_all()
-                if all(job.done for job in jobs):
-                    yield from mailbox.take_all()
+            while jobs:
+                for job, event in mailbox.take_all():
+                    if isinstance(event, FinishEvent):
+                        jobs.remove(job)
+                    yield job, event
+                if not jobs:
                     return
                 if self._service.running:
                     mailbox.wait()
@@ -257,8 +266,7 @@ class EngineCore:
                     self._scheduler.forward()
         finally:
             for job in jobs:
-                if not job.done:
-                    self._scheduler.drop(job)
+                self._scheduler.drop(job)
 
     # ------------------------------------------------------------------ the end
 
@@ -271,8 +279,9 @@ class EngineCore:
         with self._turns:
             with defer_interrupts(), self._opening:
                 opened, self._sessions = self._sessions, []
-            for session in opened:
-                session.close()
+            with ExitStack() as closing:  # each of them, also where another one's protocol fails
+                for session in opened:
+                    closing.callback(session.close)
 
     def __enter__(self: _E) -> _E:
         return self
@@ -287,10 +296,19 @@ class EngineCore:
             raise HogwildError("the engine is closed")
         if not isinstance(protocol, Protocol):
             raise TypeError(f"protocol: expected a Protocol, got {protocol!r}")
+        own = BlockSet(self.pool) if blocks is None else blocks
+        with ExitStack() as failing:
+            if blocks is None:  # others stay whose they are
+                failing.callback(own.free)
+            session = self._begin(protocol, name or f"session {next(self._numbers)}", own)
+            failing.pop_all()
+        return session
+
+    def _begin(self, protocol: Protocol, name: str, blocks: BlockSet) -> Session:
         session = Session(
-            name or f"session {next(self._numbers)}",
+            name,
             protocol,
-            BlockSet(self.pool) if blocks is None else blocks,
+            blocks,
             max_forward_tokens=self.max_forward_tokens,
             vocab_size=self.model.get_input_embeddings().weight.shape[0],
             model=getattr(self.model.config, "name_or_path", ""),
@@ -300,7 +318,7 @@ class EngineCore:
         try:
             protocol.notify(self._service.wake)
         except BaseException:
-            session.close()
+            session.detach()
             raise
         return session
 

@@ -60,7 +60,12 @@ class Feed:
                 f"feed of worker {worker!r}: tokens: expected token ids, got {tokens!r}"
             ) from None
         if probe:
-            probe = tuple(tuple(dict.fromkeys(ids)) for ids in probe)
+            try:
+                probe = tuple(tuple(dict.fromkeys(ids)) for ids in probe)
+            except TypeError:
+                raise TypeError(
+                    f"feed of worker {worker!r}: probe: expected sets of token ids, got {probe!r}"
+                ) from None
             if not all(probe):
                 raise ValueError(
                     f"feed of worker {worker!r}: probe: expected at least one token id in each set"

@@ -9,7 +9,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["defer_interrupts"]
+__all__ = ["defer_interrupts", "is_interrupt"]
 
 # The signal module's own functions look handlers up in an enumeration, which takes several times as long as all the
 # rest here; a forward comes by several times.
@@ -26,6 +26,11 @@ def _note_main_thread() -> None:
 
 if hasattr(os, "register_at_fork"):  # a child's main thread is the one that forked
     os.register_at_fork(after_in_child=_note_main_thread)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it may be a Ctrl-C, which the main thread alone gets, and not only what a protocol raises."""
+    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
 
 
 class defer_interrupts:

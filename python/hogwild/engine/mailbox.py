@@ -69,11 +69,12 @@ class Mailbox(Generic[T]):
     async def get_async(self) -> T | None:
         """`get` in an event loop."""
         while True:
+            sleep = _sleep()
             with self._changed:
                 self._reading = True
                 if self._items or self._ended:
                     return self._take()
-                sleep = self._sleep()
+                self._sleepers.append(sleep)
             await self._until(sleep)
 
     def take_all(self) -> list[T]:
@@ -116,10 +117,11 @@ class Mailbox(Generic[T]):
             self._drop_unread()
         try:
             while True:
+                sleep = _sleep()
                 with self._changed:
                     if self._ended:
                         return
-                    sleep = self._sleep()
+                    self._sleepers.append(sleep)
                 await self._until(sleep)
         finally:
             with self._changed:
@@ -144,11 +146,6 @@ class Mailbox(Generic[T]):
                 self.dropped += 1
             self._make_room()
 
-    def _sleep(self) -> tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]:
-        loop = asyncio.get_running_loop()
-        self._sleepers.append((loop, loop.create_future()))
-        return self._sleepers[-1]
-
     async def _until(self, sleep: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]) -> None:
         try:
             await sleep[1]
@@ -165,6 +162,12 @@ class Mailbox(Generic[T]):
             except RuntimeError:  # the loop was closed, and with it who waited
                 continue
         self._sleepers.clear()
+
+
+def _sleep() -> tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]:
+    """Made without the lock: a generator that is collected here waits for the engine, which may want the lock."""
+    loop = asyncio.get_running_loop()
+    return loop, loop.create_future()
 
 
 def _wake(future: asyncio.Future[None]) -> None:

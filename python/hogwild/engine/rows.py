@@ -61,6 +61,11 @@ def check_feeds(
             raise TypeError(f"feeds: expected Feed objects, got {type(feed).__name__}")
         if not isinstance(feed.view, ViewSpec):
             raise TypeError(f"feed of worker {feed.worker!r}: view: expected a ViewSpec, got {feed.view!r}")
+        for name in ("sample", "entropy", "guest"):
+            if not isinstance(getattr(feed, name), bool):
+                raise TypeError(
+                    f"feed of worker {feed.worker!r}: {name}: expected True or False, got {getattr(feed, name)!r}"
+                )
         if workers is not None and feed.worker not in workers:
             raise UnknownNameError("worker", feed.worker, workers)
         _check_tokens(feed, feed.tokens, vocab_size)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from hogwild.engine.checks import check_integer
 
+_LARGEST = 1e30  # of a setting: logits times it stay numbers in fp32
+_SMALLEST_PENALTY = 1e-5
 MIN_TEMPERATURE = 1e-5  # below, logits divided by it leave the range of fp32
 
 
@@ -55,7 +56,11 @@ class SamplingParams:
         )
         self._number("top_p", lambda x: 0 < x <= 1, "a number in (0, 1] (1: all tokens)")
         self._number("min_p", lambda x: 0 <= x <= 1, "a number in [0, 1] (0: all tokens)")
-        self._number("repetition_penalty", lambda x: x > 0, "a finite number > 0 (1: none)")
+        self._number(
+            "repetition_penalty",
+            lambda x: x >= _SMALLEST_PENALTY,
+            f"a finite number >= {_SMALLEST_PENALTY} (1: none)",
+        )
         check_integer("top_k", self.top_k, minimum=0)
         check_integer("seed", self.seed)
         if not isinstance(self.logprobs, bool):
@@ -109,5 +114,5 @@ class SamplingParams:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name}: expected {expected}, got {value!r}")
-        if not math.isfinite(value) or not allowed(value):
+        if not -_LARGEST <= value <= _LARGEST or not allowed(value):  # false for NaN; integers may be larger
             raise ValueError(f"{name}: expected {expected}, got {value!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,7 +14,7 @@ from hogwild.cache import Parking, Pool
 from hogwild.cache.reservation import Reservation
 from hogwild.engine.batcher import Batcher
 from hogwild.engine.events import Event, FinishEvent
-from hogwild.engine.interrupts import defer_interrupts
+from hogwild.engine.interrupts import defer_interrupts, is_interrupt
 from hogwild.engine.job import Job
 from hogwild.engine.mailbox import Mailbox
 from hogwild.engine.rows import Row
@@ -152,7 +151,11 @@ class Scheduler:
         committed = 0  # pages that they take
         closed = False  # to newcomers
         for job in self._jobs:
+            tried = False  # whether its protocol was given the room that it had asked for
             while (need := self._need(job, self._pool.free_pages - committed)) is not None:
+                if tried and job.session.undelivered:
+                    # It undoes what it has done when it fails, and wants more in all than it says each time.
+                    need = max(need, self._pool.free_pages - committed + 1)
                 if closed and not job.admitted:
                     job.waited += 1
                     break
@@ -168,6 +171,9 @@ class Scheduler:
                 if not job.admitted:
                     job.admitted, job.stayed = True, 0
                 if job.session.undelivered:
+                    if tried and self._pool.max_pages is None:  # nobody could give it more
+                        self._give_up(job, PoolExhausted(need, self._pool.free_pages, self._pool.page_size))
+                    tried = True
                     continue  # now there is room for what the protocol is about to do
                 chosen.append(job)
                 committed += need
@@ -208,7 +214,7 @@ class Scheduler:
             raise
         except BaseException as error:
             job.session.fail(error)
-            if _is_interrupt(error):
+            if is_interrupt(error):
                 raise
             return []
 
@@ -223,15 +229,16 @@ class Scheduler:
         counts: dict[str, int] = {}
         for row in rows:
             counts[row.view.write_to] = counts.get(row.view.write_to, 0) + len(row.tokens)
-        needed = 0
-        for name, count in counts.items():
-            if name not in blocks:  # the batcher says so when it makes the view
-                continue
-            block = blocks[name]
-            if job.parked is None:
-                needed += Reservation.pages_needed(block, count)
-            else:
-                needed += pool.pages_for(len(block) + count) - pool.pages_for(len(block))
+        # The batcher says so when it makes a view of a block that is not there.
+        written = [(blocks[name], count) for name, count in counts.items() if name in blocks]
+        if job.parked is not None:
+            return sum(
+                pool.pages_for(len(block) + count) - pool.pages_for(len(block)) for block, count in written
+            )
+        needed = sum(Reservation.pages_needed(block, count) for block, count in written)
+        if needed > spare:
+            pool.ask_back()  # after which some pages may be the block's own, and need no copy
+            needed = sum(Reservation.pages_needed(block, count) for block, count in written)
         return needed
 
     # ------------------------------------------------------------------ room
@@ -250,7 +257,7 @@ class Scheduler:
         idle = [other for other in others if self._is_idle(other)]
         running = [other for other in others if other not in idle]
         if not job.admitted and job.waited < self._turn:
-            needed += sum(len(other.session.protocol.workers) for other in running)
+            needed += sum(map(self._num_workers, running))
             running = []
         if pool.has_room(needed):
             return True
@@ -263,6 +270,17 @@ class Scheduler:
         if pool.free_pages < needed:
             self._parking.squeeze()
         return pool.free_pages >= needed
+
+    @staticmethod
+    def _num_workers(job: Job) -> int:
+        """How many workers it has; a job whose protocol fails to say ends."""
+        try:
+            return len(job.session.protocol.workers)
+        except BaseException as error:
+            job.session.fail(error)
+            if is_interrupt(error):
+                raise
+            return 0
 
     def _is_idle(self, job: Job) -> bool:
         """Whether it has nothing to do before somebody reads or calls."""
@@ -359,11 +377,11 @@ class Scheduler:
             if before != [job.session.forwards for job in jobs]:
                 pass  # a protocol needs room to take its results: it says so again before the next forward
             elif not bounded and self._pool.max_pages is not None:
-                pass  # the pool cannot grow any more: from now on there is a limit to plan with
+                self._acted = True  # the pool cannot grow any more: from now on there is a limit to plan with
             else:
                 self._isolate(jobs, before, error)
         except BaseException as error:
-            if _is_interrupt(error):
+            if is_interrupt(error):
                 raise
             self._isolate(jobs, before, error)
         for job in jobs:
@@ -428,11 +446,6 @@ class Scheduler:
 
 def _rank(job: Job) -> int:
     return job.rank
-
-
-def _is_interrupt(error: BaseException) -> bool:
-    """Whether it may be a Ctrl-C, which the main thread alone gets, and not only what a protocol raises."""
-    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
 
 
 def _answer(future: Future[Any], session: Session, function: Callable[[Session], Any]) -> None:

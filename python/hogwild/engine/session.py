@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from hogwild.cache import BlockSet
 from hogwild.engine.batch_sampler import Outcome, Request
 from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
-from hogwild.engine.interrupts import defer_interrupts
+from hogwild.engine.interrupts import defer_interrupts, is_interrupt
 from hogwild.engine.prefixes import PrefixCache
 from hogwild.engine.protocol import Protocol
 from hogwild.engine.rows import Row, check_feeds, cut_rows, renewed, tokens_that_follow
@@ -98,7 +97,7 @@ class Session:
             self._begun = True
             self._end_if_finished()
         except BaseException:
-            self.close()
+            self.detach()  # the blocks are still those of who has given them
             raise
 
     def __repr__(self) -> str:
@@ -163,10 +162,18 @@ class Session:
     def close(self) -> None:
         """End it, if it runs, and give its pages back. May be called again."""
         if not self._closed:
-            self._closed = True
+            try:
+                self.detach()
+            finally:
+                self.blocks.free()
+
+    def detach(self) -> None:
+        """End it, if it runs, and leave its blocks alone."""
+        self._closed = True
+        try:
             self._end("cancelled")
+        finally:
             self.forget_prefixes()
-            self.blocks.free()
 
     def next_rows(self) -> list[Row]:
         """Rows of the next forward; empty while the protocol waits. The same until `complete`, `fail` or `hear`."""
@@ -262,6 +269,7 @@ class Session:
         left = {
             row.feed for rows in self._rows for row in rows if row.guest and not self._feeds[row.feed].sample
         }
+        self._shared.leave_out(left)
         for index in left:
             self._results[index] = Result(self._feeds[index].worker, left_out=True)
         if left:
@@ -381,7 +389,9 @@ class Session:
         """Whether something came from outside that the protocol has not taken yet; it ends if it fails to say."""
         try:
             return not self._ended and self.protocol.has_messages
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             self.fail(error)
             return False
 
@@ -467,7 +477,7 @@ class Session:
             try:
                 self.protocol.stop()
             except BaseException as error:  # whoever ends a session goes on, with the others perhaps
-                if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+                if is_interrupt(error):
                     raise
                 _LOG.warning("%s: its protocol failed when it was told of the end", self.name, exc_info=True)
 

@@ -65,12 +65,21 @@ class SharedPrompts:
 
     def put_back(self) -> bool:
         """Empty the blocks again that took something over; whether there were any."""
-        if not self.taken:
-            return False
-        for place in self.taken:
-            self._blocks[self.alone[place]].clear()
-        self.taken = {}
-        return True
+        taken, self.taken = self.taken, {}
+        for place in taken:
+            self._empty(place)
+        return bool(taken)
+
+    def leave_out(self, places: Collection[int]) -> None:
+        """Nothing is written by these feeds, nor taken over."""
+        for place in places:
+            if self.taken.pop(place, None) is not None:
+                self._empty(place)
+            self.alone.pop(place, None)
+
+    def _empty(self, place: int) -> None:
+        if (name := self.alone[place]) in self._blocks:  # or the session was closed
+            self._blocks[name].clear()
 
     def settle(self, written: Collection[int]) -> None:
         """What was taken over stays, and others may take over what the feeds at some places have written."""
