@@ -191,7 +191,7 @@ def test_reader_of_our_output_that_stops_reading(engine, tmp_path, monkeypatch):
         (["x", "--max-forwards", "0"], "--max-forwards: expected at least 1, got 0"),
         (["x", "--temperature", "-1"], "temperature: expected a finite number >= 0"),
         (["x", "--temperature", "nan"], "temperature"),
-        (["x", "--repetition-penalty", "0"], "repetition_penalty: expected a finite number > 0"),
+        (["x", "--repetition-penalty", "0"], "repetition_penalty: expected a finite number >= 1e-05"),
         (["x", "--top-p", "2"], "top_p: expected a number in (0, 1]"),
         (["x", "--top-k", "many"], "--top-k"),
         (["x", "--trace", "/no/such/folder/run.jsonl"], "--trace: cannot write /no/such/folder/run.jsonl"),

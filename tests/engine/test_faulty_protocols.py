@@ -125,7 +125,7 @@ class Nameless(Endless):
 
 def test_who_loses_its_workers_ends_alone():
     """They are counted when others ask for room."""
-    with make_engine(page_size=16, max_tokens=16 * 14) as engine:
+    with make_engine(page_size=16, max_tokens=16 * 60) as engine:
         good, bad = engine.submit(protocol := writers(200)), engine.submit(broken := Nameless())
         until(lambda: broken.said["w0"])
         broken.lost = True

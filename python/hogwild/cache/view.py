@@ -24,11 +24,9 @@ class ViewSpec:
     write_to: str
 
     def __post_init__(self) -> None:
-        if isinstance(self.blocks, str) or not isinstance(
-            self.blocks, Sequence
-        ):  # a text's letters would be names
-            raise TypeError(f"blocks: expected names of blocks, got {self.blocks!r}")
         if not isinstance(self.blocks, tuple):
+            if isinstance(self.blocks, str) or not isinstance(self.blocks, Sequence):  # letters are no names
+                raise TypeError(f"blocks: expected names of blocks, got {self.blocks!r}")
             object.__setattr__(self, "blocks", tuple(self.blocks))
         _check("blocks", self.blocks)
         if self.write_to not in self.blocks:
