@@ -199,16 +199,21 @@ class Forgetful(Writers):
         return events
 
 
-@pytest.mark.parametrize("run", ["by hand", "scheduled"])
-def test_a_prompt_that_was_dropped_takes_no_room(run):
-    engine = make_engine(make_model(), page_size=SIZE, max_tokens=7 * SIZE)
-    protocol = Forgetful(prompts()[0][:90], count=6)
+def assert_says_six(engine, protocol, run):
+    """Runs it to its end, by hand or by the scheduler."""
     if run == "by hand":
         (session,) = drive(engine, protocol)
         assert session.error is None
     else:
         list(engine.stream(protocol))
     assert len(protocol.said["w0"]) == 6
+
+
+@pytest.mark.parametrize("run", ["by hand", "scheduled"])
+def test_a_prompt_that_was_dropped_takes_no_room(run):
+    engine = make_engine(make_model(), page_size=SIZE, max_tokens=7 * SIZE)
+    protocol = Forgetful(prompts()[0][:90], count=6)
+    assert_says_six(engine, protocol, run)
 
 
 class GoesOn(Writers):
@@ -230,16 +235,11 @@ class GoesOn(Writers):
 
 
 @pytest.mark.parametrize("pages", [2, 3])
-@pytest.mark.parametrize("run", ["by hand", "stream"])
+@pytest.mark.parametrize("run", ["by hand", "scheduled"])
 def test_who_goes_on_in_a_cropped_prompt_needs_no_room_for_a_copy(run, pages):
     engine = make_engine(make_model(), page_size=SIZE, max_tokens=pages * SIZE)
     protocol = GoesOn((PROMPT * 3)[: 2 * SIZE], count=6)
-    if run == "by hand":
-        (session,) = drive(engine, protocol)
-        assert session.error is None
-    else:
-        list(engine.stream(protocol))
-    assert len(protocol.said["w0"]) == 6
+    assert_says_six(engine, protocol, run)
 
 
 def test_a_full_pool_gets_back_what_no_owner_has_any_more():

@@ -154,7 +154,9 @@ class EngineCore:
                 self._sessions = [other for other in self._sessions if not other.closed]
                 self._sessions.append(session)
                 return session
-        session.detach() if blocks is not None else session.close()  # the engine was closed in the meantime
+        session.detach()  # the engine was closed in the meantime
+        if blocks is None:
+            session.blocks.free()
         raise HogwildError("the engine is closed")
 
     def forward(self, sessions: Sequence[Session] | None = None) -> list[tuple[Session, list[Event]]]:

@@ -37,8 +37,7 @@ struct Fiber {
     ucontext_t context;
     const std::uint32_t* word = nullptr;  // it waits while this has a value
     std::uint32_t value = 0;
-    std::vector<Copies> groups;
-    Copies ungrouped;
+    Copies copies;  // asked for, not done
     bool done = false;
 };
 
@@ -191,23 +190,12 @@ void copy_async(std::uint32_t to, const void* from, int size, int valid) {
     if (to % size != 0 || to + size > cta->shared.size()) fail("a copy to shared memory at", to);
     if (valid > 0 && reinterpret_cast<std::uintptr_t>(from) % size != 0)
         fail("a copy from", reinterpret_cast<std::uintptr_t>(from));
-    fiber->ungrouped.push_back({to, from, size, valid});
+    fiber->copies.push_back({to, from, size, valid});
 }
 
-void commit_copies() {
-    fiber->groups.push_back(std::move(fiber->ungrouped));
-    fiber->ungrouped.clear();
-}
-
-void wait_for_copies(int groups) {
-    auto& all = fiber->groups;
-    while (static_cast<int>(all.size()) > std::max(groups, 0)) {
-        run(all.front());
-        all.erase(all.begin());
-    }
-    if (groups >= 0) return;
-    run(fiber->ungrouped);
-    fiber->ungrouped.clear();
+void wait_for_copies() {
+    run(fiber->copies);
+    fiber->copies.clear();
 }
 
 void fail(const char* what, std::uint64_t where) {

@@ -45,9 +45,7 @@ void wait_at_grid_barrier();
 
 // Shared memory is addressed by bytes from its begin. Of `size` bytes, those beyond `valid` become zero.
 void copy_async(std::uint32_t to, const void* from, int size, int valid);
-void commit_copies();
-// Does the copies of all groups but the last so many, and with -1 also those that are in none yet.
-void wait_for_copies(int groups);
+void wait_for_copies();  // for the thread's own
 
 [[noreturn]] void fail(const char* what, std::uint64_t where);
 

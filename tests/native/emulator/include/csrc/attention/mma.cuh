@@ -27,7 +27,7 @@ inline void copy_async(std::uint32_t to, const void* from, bool valid, CachePoli
     copy_async(to, from, valid);
 }
 inline void copy_word_async(std::uint32_t to, const void* from) { emulator::copy_async(to, from, 4, 4); }
-inline void wait_for_copies() { emulator::wait_for_copies(-1); }
+inline void wait_for_copies() { emulator::wait_for_copies(); }
 
 inline void prefetch_l2(const void*) {}
 template <int kBytes>
