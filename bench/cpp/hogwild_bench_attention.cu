@@ -324,7 +324,8 @@ Options chosen_options(Flags& flags) {
     options.new_tokens = flags.number("new-tokens");
     options.window = flags.number("window", 0);
     options.interleaved = flags.number("interleaved", 0, 1) == 1;
-    options.tuning = {flags.number("ctas", 0), flags.number("slots", 0), flags.number("block-cost", -1)};
+    options.tuning = {flags.number("ctas", 0), flags.number("slots", 0), flags.number("block-cost", -1),
+                      flags.number("all-calls", 0, 1) == 1 ? cuda::Calls::kAll : cuda::Calls::kOneSession};
     if (options.new_tokens > options.own_tokens) {
         flags.fail("--new-tokens is " + flags.text("new-tokens") + "; expected at most --own (" +
                    flags.text("own") + "), which counts them");
@@ -362,6 +363,7 @@ int run(int argc, char** argv) {
                   "places of the ring in shared memory, a tile of 32 keys and values each; "
                   "0: as the op chooses"},
                  {"block-cost", "-1", "runs of 16 keys that entering a block costs; -1: as the op chooses"},
+                 {"all-calls", "0", "1: the kernel that serves all calls, also where there is a smaller one"},
                  {"repetitions", "200", "replays per median"},
                  {"json", "", "file for the results"},
                  {"commit", "unknown", "recorded in the file"}});

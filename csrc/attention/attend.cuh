@@ -64,8 +64,8 @@ class SlabRows {
 template <typename Traits>
 class Rows {
   public:
-    __device__ Rows(const AttentionParams& params, const AttentionLaunch& launch, const Tables& tables,
-                    RingMemory& ring)
+    __device__ Rows(const AttentionParams& params, const AttentionLaunch& launch,
+                    const Tables<Traits>& tables, RingMemory& ring)
         : p(params), launch(launch), tables(tables), ring(ring) {}
 
     // Forgets the queries of a segment that ends, for which registers would be kept otherwise.
@@ -103,27 +103,47 @@ class Rows {
     // Crosses into a block: other keys are visible, and the queries are those rotated for it, or as they
     // came. What has been summed stays.
     __device__ void enter(const SlabRows& rows, const unsigned char* queries, int block) {
-        const int lane = opaque(threadIdx.x) % 32;
-        Limits seen{0, INT32_MAX};  // a row of zeros needs no mask
-        if (rows.exists(lane % kSlab)) {
-            const int token = rows.token(lane % kSlab);
-            const int position = tables.query_pos(token, block);
-            if (p.window > 0) seen.first = max(position - p.window + 1, 0);
-            seen.last = tables.own_block(token) == block ? min(position, tables.rotary_pos(token)) : position;
-        }
-        __syncwarp();
-        if (lane < kSlab) limits(lane) = seen;
-        __syncwarp();
+        find_limits(rows, block);
         if (launch.slot_tokens == 0) rotated = shared_address(queries);
-        if constexpr (kQueryInRegisters) {
+        if constexpr (kQueryInRegisters) load_all_queries();
+    }
+
+    // The same with queries that are rotated in registers, by the cos and sin rows of the tokens from
+    // `first_token` on. Dims d and d + D / 2 are a pair.
+    __device__ void enter_rotated(const SlabRows& rows, const unsigned char* queries,
+                                  const unsigned char* angles, int first_token, int block) {
+        static_assert(kQueryInRegisters);
+        rotated = shared_address(queries);
+        load_all_queries();
+        const int lane = opaque(threadIdx.x) % 32;
+        constexpr int kPairOctets = Traits::kHeadDim / 16;  // 8 pairs each
 #pragma unroll
-            for (int step = 0; step < Traits::kDimSteps; ++step) load_query(query[step], step);
+        for (int i = 0; i < 2; ++i) {
+            const int index = rows.token(lane / 4 + 8 * i) - first_token;
+            const auto* cosine = reinterpret_cast<const float*>(angles + index * launch.angle_stride);
+            const float* sine = cosine + Traits::kHeadDim / 2;
+            // Of 8 dims, a lane has two; element 2 * (octet % 2) + i of a step's are those of row i.
+#pragma unroll
+            for (int octet = 0; octet < kPairOctets; ++octet) {
+                constexpr int kEach = 2;
+                const int pair = 8 * octet + kEach * (lane % 4);
+                const auto c = *reinterpret_cast<const float2*>(cosine + pair);
+                const auto s = *reinterpret_cast<const float2*>(sine + pair);
+                const int other = octet + kPairOctets;
+                std::uint32_t& low = query[octet / 2][octet % 2 * 2 + i];
+                std::uint32_t& high = query[other / 2][other % 2 * 2 + i];
+                const float2 x = unpack<T>(low);
+                const float2 y = unpack<T>(high);
+                low = pack<T>(x.x * c.x - y.x * s.x, x.y * c.y - y.y * s.y);
+                high = pack<T>(x.x * s.x + y.x * c.x, x.y * s.y + y.y * c.y);
+            }
         }
+        find_limits(rows, block);
     }
 
     // Adds the keys and values of a tile that begins at `key`; those from `end` on are not the block's.
     __device__ void add(std::uint32_t tile, int key, int end) {
-        const int lane = threadIdx.x % 32;
+        const int lane = opaque(threadIdx.x) % 32;  // or it would keep a register
         const std::uint32_t keys = tile + Traits::offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
         const std::uint32_t values = tile + Traits::kHalfBytes + Traits::offset(lane % 16, lane / 16);
         const Limits mine = limits(lane % kSlab);
@@ -155,7 +175,7 @@ class Rows {
 #pragma unroll
             for (int i = 0; i < 4; ++i) scores[n][i] *= scale;
         }
-        if (launch.cap > 0) {
+        if (!Traits::kOneSession && launch.cap > 0) {
 #pragma unroll
             for (int n = 0; n < kTileKeys / 8; ++n) {
 #pragma unroll
@@ -245,6 +265,26 @@ class Rows {
   private:
     using T = typename Traits::T;
 
+    // What the rows see of a block.
+    __device__ void find_limits(const SlabRows& rows, int block) {
+        const int lane = opaque(threadIdx.x) % 32;
+        Limits seen{0, INT32_MAX};  // a row of zeros needs no mask
+        if (rows.exists(lane % kSlab)) {
+            const int token = rows.token(lane % kSlab);
+            const int position = tables.query_pos(token, block);
+            if (p.window > 0) seen.first = max(position - p.window + 1, 0);
+            seen.last = tables.own_block(token) == block ? min(position, tables.rotary_pos(token)) : position;
+        }
+        __syncwarp();
+        if (lane < kSlab) limits(lane) = seen;
+        __syncwarp();
+    }
+
+    __device__ void load_all_queries() {
+#pragma unroll
+        for (int step = 0; step < Traits::kDimSteps; ++step) load_query(query[step], step);
+    }
+
     // 16 dims of the rotated queries, as mma wants its A.
     __device__ void load_query(std::uint32_t (&a)[4], int step) const {
         const int lane = threadIdx.x % 32;
@@ -253,7 +293,7 @@ class Rows {
 
     const AttentionParams& p;
     const AttentionLaunch& launch;
-    const Tables& tables;
+    const Tables<Traits>& tables;
     // What the warp's rows see.
     __device__ Limits& limits(int row) const { return ring.limits[threadIdx.x / 32][row]; }
 

@@ -7,9 +7,8 @@
 #include <algorithm>
 
 #include "csrc/attention/config.h"
+#include "csrc/attention/layout.cuh"
 #include "csrc/attention/plain.h"
-#include "csrc/attention/plan.cuh"
-#include "csrc/attention/ring.cuh"
 
 namespace hogwild::cuda {
 
@@ -57,15 +56,6 @@ std::int64_t units_of(const AttentionParams& params, int max_rows) {
     return groups + std::max<std::int64_t>(rows_of(params) - groups, 0) / max_rows;
 }
 
-std::size_t shared_bytes(int head_dim, const AttentionLaunch& launch) {
-    return std::size_t{1} * launch.ring_slots * tile_bytes(head_dim) +
-           std::size_t{1} * launch.num_slabs * launch.slab_stride +
-           std::size_t{1} * launch.shared_slabs * slab_bytes(head_dim) +
-           std::size_t{1} * launch.query_buffers * launch.max_rows * row_bytes(head_dim) +
-           sizeof(RingMemory) + sizeof(PlanMemory) + sizeof(Unit) * launch.max_units +
-           sizeof(std::int32_t) * launch.staged_ints;
-}
-
 // How many integers the kernel reads before all else, if they are worth copying to shared memory.
 int staged_ints(const AttentionParams& params) {
     const std::int64_t size = 2 * (std::int64_t{params.num_groups} + 1) + params.num_blocks +
@@ -98,6 +88,34 @@ int streamed_length(const AttentionParams& params, const AttentionLaunch& launch
     return static_cast<int>(kTimesL2 * device.l2_bytes / (2 * kRun * 2 * params.cache.head_dim));
 }
 
+// Takes the kernel for calls of one session, if this is one, and makes the launch that of a call that needs
+// no more.
+void choose_session(const AttentionParams& params, const Device& device, AttentionLaunch* launch) {
+    const int head_dim = params.cache.head_dim;
+    const int num_ctas = launch->num_ctas.divisor();
+    constexpr int kLanes = 32;  // one a block
+    if (params.softcap > 0 || params.num_groups != 1 || launch->max_units != 1 || launch->staged_ints == 0 ||
+        params.num_blocks > kLanes || num_ctas % params.cache.num_kv_heads != 0) {
+        return;
+    }
+    AttentionLaunch changed = *launch;
+    changed.calls = Calls::kOneSession;
+    changed.query_buffers = 1;
+    int first_angles = 0;
+    if (rotates_registers(changed.calls, head_dim)) {
+        const RotaryDims& rotary = params.rotary;
+        const bool halves = 2 * rotary.half == head_dim && !rotary.interleaved && is_aligned(params.rotation);
+        if (rotary.half > 0 && (!halves || params.num_tokens > launch->slot_tokens)) return;
+        changed.shared_slabs = 0;
+        first_angles = rotary.half > 0 ? params.num_tokens * launch->angle_stride : 0;
+    }
+    lay_out(head_dim, first_angles, &changed);
+    if (changed.shared_bytes > std::size_t(device.most_shared)) return;
+    changed.head_ctas = Divisor(num_ctas / params.cache.num_kv_heads);
+    changed.streamed_length /= params.cache.num_kv_heads;  // of the line of one
+    *launch = changed;
+}
+
 // Whether a launch of tensor cores on a device can serve the call.
 bool choose(const AttentionParams& params, const AttentionTuning& tuning, const Device& device,
             AttentionLaunch* launch) {
@@ -128,7 +146,7 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
         launch->query_buffers = query_buffers;
         launch->sum_passes = sum_passes;
         launch->slab_stride = slab_bytes(head_dim) * kMaxSumPasses / sum_passes;
-        launch->shared_bytes = shared_bytes(head_dim, *launch);
+        lay_out(head_dim, 0, launch);
         return launch->shared_bytes <= std::size_t(device.most_shared);
     };
     // All rows in one pass, with a few tiles if possible; fewer warps for each row where their queries would
@@ -175,6 +193,7 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
     launch->streamed_length = streamed_length(params, *launch, device);
     launch->ratio = Divisor(params.num_heads / num_kv_heads);
     launch->num_heads = Divisor(params.num_heads);
+    if (tuning.calls == Calls::kOneSession) choose_session(params, device, launch);
     launch->workspace_bytes = 2 * sizeof(float) * num_ctas * launch->max_rows * (head_dim + 2);
     return line_fits(params, *launch);
 }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "csrc/attention/config.h"
 #include "csrc/attention/divide.h"
 #include "csrc/params.h"
 
@@ -13,17 +14,24 @@ namespace hogwild::cuda {
 
 // For measurements: what a launch is told instead of what it would choose.
 struct AttentionTuning {
-    int num_ctas = 0;      // 0: chosen
-    int ring_slots = 0;    // tiles in shared memory; 0: chosen
-    int block_cost = -1;   // runs of 16 keys that entering a block counts as when work is divided; -1: chosen
+    int num_ctas = 0;     // 0: chosen
+    int ring_slots = 0;   // tiles in shared memory; 0: chosen
+    int block_cost = -1;  // runs of 16 keys that entering a block counts as when work is divided; -1: chosen
+    Calls calls = Calls::kOneSession;  // kAll: the kernel that serves all, for any call
     int shared_bytes = 0;  // no more shared memory than this, as smaller devices have it; 0: all there is
 };
 
 // A launch that has been decided on. It depends on shapes alone, so a captured one stays right when blocks
 // grow.
 struct AttentionLaunch {
+    Calls calls;  // that the kernel serves
     Divisor num_ctas;
-    int ring_slots;       // tiles in shared memory
+    int ring_slots;  // tiles in shared memory
+    // Places in shared memory, in bytes; layout.cuh says of what.
+    int staged_at;
+    int units_at;
+    int queries_at;
+    int first_angles_at;
     int query_buffers;    // segments whose queries are in shared memory
     int max_slices;       // warps that share 16 rows, each with some of the tiles
     int num_slabs;        // slabs of rotated queries in shared memory, where slices are added too
@@ -44,6 +52,7 @@ struct AttentionLaunch {
     float cap;      // 0: none
     Divisor ratio;  // query heads of a kv head
     Divisor num_heads;
+    Divisor head_ctas;            // CTAs of a kv head, where calls are of one session
     int compute_warps;            // of a CTA
     std::size_t shared_bytes;     // dynamic shared memory of a CTA
     int most_shared_bytes;        // that a CTA of the device can have

@@ -3,6 +3,11 @@
 
 namespace hogwild::cuda {
 
+// Which calls a kernel serves: all, or those of one session whose keys are read once, where each CTA has keys
+// of one kv head. The smaller a kernel, the sooner it runs: of its instructions, only those at its begin are
+// fetched before it is launched (docs/kernel.md).
+enum class Calls { kAll, kOneSession };
+
 // Most warps of a CTA compute; the last ones only bring keys and values from device memory, and the first of
 // those plans. Twelve warps are three on each quarter of a multiprocessor, which leaves each thread 168
 // registers. The sums of 256 dims need more; those of 64 need less, and their softmax, which is as much work
@@ -33,6 +38,9 @@ constexpr int row_bytes(int head_dim) { return 16 * row_chunks(head_dim); }
 constexpr int tile_bytes(int head_dim) { return 2 * kTileKeys * row_bytes(head_dim); }  // keys and values
 // 256 dims take all registers for the sums.
 constexpr bool queries_in_registers(int head_dim) { return head_dim <= 128; }
+constexpr bool rotates_registers(Calls calls, int head_dim) {
+    return calls == Calls::kOneSession && queries_in_registers(head_dim);
+}
 constexpr int slab_bytes(int head_dim) { return kSlab * row_bytes(head_dim); }
 constexpr int kMaxSumPasses = 2;  // a slab's sums are twice as many bytes as its queries
 

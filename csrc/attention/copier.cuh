@@ -1,8 +1,7 @@
 // The warps that bring keys, values, queries and their rotations to shared memory.
 #pragma once
 
-#include "csrc/attention/ring.cuh"
-#include "csrc/attention/traits.cuh"
+#include "csrc/attention/layout.cuh"
 
 namespace hogwild::cuda {
 
@@ -28,11 +27,13 @@ __device__ inline void copy_segment_queries(const AttentionParams& p, const Atte
 }
 
 // Issues the copies of the cos and sin rows of a block for some tokens; by one warp every step-th of them.
+template <typename Traits>
 __device__ inline void copy_angles(const AttentionParams& p, const AttentionLaunch& launch, int block,
                                    int first_token, int num_tokens, std::uint32_t to, int first, int step) {
     const int lane = opaque(threadIdx.x) % 32;
     const int size = 2 * p.rotary.half;  // floats of a token
-    const bool by_four = size % 4 == 0 && reinterpret_cast<std::uintptr_t>(p.rotation) % 16 == 0;
+    const bool by_four = Traits::kRotatesRegisters ||
+                         (size % 4 == 0 && reinterpret_cast<std::uintptr_t>(p.rotation) % 16 == 0);
     const int words = by_four ? size / 4 : size;
 #pragma unroll 1
     for (int token = first; token < num_tokens; token += step) {
@@ -54,7 +55,7 @@ __device__ inline void copy_angles(const AttentionParams& p, const AttentionLaun
 // the first queries. (Measured to be no gain for 256 dims.)
 template <typename Traits>
 __device__ inline bool computing_warps_copy(const PlanMemory& memory, int item) {
-    return Traits::kHeadDim <= 128 && item == 0 && memory.num_lists == 1;
+    return !Traits::kOneSession && Traits::kHeadDim <= 128 && item == 0 && memory.num_lists == 1;
 }
 
 // Fills the ring and the query buffers. All copies are in the order of their use; the copying warps take
@@ -76,7 +77,7 @@ class Copier {
     __device__ RingPlace copy_all(RingPlace place, int first) {
         policy = m.line.length <= launch.streamed_length ? CachePolicy::evict_first() : CachePolicy::normal();
         RingPlace after;
-        if (m.more_pieces) after = place.after(m.num_items, launch.ring_slots);
+        if (!Traits::kOneSession && m.more_pieces) after = place.after(m.num_items, launch.ring_slots);
         place.advance(launch.ring_slots, first);
         const int count = (m.num_items - first + kCopyWarps - 1) / kCopyWarps;
         Batch next = look_up(first);
@@ -148,13 +149,13 @@ class Copier {
         // Pieces begin with different slices, lest one has all the small ones.
         item.slice = remainder(index + max(tile, 0), piece.slices);
         item.warps = ((1 << piece.slabs) - 1) << (item.slice * piece.slabs);
-        const std::uint32_t to = shared_address(shared_memory) + place.index() * Traits::kTileBytes;
+        const std::uint32_t to = shared_address(tile_at<Traits>(place));
         if (tile < 0) {
             const int skipped = in_piece * launch.slot_tokens;
             item.begin = piece.begin_token + skipped;
             item.end = min(launch.slot_tokens, piece.num_tokens - skipped);
             if (!computing_warps_copy<Traits>(m, number)) {
-                copy_angles(p, launch, piece.block, item.begin, item.end, to, 0, 1);
+                copy_angles<Traits>(p, launch, piece.block, item.begin, item.end, to, 0, 1);
             }
         } else {
             item.begin = piece.begin + tile * kTileKeys;
@@ -182,7 +183,7 @@ class Copier {
     // The queries of a segment that begins with the piece. Those of the first are the computing warps' own
     // business.
     __device__ void copy_queries(const Piece& piece) {
-        if (!piece.opens || piece.segment == 0) return;
+        if (Traits::kOneSession || !piece.opens || piece.segment == 0) return;
         const QueryBuffer buffer(piece.segment, launch.query_buffers);
         ring.queries_free[buffer.index].wait(buffer.phase ^ 1);
         copy_segment_queries<Traits>(p, launch, piece,

@@ -33,8 +33,8 @@ class GridBarrier {
 template <typename Traits>
 class RowMerge {
   public:
-    __device__ RowMerge(const AttentionParams& params, const AttentionLaunch& launch, const Plan& plan,
-                        const PlanMemory& memory, void* workspace)
+    __device__ RowMerge(const AttentionParams& params, const AttentionLaunch& launch,
+                        const Plan<Traits>& plan, const PlanMemory& memory, void* workspace)
         : p(params), launch(launch), plan(plan), m(memory), partials(launch, workspace) {}
 
     // Finds out which CTAs have parts of an output row. By one thread.
@@ -43,8 +43,16 @@ class RowMerge {
         const int token = launch.num_heads.quotient(output);
         const int head = launch.num_heads.remainder(output);
         const int kv_head = launch.ratio.quotient(head);
+        const auto& tables = plan.tables;
+        if constexpr (Traits::kOneSession) {
+            const int in_group = token - tables.group_token(0);
+            if (in_group < 0 || token >= tables.group_token(1)) return found;  // padding
+            found.num_splits = min(m.line.length, launch.head_ctas.divisor());
+            found.first_cta = kv_head * launch.head_ctas.divisor();
+            found.row = in_group * launch.ratio.divisor() + launch.ratio.remainder(head);
+            return found;
+        }
         // The last group that begins at the token or before.
-        const Tables& tables = plan.tables;
         const int group = last_where(p.num_groups, [&](int i) { return tables.group_token(i) <= token; });
         if (group < 0 || token >= tables.group_token(group + 1)) return found;  // padding
         const int group_row =
@@ -235,7 +243,7 @@ class RowMerge {
 
     const AttentionParams& p;
     const AttentionLaunch& launch;
-    const Plan& plan;
+    const Plan<Traits>& plan;
     const PlanMemory& m;
     const Partials<Traits> partials;
 };

@@ -22,31 +22,33 @@ __device__ inline int inclusive_sum(int x) {
     return x;
 }
 
+template <typename Traits>
 class Plan {
   public:
-    __device__ Plan(const AttentionParams& params, const AttentionLaunch& launch, PlanMemory& memory)
+    __device__ Plan(const AttentionParams& params, const AttentionLaunch& launch, PlanMemory& memory,
+                    Unit* units, int* staged)
         : p(params),
           launch(launch),
           m(memory),
-          units(reinterpret_cast<Unit*>(&memory + 1)),
-          tables(params, launch, reinterpret_cast<int*>(units + launch.max_units)),
+          units(units),
+          tables(params, launch, staged),
           lane(threadIdx.x % 32) {}
 
     // By all threads, which do what else there is to do, `meanwhile`, while they wait for device memory. Has
     // a barrier behind that. The planning warp then finds this CTA's part, see Lister.
-    template <int kWarps, typename Meanwhile>
+    template <typename Meanwhile>
     __device__ void make(const StagedArrays& arrays, Meanwhile meanwhile) {
-        tables.template stage<kWarps>(arrays, meanwhile);
+        tables.stage(arrays, meanwhile);
         if (is_single()) return;  // all of it is the planning warp's
         const int warp = threadIdx.x / 32;
-        if (warp == launch.compute_warps) find_units();
+        if (warp == Traits::kPlanningWarp) find_units();
         __syncthreads();
-        for (int unit = warp; unit < m.num_units; unit += kWarps) weigh(unit);
+        for (int unit = warp; unit < m.num_units; unit += Traits::kWarps) weigh(unit);
         __syncthreads();
     }
 
     // Whether there is one unit at most, as there is when one session decodes.
-    __device__ bool is_single() const { return launch.max_units == 1; }
+    __device__ bool is_single() const { return Traits::kOneSession || launch.max_units == 1; }
 
     __device__ int num_blocks(const Unit& unit) const {
         return tables.group_block(unit.group + 1) - tables.group_block(unit.group);
@@ -105,7 +107,7 @@ class Plan {
     }
 
     Unit* const units;
-    Tables tables;
+    Tables<Traits> tables;
 
   private:
     // Cuts each group's rows into units of about equal size. By one warp, a lane a group.

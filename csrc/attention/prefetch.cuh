@@ -31,13 +31,14 @@ __device__ inline void prefetch_tables(const AttentionParams& p, const Attention
 // the same. Where that is not so, another CTA reads them later. By the computing warps, 16 keys each.
 template <typename Traits>
 __device__ inline void prefetch_keys(const AttentionParams& p, const AttentionLaunch& launch,
-                                     const Tables& tables) {
+                                     const Tables<Traits>& tables) {
     // Of a long block, a window may leave little.
-    if (p.window > 0 || p.num_groups == 0) return;
+    const int num_groups = Traits::kOneSession ? 1 : p.num_groups;
+    if (p.window > 0 || num_groups == 0) return;
     const int lane = threadIdx.x % 32;
     const Divisor& num_ctas = launch.num_ctas;
-    const int place = blockIdx.x * p.num_groups;  // on a line of num_ctas a group
-    const int group = num_ctas.quotient(place);
+    const int place = blockIdx.x * num_groups;  // on a line of num_ctas a group
+    const int group = Traits::kOneSession ? 0 : num_ctas.quotient(place);
     const int in_group = (place - group * num_ctas.divisor()) * p.cache.num_kv_heads;
     const int head = num_ctas.quotient(in_group);
     const int in_head = in_group - head * num_ctas.divisor();

@@ -6,6 +6,7 @@
 #include "csrc/attention/attention.h"
 #include "csrc/attention/config.h"
 #include "csrc/attention/mma.cuh"
+#include "csrc/attention/traits.cuh"
 #include "csrc/params.h"
 
 namespace hogwild::cuda {
@@ -43,6 +44,7 @@ struct StagedArrays {
 
 // The integers of a call. They are copied to shared memory if they are few, since everything else waits for
 // them.
+template <typename Traits>
 class Tables {
   public:
     // `memory` is shared memory for launch.staged_ints integers.
@@ -51,11 +53,11 @@ class Tables {
 
     // Copies them, and does what else there is to do, `meanwhile`, before it waits for them. By all threads;
     // ends with a barrier.
-    template <int kWarps, typename Meanwhile>
+    template <typename Meanwhile>
     __device__ void stage(const StagedArrays& arrays, Meanwhile meanwhile) {
         if (is_staged()) {
             // Each array by some warps: one after the other they would take longer to ask for than to come.
-            constexpr int kEach = 32 * (kWarps / StagedArrays::kCount);
+            constexpr int kEach = 32 * (Traits::kWarps / StagedArrays::kCount);
             static_assert(kEach > 0);
             const int index = threadIdx.x / kEach;
             if (index < StagedArrays::kCount) {
@@ -81,7 +83,7 @@ class Tables {
                            : __ldg(p.query_pos + std::int64_t{token} * p.num_columns + column);
     }
 
-    __device__ bool is_staged() const { return launch.staged_ints != 0; }
+    __device__ bool is_staged() const { return Traits::kOneSession || launch.staged_ints != 0; }
     // Those of a call of one session, which are in shared memory.
     __device__ const int* staged_group_tokens() const { return memory; }
     __device__ const int* staged_group_blocks() const { return memory + 2; }

@@ -1,4 +1,4 @@
-// What the parts of the attention kernel know of its element type and head dim.
+// What the parts of the attention kernel know of its element type, its head dim and the calls that it serves.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace hogwild::cuda {
 
-template <typename Element, int kDim>
+template <typename Element, int kDim, Calls kCalls>
 struct Traits {
     using T = Element;
     static constexpr int kHeadDim = kDim;
@@ -23,6 +23,9 @@ struct Traits {
     static constexpr int kTileBytes = tile_bytes(kDim);
     static constexpr int kSlabBytes = slab_bytes(kDim);
     static constexpr bool kSwizzled = kDim % 64 == 0;
+    static constexpr bool kOneSession = kCalls == Calls::kOneSession;
+    // Whether queries are rotated where mma wants them, in registers.
+    static constexpr bool kRotatesRegisters = rotates_registers(kCalls, kDim);
     static_assert(kDim % 16 == 0 && 2 * kHalfBytes == kTileBytes);
 
     // Where a chunk of a row is, in bytes.

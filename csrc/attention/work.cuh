@@ -79,7 +79,7 @@ struct Line {
 constexpr int kMaxPieces = 48;
 static_assert(kMaxPieces > 32);
 
-// Shared memory of a CTA's plan. Behind it stand max_units units and staged_ints integers.
+// Shared memory of a CTA's plan, but for its units.
 struct PlanMemory {
     Piece pieces[kMaxPieces];
     int num_pieces;

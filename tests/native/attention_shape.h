@@ -130,6 +130,37 @@ inline std::vector<AttentionShape> every_kind() {
     return shapes;
 }
 
+// Calls for the kernel of one session, of each dtype and head dim; what it serves is dealt out over them.
+inline std::vector<AttentionShape> sessions(std::uint64_t seed) {
+    std::vector<AttentionShape> shapes;
+    for (const DType dtype : {DType::kBFloat16, DType::kFloat16}) {
+        for (const int head_dim : {64, 80, 96, 112, 128, 256}) {
+            Random random(seed * 100 + shapes.size());
+            AttentionShape s;
+            s.dtype = dtype;
+            s.head_dim = s.value_dim = head_dim;
+            s.kv_heads = random.pick(1, 4);
+            s.ratio = random.pick(1, 12);
+            s.padding = random.one_in(2);
+            const int most_rows = head_dim > 128 ? 64 : 128;
+            s.group_tokens = random.pick(1, std::min(20, most_rows / s.ratio - 2));
+            s.min_workers = s.max_workers = random.pick(1, std::min(8, s.group_tokens));
+            s.max_other_blocks = random.pick(0, 5);
+            s.max_block_tokens = random.choose({1, 5, 100});
+            s.long_block_tokens = random.choose({0, 0, 300, 2000});
+            s.page_size = random.choose({16, 32, 64});
+            s.rotary = rotary_dims(random.one_in(4) ? 0 : 1, head_dim);
+            s.far = random.choose({0, 1'000'000});
+            s.window = random.one_in(4) ? random.pick(1, 200) : 0;
+            s.sinks = random.one_in(3);
+            s.scale = 1 / std::sqrt(float(head_dim));
+            s.seed = random.seed();
+            shapes.push_back(s);
+        }
+    }
+    return shapes;
+}
+
 // More groups, blocks or keys than a warp or a CTA takes at a time.
 inline std::vector<AttentionShape> crowds() {
     AttentionShape groups;

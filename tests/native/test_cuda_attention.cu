@@ -29,6 +29,7 @@ namespace {
 
 using cuda::AttentionLaunch;
 using cuda::AttentionTuning;
+using cuda::Calls;
 
 double largest_error = 0;  // in units of its bound
 int cases = 0;
@@ -81,6 +82,22 @@ void test_every_kind(int step) {
     for (const AttentionShape& shape : crowds()) test_case(shape, {direct, merged, {}}, {});
 }
 
+// What the kernel of one session serves, by it and by the one for all calls.
+void test_sessions(std::uint64_t seed, bool quick) {
+    for (const AttentionShape& shape : sessions(seed)) {
+        AttentionTuning few, all;
+        few.num_ctas = 3 * shape.kv_heads;
+        all.calls = Calls::kAll;
+        const auto calls = DeviceCase(attention_case(shape)).plan(few).calls;
+        EXPECT(calls == Calls::kOneSession, "%s: not served as one session", describe(shape).c_str());
+        if (quick) {
+            test_case(shape, {few}, {});
+        } else {
+            test_case(shape, {few, {}, all}, {0xff, 0x5a});
+        }
+    }
+}
+
 void test_random_cases(std::uint64_t seed, int count) {
     for (int i = 0; i < count; ++i) {
         Random random(~(seed + i));
@@ -90,6 +107,7 @@ void test_random_cases(std::uint64_t seed, int count) {
             tunings[j].ring_slots = random.choose({0, 2, 3});
             tunings[j].block_cost = random.choose({-1, 0, 100});
             tunings[j].shared_bytes = random.choose({0, 166912, 101376});  // all, an A100's, an L40S's
+            tunings[j].calls = random.choose({Calls::kOneSession, Calls::kOneSession, Calls::kAll});
         }
         const AttentionShape shape = random_shape(seed + i);
         if (shape.dtype == DType::kFloat32) tunings.resize(1);
@@ -446,11 +464,13 @@ int run(const Options& options) {
     }
     test_why_no_kernel();
     test_every_kind(options.step);
+    test_sessions(options.seed, options.quick);
     if (options.step == 1) test_nan_stays();
     if (options.quick) {
         test_graph(40, 20);
         test_streams(10);
     } else {
+        for (int i = 1; i < 10; ++i) test_sessions(options.seed + i, false);
         test_random_cases(options.seed, options.cases);
         test_graph(10'000, 500);
         test_streams(300);

@@ -2,7 +2,7 @@
 // machines without a GPU: what the kernel computes and where its threads wait, not what a compiler or a
 // device makes of it.
 //
-//   --cases N  random cases (24)
+//   --cases N  random cases (24), and as many for the kernel of one session
 //   --seed N   of the first of them; a case that fails names its own: repeat it with --seed THAT --cases 1
 //   --step N   each N-th of the cases of every kind (13)
 #include <algorithm>
@@ -54,6 +54,22 @@ void test_every_kind(int step) {
     }
 }
 
+void test_sessions(std::uint64_t seed, int count) {
+    for (int tested = 0; tested < count; ++seed) {
+        for (const AttentionShape& shape : sessions(seed)) {
+            Random random(shape.seed);
+            AttentionTuning tuning;
+            tuning.num_ctas = random.choose({1, 2}) * shape.kv_heads;
+            tuning.ring_slots = random.choose({0, 0, 2});
+            const auto calls = DeviceCase(attention_case(shape)).plan(tuning).calls;
+            EXPECT(calls == cuda::Calls::kOneSession, "%s: not served as one session",
+                   describe(shape).c_str());
+            test_case(shape, tuning, "session, seed " + std::to_string(seed) + ": ");
+            if (++tested == count) return;
+        }
+    }
+}
+
 void test_random_cases(std::uint64_t seed, int count) {
     for (int tested = 0; tested < count; ++seed) {
         AttentionShape shape = random_shape(seed);
@@ -65,6 +81,7 @@ void test_random_cases(std::uint64_t seed, int count) {
         tuning.ring_slots = random.choose({0, 0, 2});
         tuning.block_cost = random.choose({-1, -1, 0, 100});
         tuning.shared_bytes = random.choose({0, 166912, 101376});  // all, an A100's, an L40S's
+        tuning.calls = random.choose({cuda::Calls::kOneSession, cuda::Calls::kAll});
         test_case(shape, tuning, "seed " + std::to_string(seed) + ": ");
         ++tested;
     }
@@ -91,7 +108,10 @@ int main(int argc, char** argv) {
             return 2;
         }
     }
-    if (count != 1) hogwild::test_every_kind(step);
+    if (count != 1) {
+        hogwild::test_every_kind(step);
+        hogwild::test_sessions(seed, count);
+    }
     hogwild::test_random_cases(seed, count);
     if (hogwild::failures > 0) return 1;
     std::printf(

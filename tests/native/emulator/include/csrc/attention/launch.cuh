@@ -6,12 +6,20 @@
 
 namespace hogwild::cuda {
 
+template <typename Traits>
+void launch_kernel(const AttentionParams& params, const AttentionLaunch& launch, void* workspace) {
+    emulator::launch(launch.num_ctas.divisor(), Traits::kThreads, launch.shared_bytes,
+                     [&] { attention_kernel<Traits>(params, launch, StagedArrays(params), workspace); });
+}
+
 template <typename T, int kHeadDim>
 cudaError_t launch_attention(const AttentionParams& params, const AttentionLaunch& launch, void* workspace,
                              cudaStream_t) {
-    using Kernel = Traits<T, kHeadDim>;
-    emulator::launch(launch.num_ctas.divisor(), Kernel::kThreads, launch.shared_bytes,
-                     [&] { attention_kernel<Kernel>(params, launch, StagedArrays(params), workspace); });
+    if (launch.calls == Calls::kOneSession) {
+        launch_kernel<Traits<T, kHeadDim, Calls::kOneSession>>(params, launch, workspace);
+    } else {
+        launch_kernel<Traits<T, kHeadDim, Calls::kAll>>(params, launch, workspace);
+    }
     return cudaSuccess;
 }
 
