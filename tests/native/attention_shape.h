@@ -141,9 +141,10 @@ inline std::vector<AttentionShape> sessions(std::uint64_t seed) {
             s.head_dim = s.value_dim = head_dim;
             s.kv_heads = random.pick(1, 4);
             s.ratio = random.pick(1, 12);
-            s.padding = random.one_in(2);
             const int most_rows = head_dim > 128 ? 64 : 128;
-            s.group_tokens = random.pick(1, std::min(20, most_rows / s.ratio - 2));
+            s.group_tokens = random.pick(1, std::min(20, most_rows / s.ratio));
+            constexpr int kMostPadding = 7;  // it counts as rows of the call
+            s.padding = random.one_in(2) && (s.group_tokens + kMostPadding) * s.ratio <= most_rows;
             s.min_workers = s.max_workers = random.pick(1, std::min(8, s.group_tokens));
             s.max_other_blocks = random.pick(0, 5);
             s.max_block_tokens = random.choose({1, 5, 100});

@@ -153,7 +153,7 @@ void wait_while(const std::uint32_t& word, std::uint32_t value) {
     swapcontext(&fiber->context, &scheduler);
 }
 
-const Exchanged& exchange(const Words& mine, void (*complete)(Exchanged&)) {
+const Exchanged& exchange(Words mine, void (*complete)(Exchanged&)) {
     Warp& warp = cta->warps[fiber->thread.x / kLanes];
     const std::uint32_t turn = warp.turn;
     Exchanged& words = warp.words[turn % 2];

@@ -37,7 +37,7 @@ struct Words {
     std::uint32_t at[kWords];
 };
 using Exchanged = Words[kLanes];
-const Exchanged& exchange(const Words& mine, void (*complete)(Exchanged&) = nullptr);
+const Exchanged& exchange(Words mine, void (*complete)(Exchanged&) = nullptr);
 
 void sync_cta();
 void arrive_at_grid_barrier();  // by all threads of a CTA
