@@ -88,8 +88,8 @@ int streamed_length(const AttentionParams& params, const AttentionLaunch& launch
     return static_cast<int>(kTimesL2 * device.l2_bytes / (2 * kRun * 2 * params.cache.head_dim));
 }
 
-// Takes the kernel for calls of one session, if this is one, and makes the launch that of a call that needs
-// no more.
+// Takes the kernel for calls of one session, if this is one. It needs less shared memory for queries, and
+// some for the first rotation.
 void choose_session(const AttentionParams& params, const Device& device, AttentionLaunch* launch) {
     const int head_dim = params.cache.head_dim;
     const int num_ctas = launch->num_ctas.divisor();

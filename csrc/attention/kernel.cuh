@@ -11,30 +11,14 @@
 
 namespace hogwild::cuda {
 
-// Two kinds of warps, each with loops of its own, so that neither keeps the other's registers.
+// What is done piece by piece, by two kinds of warps, each with loops of its own, so that neither keeps the
+// other's registers. Each round is a list of pieces; `listed` and `list_free` hand it over and back.
 template <typename Traits>
 __device__ inline void run_pipeline(const AttentionParams& p, const AttentionLaunch& launch,
                                     Plan<Traits>& plan, PlanMemory& memory, RingMemory& ring,
                                     const SharedLayout<Traits>& layout, void* workspace) {
     const int warp = threadIdx.x / 32;
     RingPlace place;  // of the list's first item
-    if constexpr (Traits::kOneSession) {
-        if (warp < Traits::kComputeWarps) {
-            SessionComputation<Traits> computation(p, launch, plan, memory, ring, layout, workspace);
-            prefetch_keys<Traits>(p, launch, plan.tables);
-            computation.run();
-        } else {
-            if (warp == Traits::kPlanningWarp) {
-                list_session(p, launch, plan, memory);
-                ring.listed.arrive();  // by each lane, for what it has written itself
-            }
-            ring.listed.wait(0);
-            Copier<Traits>(p, launch, memory, ring, layout.queries())
-                .copy_all(place, warp - Traits::kComputeWarps);
-        }
-        return;
-    }
-    // Each round is a list of pieces; `listed` and `list_free` hand it over and back.
     unsigned phase = 0;
     if (warp < Traits::kComputeWarps) {
         Computation<Traits> computation(p, launch, plan, memory, ring, layout, workspace);
@@ -65,6 +49,27 @@ __device__ inline void run_pipeline(const AttentionParams& p, const AttentionLau
     }
 }
 
+// The same where there is one list.
+template <typename Traits>
+__device__ inline void run_session(const AttentionParams& p, const AttentionLaunch& launch,
+                                   const Plan<Traits>& plan, PlanMemory& memory, RingMemory& ring,
+                                   const SharedLayout<Traits>& layout, void* workspace) {
+    const int warp = threadIdx.x / 32;
+    if (warp < Traits::kComputeWarps) {
+        SessionComputation<Traits> computation(p, launch, plan, memory, ring, layout, workspace);
+        prefetch_keys<Traits>(p, launch, plan.tables);
+        computation.run();
+    } else {
+        if (warp == Traits::kPlanningWarp) {
+            list_session(p, launch, plan, memory);
+            ring.listed.arrive();  // by each lane, for what it has written itself
+        }
+        ring.listed.wait(0);
+        Copier<Traits> copier(p, launch, memory, ring, layout.queries());
+        copier.copy_all({}, warp - Traits::kComputeWarps);
+    }
+}
+
 template <typename Traits>
 __global__ void __launch_bounds__(Traits::kThreads, 1)
     attention_kernel(const __grid_constant__ AttentionParams p,
@@ -80,7 +85,11 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
         ring.init<Traits>(launch.ring_slots);
         if (warp != Traits::kPlanningWarp) prefetch_tables(p, launch);
     });
-    run_pipeline<Traits>(p, launch, plan, memory, ring, layout, workspace);
+    if constexpr (Traits::kOneSession) {
+        run_session<Traits>(p, launch, plan, memory, ring, layout, workspace);
+    } else {
+        run_pipeline<Traits>(p, launch, plan, memory, ring, layout, workspace);
+    }
 
     // Each warp merges a part of a row. Which splits its row has is looked up by a copying warp, since those
     // are there before the others.
