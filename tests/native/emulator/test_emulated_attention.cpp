@@ -3,7 +3,8 @@
 // device makes of it.
 //
 //   --cases N  random cases (24), and as many for the kernel of one session
-//   --seed N   of the first of them; a case that fails names its own: repeat it with --seed THAT --cases 1
+//   --seed N   of the first of them; a random case that fails names its own: repeat it with
+//              --seed THAT --cases 1
 //   --step N   each N-th of the cases of every kind (13)
 #include <algorithm>
 #include <cstdint>
