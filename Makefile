@@ -102,7 +102,7 @@ gpu-decode: gpu-build  ## whole forwards of models of published sizes, on a GPU 
 	$(DECODE) --model qwen3-0.6b --workers 1,2,4 --contexts 1024 --no-eager
 	$(DECODE) --model qwen3-8b --workers 1,2,4,8 --contexts 1024,4096,16384 --no-eager
 	$(DECODE) --model qwen3-8b --workers 1,4 --contexts 4096 --compiled --json bench/results/$(GPU_NAME)-decode_cuda-qwen3-8b-huggingface.json
-	$(DECODE) --model qwen3-8b --workers 2 --contexts 2048 --sessions 16 --no-eager
+	$(DECODE) --model qwen3-8b --workers 2 --contexts 2048 --sessions 1,16 --no-eager
 	$(DECODE) --model qwq-32b --workers 1,4,8 --contexts 16384 --no-eager
 
 clean:  ## remove builds (the environment stays)

@@ -40,7 +40,7 @@ from hogwild.models.compiled import COMPILE_MODES
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
-Case = tuple[int, int]  # workers, tokens of context
+Case = tuple[int, int]  # sequences, tokens of context
 
 
 def baseline(measure: Callable[[], float], what: str) -> float | None:
@@ -57,14 +57,14 @@ def baseline(measure: Callable[[], float], what: str) -> float | None:
             torch.cuda.empty_cache()
 
 
-def compiled_baselines(model: Any, workers: Sequence[int], contexts: Sequence[int]) -> dict[Case, float]:
+def compiled_baselines(model: Any, sequences: Sequence[int], contexts: Sequence[int]) -> dict[Case, float]:
     """HF compiled for each case in which it runs.
 
     Before anything else, while the device has room for its caches.
     """
     found = {}
     for context in contexts:
-        for count in workers:
+        for count in sequences:
             us = baseline(partial(huggingface.compiled_us, model, count, context), "HF compiled")
             if us is not None:
                 found[count, context] = us
@@ -73,8 +73,9 @@ def compiled_baselines(model: Any, workers: Sequence[int], contexts: Sequence[in
 
 def row_of(name: str, dtype: str, compile: str, t: DecodeTime, beside: dict[str, float]) -> dict[str, Any]:
     parts = {"attention_us": t.attention_us, "append_us": t.append_us, "products_us": t.products_us}
+    teams = f"{t.sessions} x " if t.sessions > 1 else ""
     return {
-        "case": f"{name}, {t.workers} worker{'s' if t.workers > 1 else ''}, {t.context}",
+        "case": f"{name}, {teams}{t.workers} worker{'s' if t.workers > 1 else ''}, {t.context}",
         "model": name,
         "workers": t.workers,
         "context": t.context,
@@ -98,9 +99,12 @@ def plot(times: list[DecodeTime], name: str, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    for workers in sorted({t.workers for t in times}):
-        same = sorted((t for t in times if t.workers == workers), key=lambda t: t.context)
-        label = f"{workers} worker{'s' if workers > 1 else ''}"
+    for sessions, workers in sorted({(t.sessions, t.workers) for t in times}):
+        same = sorted(
+            (t for t in times if (t.sessions, t.workers) == (sessions, workers)), key=lambda t: t.context
+        )
+        teams = f"{sessions} x " if sessions > 1 else ""
+        label = f"{teams}{workers} worker{'s' if workers > 1 else ''}"
         axes.plot([t.context for t in same], [t.us / 1e3 for t in same], marker="o", label=label)
     least = min(times, key=lambda t: t.floor_us)
     axes.axhline(least.floor_us / 1e3, color="grey", linestyle=":", label="the least matrix products")
@@ -120,7 +124,11 @@ def main() -> None:
     parser.add_argument("--workers", type=integers, default=[1, 2, 4, 8], metavar="W,...")
     parser.add_argument("--contexts", type=integers, default=[1024, 4096, 16384], metavar="L,...")
     parser.add_argument(
-        "--sessions", type=positive, default=1, help="teams that decode together (default: 1)"
+        "--sessions",
+        type=integers,
+        default=[1],
+        metavar="S,...",
+        help="teams that decode together (default: 1)",
     )
     parser.add_argument("--forwards", type=positive, default=50, help="run in each case (default: 50)")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
@@ -148,20 +156,22 @@ def main() -> None:
         elapsed = time.perf_counter() - began
         graph = "" if t.captured or args.device == "cpu" else "  NOT CAPTURED"
         print(
-            f"  [{elapsed:4.0f} s] {t.workers} workers, {t.context:,}: {t.us / 1e3:.3f} ms, "
+            f"  [{elapsed:4.0f} s] {t.sessions} x {t.workers} workers, {t.context:,}: {t.us / 1e3:.3f} ms, "
             f"{t.us / t.floor_us:.3f} of the floor{graph}",
             flush=True,
         )
 
-    compiled = compiled_baselines(model, args.workers, args.contexts) if args.compiled else {}
+    sequences = sorted({count * sessions for count in args.workers for sessions in args.sessions})
+    compiled = compiled_baselines(model, sequences, args.contexts) if args.compiled else {}
     beside: list[dict[str, float]] = []
 
     def measure_beside(times: list[DecodeTime]) -> None:
         for t in times:
+            case = t.sessions * t.workers, t.context
             eager = None
             if not args.no_eager:
-                eager = baseline(partial(huggingface.eager_us, model, t.workers, t.context), "HF eager")
-            found = {"HF eager": eager, "HF compiled": compiled.get((t.workers, t.context))}
+                eager = baseline(partial(huggingface.eager_us, model, *case), "HF eager")
+            found = {"HF eager": eager, "HF compiled": compiled.get(case)}
             beside.append({name: us for name, us in found.items() if us is not None})
 
     times = measure_all(
@@ -180,15 +190,18 @@ def main() -> None:
         sys.exit("error: no case fits into memory")
 
     print("\nmilliseconds a forward\n" + table_of_parts(times, beside))
-    print("\nTable 1\n" + table_1(times))
-    print("\nTable 2\n" + table_2(times, text_config(model).num_hidden_layers))
-    print("\n" + "\n".join(explain(times)))
+    for sessions in args.sessions:
+        same = [t for t in times if t.sessions == sessions]
+        title = f", {sessions} sessions" if sessions > 1 else ""
+        print(f"\nTable 1{title}\n" + table_1(same))
+        print(f"\nTable 2{title}\n" + table_2(same, text_config(model).num_hidden_layers))
+        print("\n" + "\n".join(explain(same)))
     rows = [
         row_of(args.model, args.dtype, args.compile, t, row) for t, row in zip(times, beside, strict=True)
     ]
     name = "decode_cuda" + f"-{args.model.rpartition('/')[2]}"
-    if args.sessions > 1:
-        name += f"-{args.sessions}_sessions"
+    if max(args.sessions) > 1:
+        name += f"-{max(args.sessions)}_sessions"
     path = results_io.write(
         "decode_cuda" if args.json else name,
         rows,

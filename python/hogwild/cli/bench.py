@@ -65,7 +65,7 @@ def bench(request: BenchRequest) -> None:
         tokenizer,
         workers,
         contexts or _integers("--contexts", CONTEXTS[kind]),
-        sessions=request.sessions,
+        sessions=[request.sessions],
         forwards=request.forwards or FORWARDS[kind],
         compile=request.compile,
         skipped=lambda why: print(f"left out: {why}", file=sys.stderr),

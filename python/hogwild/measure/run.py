@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -32,20 +33,19 @@ def measure_all(
     workers: Sequence[int],
     contexts: Sequence[int],
     *,
-    sessions: int = 1,
+    sessions: Sequence[int] = (1,),
     forwards: int = 50,
     compile: str | None = None,
     skipped: Callable[[str], None] = print,
     told: Callable[[DecodeTime], None] = lambda time: None,
     timed: Callable[[list[DecodeTime]], None] = lambda times: None,
 ) -> list[DecodeTime]:
-    """Measure every number of workers on every context, as `measure_decode` does, then tell kernels apart.
+    """Measure all cases as `measure_decode` does, then tell kernels apart.
 
     Args:
         model: loaded; it is enabled for views of the longest context.
         tokenizer: its tokenizer, or None.
-        workers, contexts: the cases.
-        sessions: teams that decode together.
+        workers, contexts, sessions: every one with every other is a case; sessions are teams that decode together.
         forwards: how many are timed.
         compile: see `hogwild.engine.graphs.make_runner`.
         skipped: is told of contexts that do not fit, and why.
@@ -56,7 +56,7 @@ def measure_all(
     room = _free_bytes(model) // bytes_per_token(model)
     fitting = []
     for context in sorted(contexts):
-        needed = tokens_needed(max(workers), context, forwards, sessions)
+        needed = tokens_needed(max(workers), context, forwards, max(sessions))
         if positions is not None and context + 2 * (forwards + 64) * max(workers) > positions:
             skipped(f"context {context:,}: the model has {positions:,} positions")
         elif needed > room:
@@ -76,10 +76,9 @@ def measure_all(
         runner=make_runner(model, compile),
     )
     times = []
-    for context, _ in fitting:
-        for count in workers:
-            times.append(measure_decode(engine, count, context, forwards, sessions))
-            told(times[-1])
+    for teams, (context, _), count in product(sessions, fitting, workers):
+        times.append(measure_decode(engine, count, context, forwards, teams))
+        told(times[-1])
     timed(times)
     return [tell_kernels_apart(engine, measured) for measured in times]
 
