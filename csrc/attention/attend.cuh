@@ -45,6 +45,7 @@ class SlabRows {
     // Of the two rows that a thread has numbers of, lane / 4 and lane / 4 + 8.
     __device__ static int of_thread(int i) { return threadIdx.x % 32 / 4 + 8 * i; }
 
+    __device__ int count() const { return num_rows; }
     __device__ bool exists(int row) const { return row < num_rows; }
     __device__ int token(int row) const {
         return group_token + ratio.quotient(first_row + min(row, num_rows - 1));

@@ -95,7 +95,8 @@ void choose_session(const AttentionParams& params, const Device& device, Attenti
     const int num_ctas = launch->num_ctas.divisor();
     constexpr int kLanes = 32;  // one a block
     if (params.softcap > 0 || params.num_groups != 1 || launch->max_units != 1 || launch->staged_ints == 0 ||
-        params.num_blocks > kLanes || num_ctas % params.cache.num_kv_heads != 0) {
+        params.num_blocks > kLanes || num_ctas % params.cache.num_kv_heads != 0 ||
+        launch->sum_passes != least_sum_passes(head_dim)) {
         return;
     }
     AttentionLaunch changed = *launch;
@@ -145,7 +146,7 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
         launch->ring_slots = ring_slots;
         launch->query_buffers = query_buffers;
         launch->sum_passes = sum_passes;
-        launch->slab_stride = slab_bytes(head_dim) * kMaxSumPasses / sum_passes;
+        launch->slab_stride = sums_bytes(head_dim, sum_passes);
         lay_out(head_dim, 0, launch);
         return launch->shared_bytes <= std::size_t(device.most_shared);
     };
@@ -177,8 +178,7 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
     while (!fits(max_rows, max_slices, ring_slots, query_buffers)) --query_buffers;
     // Where queries stay in shared memory, other warps would have to wait for the last use of them.
     const bool share = queries_in_registers(head_dim) && params.rotary.half > 0;
-    const bool one_pass = queries_in_registers(head_dim);  // see write_rows
-    if (!(one_pass && fits(max_rows, max_slices, ring_slots, query_buffers, share, 1)) &&
+    if (!fits(max_rows, max_slices, ring_slots, query_buffers, share, least_sum_passes(head_dim)) &&
         !fits(max_rows, max_slices, ring_slots, query_buffers, share)) {
         fits(max_rows, max_slices, ring_slots, query_buffers);
     }

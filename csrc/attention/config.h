@@ -42,7 +42,10 @@ constexpr bool rotates_registers(Calls calls, int head_dim) {
     return calls == Calls::kOneSession && queries_in_registers(head_dim);
 }
 constexpr int slab_bytes(int head_dim) { return kSlab * row_bytes(head_dim); }
-constexpr int kMaxSumPasses = 2;  // a slab's sums are twice as many bytes as its queries
+// A slab's sums are twice as many bytes as its queries, and take so many passes at most.
+constexpr int kMaxSumPasses = 2;
+constexpr int least_sum_passes(int head_dim) { return queries_in_registers(head_dim) ? 1 : kMaxSumPasses; }
+constexpr int sums_bytes(int head_dim, int passes) { return slab_bytes(head_dim) * kMaxSumPasses / passes; }
 
 // Places of the ring in shared memory, a multiple of kCopyWarps. Each takes a tile, or the rotation of a
 // block's queries.

@@ -148,7 +148,7 @@ class Copier {
         item.is_last = number + 1 == m.num_items;
         // Pieces begin with different slices, lest one has all the small ones.
         item.slice = remainder(index + max(tile, 0), piece.slices);
-        item.warps = ((1 << piece.slabs) - 1) << (item.slice * piece.slabs);
+        item.warps = ((1 << piece.slabs) - 1) << (Traits::kComputeWarps - (item.slice + 1) * piece.slabs);
         const std::uint32_t to = shared_address(tile_at<Traits>(place));
         if (tile < 0) {
             const int skipped = in_piece * launch.slot_tokens;

@@ -14,58 +14,54 @@ namespace hogwild::cuda {
 // What is done piece by piece, by two kinds of warps, each with loops of its own, so that neither keeps the
 // other's registers. Each round is a list of pieces; `listed` and `list_free` hand it over and back.
 template <typename Traits>
-__device__ inline void run_pipeline(const AttentionParams& p, const AttentionLaunch& launch,
-                                    Plan<Traits>& plan, PlanMemory& memory, RingMemory& ring,
-                                    const SharedLayout<Traits>& layout, void* workspace) {
+__device__ inline void run_pipeline(const Cta<Traits>& cta) {
     const int warp = threadIdx.x / 32;
     RingPlace place;  // of the list's first item
     unsigned phase = 0;
     if (warp < Traits::kComputeWarps) {
-        Computation<Traits> computation(p, launch, plan, memory, ring, layout, workspace);
-        prefetch_keys<Traits>(p, launch, plan.tables);
+        Computation<Traits> computation(cta);
+        prefetch_keys<Traits>(cta.p, cta.launch, cta.plan.tables);
         while (true) {
-            ring.listed.wait(phase);
+            cta.ring.listed.wait(phase);
             place = computation.use_all(place);
-            if (!memory.more_pieces) break;
-            phase = memory.num_lists % 2;
-            ring.list_free.arrive();
+            if (!cta.memory.more_pieces) break;
+            phase = cta.memory.num_lists % 2;
+            cta.ring.list_free.arrive();
         }
     } else {
-        Copier<Traits> copier(p, launch, memory, ring, layout.queries());
-        Lister<Traits> lister(p, launch, plan, memory);
+        Copier<Traits> copier(cta.p, cta.launch, cta.memory, cta.ring, cta.layout.queries());
+        Lister<Traits> lister(cta.p, cta.launch, cta.plan, cta.memory);
         if (warp == Traits::kPlanningWarp) lister.begin();
         while (true) {
             if (warp == Traits::kPlanningWarp) {
-                ring.list_free.wait(phase ^ 1);  // at first, the phase before counts as over
+                cta.ring.list_free.wait(phase ^ 1);  // at first, the phase before counts as over
                 lister.list();
-                ring.listed.arrive();  // by each lane, for what it has written itself
+                cta.ring.listed.arrive();  // by each lane, for what it has written itself
             }
-            ring.listed.wait(phase);
+            cta.ring.listed.wait(phase);
             place = copier.copy_all(place, warp - Traits::kComputeWarps);
-            if (!memory.more_pieces) break;
-            phase = memory.num_lists % 2;
-            ring.list_free.arrive();
+            if (!cta.memory.more_pieces) break;
+            phase = cta.memory.num_lists % 2;
+            cta.ring.list_free.arrive();
         }
     }
 }
 
 // The same where there is one list.
 template <typename Traits>
-__device__ inline void run_session(const AttentionParams& p, const AttentionLaunch& launch,
-                                   const Plan<Traits>& plan, PlanMemory& memory, RingMemory& ring,
-                                   const SharedLayout<Traits>& layout, void* workspace) {
+__device__ inline void run_session(const Cta<Traits>& cta) {
     const int warp = threadIdx.x / 32;
     if (warp < Traits::kComputeWarps) {
-        SessionComputation<Traits> computation(p, launch, plan, memory, ring, layout, workspace);
-        prefetch_keys<Traits>(p, launch, plan.tables);
+        SessionComputation<Traits> computation(cta);
+        prefetch_keys<Traits>(cta.p, cta.launch, cta.plan.tables);
         computation.run();
     } else {
         if (warp == Traits::kPlanningWarp) {
-            list_session(p, launch, plan, memory);
-            ring.listed.arrive();  // by each lane, for what it has written itself
+            list_session(cta.p, cta.launch, cta.plan, cta.memory);
+            cta.ring.listed.arrive();  // by each lane, for what it has written itself
         }
-        ring.listed.wait(0);
-        Copier<Traits> copier(p, launch, memory, ring, layout.queries());
+        cta.ring.listed.wait(0);
+        Copier<Traits> copier(cta.p, cta.launch, cta.memory, cta.ring, cta.layout.queries());
         copier.copy_all({}, warp - Traits::kComputeWarps);
     }
 }
@@ -81,22 +77,28 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
 
     const int warp = threadIdx.x / 32;
     Plan<Traits> plan(p, launch, memory, layout.units(), layout.staged());
-    plan.make(arrays, [&] {
-        ring.init<Traits>(launch.ring_slots);
-        if (warp != Traits::kPlanningWarp) prefetch_tables(p, launch);
-    });
+    GridBarrier barrier(launch.num_ctas.divisor());
+    plan.make(
+        arrays,
+        [&] {
+            ring.init<Traits>(launch.ring_slots);
+            if (warp != Traits::kPlanningWarp) prefetch_tables(p, launch);
+            if (Traits::kOneSession && warp < Traits::kComputeWarps) clear_partials<Traits>(p, launch, workspace);
+        },
+        [&] { Traits::kOneSession ? barrier.arrive() : __syncthreads(); });
+    const Cta<Traits> cta{p, launch, plan, layout, workspace};
     if constexpr (Traits::kOneSession) {
-        run_session<Traits>(p, launch, plan, memory, ring, layout, workspace);
+        run_session(cta);
     } else {
-        run_pipeline<Traits>(p, launch, plan, memory, ring, layout, workspace);
+        run_pipeline(cta);
     }
 
-    // Each warp merges a part of a row. Which splits its row has is looked up by a copying warp, since those
-    // are there before the others.
+    // Each warp merges a part of a row. Which splits its row has is looked up by the copying warp that does
+    // not plan, since those are there before the others.
     const RowMerge<Traits> merge(p, launch, plan, memory, workspace);
     const int lane = threadIdx.x % 32;
     if (warp == Traits::kWarps - 1 && lane < Traits::kWarps) merge.find_first(lane, &ring.found[lane]);
-    merge.merge_all(ring.found);
+    merge.merge_all(ring.found, barrier);
 }
 
 }  // namespace hogwild::cuda

@@ -1,34 +1,10 @@
 // The reduction over splits: one warp a row of the output, by log-sum-exp, in the order of the keys.
 #pragma once
 
-#include <cooperative_groups.h>
-
+#include "csrc/attention/grid_barrier.cuh"
 #include "csrc/attention/output.cuh"
 
 namespace hogwild::cuda {
-
-// All CTAs wait for each other. By all threads.
-class GridBarrier {
-  public:
-    // Arrives: what this CTA's threads have written so far is seen by all behind the barrier.
-    __device__ explicit GridBarrier(int num_ctas) : is_alone(num_ctas == 1) {
-        if (is_alone) {
-            __syncthreads();
-        } else {
-            token = cooperative_groups::this_grid().barrier_arrive();
-        }
-    }
-    __device__ void wait() {
-        if (!is_alone) {
-            cooperative_groups::this_grid().barrier_wait(static_cast<Token&&>(token));
-        }
-    }
-
-  private:
-    using Token = cooperative_groups::grid_group::arrival_token;
-    const bool is_alone;
-    Token token;
-};
 
 template <typename Traits>
 class RowMerge {
@@ -70,8 +46,9 @@ class RowMerge {
     }
 
     // All rows, when all CTAs have written theirs. `found` is what find_first found for each warp of the CTA.
-    __device__ void merge_all(const SplitRow* found) const {
-        is_fine() ? merge_all<1>(found) : merge_all<kCoarse>(found);
+    // `barrier` is arrived at already where splits are published.
+    __device__ void merge_all(const SplitRow* found, GridBarrier& barrier) const {
+        is_fine() ? merge_all<1>(found, barrier) : merge_all<kCoarse>(found, barrier);
     }
 
     // What a warp merges first, by one thread of any warp; nothing where it merges nothing.
@@ -95,16 +72,17 @@ class RowMerge {
     }
 
     template <int kDims>
-    __device__ void merge_all(const SplitRow* found) const {
+    __device__ void merge_all(const SplitRow* found, GridBarrier& barrier) const {
         constexpr int parts = kParts<kDims>;
         const int num_ctas = launch.num_ctas.divisor();
         const int warp = threadIdx.x / 32;
         int i = warp * num_ctas + blockIdx.x;
-        GridBarrier barrier(num_ctas);
+        // Behind one of the two, `found` is there, and behind the wait what other CTAs have written before it.
+        Traits::kOneSession ? barrier.wait() : barrier.arrive();
         Part<kDims> next;
         // What does not depend on the others is done while they are waited for.
         if (i < num_rows() * parts) next = Part<kDims>(partials, found[warp], i % parts);
-        barrier.wait();
+        if (!Traits::kOneSession) barrier.wait();
 #pragma unroll 1
         while (i < num_rows() * parts) {
             merge(next);
@@ -149,16 +127,24 @@ class RowMerge {
 #pragma unroll 1
         for (int left = of.row.num_splits; left > 0; left -= kBatch) {
             Softmax mine;
-            if (lane < min(left, kBatch)) mine = load_softmax(softmax);
             // All splits are on their way before the first is waited for: it is one trip to L2, not one each.
             Vector<kDims> values[kBatch];
-            if (has_dims) values[0].load(sums);
-            sums -= goes_on * Traits::kHeadDim;
+            const int size = has_dims ? min(left, kBatch) : 0;
+            const bool has_softmax = lane < min(left, kBatch);
+            const float* const others = sums - goes_on * Traits::kHeadDim;
+            const auto at = [&](int i) {
+                return i == 0 ? sums : others + i * Part<kDims>::kPlaces * Traits::kHeadDim;
+            };
+            if constexpr (Traits::kOneSession) {
+                load_published(mine, has_softmax ? softmax : nullptr, values, size, at);
+            } else {
+                if (has_softmax) mine = load_softmax(softmax);
 #pragma unroll
-            for (int i = 1; i < kBatch; ++i) {
-                if (has_dims && i < left) values[i].load(sums + i * Part<kDims>::kPlaces * Traits::kHeadDim);
+                for (int i = 0; i < kBatch; ++i) {
+                    if (i < size) values[i].load(at(i));
+                }
             }
-            sums += kBatch * Part<kDims>::kPlaces * Traits::kHeadDim;
+            sums = others + kBatch * Part<kDims>::kPlaces * Traits::kHeadDim;
             softmax += kBatch * Part<kDims>::kPlaces - (lane == 0 ? goes_on : 0);
             goes_on = 0;
             float top = fmaxf(all.top, mine.top);
@@ -223,6 +209,36 @@ class RowMerge {
             }
         }
     };
+
+    // Asks for a batch until all of it is there: the softmax of each lane's split, if it is to have one, and
+    // the values of the first splits.
+    template <int kDims, typename At>
+    __device__ static void load_published(Softmax& mine, const Softmax* softmax,
+                                          Vector<kDims> (&values)[kBatch], int size, At at) {
+        auto pair = softmax ? Published<2>::absent() : Published<2>::of(mine.top, mine.sum);
+        Published<kDims> numbers[kBatch];
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+            numbers[i] = i < size ? Published<kDims>::absent() : Published<kDims>{};
+        }
+        bool is_there;
+        do {
+            if (!pair.is_there()) pair.load(softmax);
+#pragma unroll
+            for (int i = 0; i < kBatch; ++i) {
+                if (!numbers[i].is_there()) numbers[i].load(at(i));
+            }
+            is_there = pair.is_there();
+#pragma unroll
+            for (int i = 0; i < kBatch; ++i) is_there = is_there && numbers[i].is_there();
+        } while (!__all_sync(~0u, is_there));
+        mine = {pair[0], pair[1]};
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+#pragma unroll
+            for (int j = 0; j < kDims; ++j) values[i].x[j] = numbers[i][j];
+        }
+    }
 
     __device__ static Softmax load_softmax(const Softmax* from) {
         const float2 pair = __ldcg(reinterpret_cast<const float2*>(from));

@@ -70,6 +70,36 @@ __device__ inline void prefetch_l2(const void* pointer) {
 #endif
 }
 
+// Words in device memory that other CTAs read while they are written.
+template <int kWords>
+struct Words {
+    std::uint32_t at[kWords];
+};
+__device__ inline void store_relaxed(void* to, const Words<2>& words) {
+    asm volatile("st.relaxed.gpu.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(words.at[0]), "r"(words.at[1])
+                 : "memory");
+}
+__device__ inline void store_relaxed(void* to, const Words<4>& words) {
+    asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(words.at[0]),
+                 "r"(words.at[1]), "r"(words.at[2]), "r"(words.at[3])
+                 : "memory");
+}
+__device__ inline void load_relaxed(const void* from, Words<1>& words) {
+    asm volatile("ld.relaxed.gpu.global.b32 %0, [%1];" : "=r"(words.at[0]) : "l"(from) : "memory");
+}
+__device__ inline void load_relaxed(const void* from, Words<2>& words) {
+    asm volatile("ld.relaxed.gpu.global.v2.b32 {%0, %1}, [%2];"
+                 : "=r"(words.at[0]), "=r"(words.at[1])
+                 : "l"(from)
+                 : "memory");
+}
+__device__ inline void load_relaxed(const void* from, Words<4>& words) {
+    asm volatile("ld.relaxed.gpu.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words.at[0]), "=r"(words.at[1]), "=r"(words.at[2]), "=r"(words.at[3])
+                 : "l"(from)
+                 : "memory");
+}
+
 // Four 8 x 8 matrices of 16-bit elements; lanes 8i to 8i + 7 name the rows of matrix i.
 __device__ inline void load_matrices(std::uint32_t (&to)[4], std::uint32_t row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -107,7 +137,7 @@ __device__ inline void multiply_add<__half>(float (&c)[4], const std::uint32_t (
 }
 
 // x, but unknown to the compiler: what is worked out from it is not kept in registers over a loop.
-__device__ inline int opaque(int x) {
+__device__ inline unsigned opaque(unsigned x) {
     asm volatile("" : "+r"(x));
     return x;
 }

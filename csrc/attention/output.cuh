@@ -3,6 +3,7 @@
 #pragma once
 
 #include "csrc/attention/attend.cuh"
+#include "csrc/attention/published.cuh"
 
 namespace hogwild::cuda {
 
@@ -23,159 +24,228 @@ class Partials {
         return reinterpret_cast<Softmax*>(sums(launch.max_rows * per_row())) + place;
     }
 
+    // Makes the numbers of this CTA's first rows absent, for a segment that `goes_on` or not. By some warps,
+    // of which this is one.
+    __device__ void clear(int num_rows, bool goes_on, int warp, int num_warps) const {
+        constexpr int kEach = 4;
+        const int lane = opaque(threadIdx.x) % 32;
+#pragma unroll 1
+        for (int row = warp; row < num_rows; row += num_warps) {
+            const int at = place(row, blockIdx.x, goes_on);
+#pragma unroll
+            for (int dim = lane * kEach; dim < Traits::kHeadDim; dim += 32 * kEach) {
+                Published<kEach>::absent().store(sums(at) + dim);
+            }
+            if (lane == 0) Published<2>::absent().store(softmax(at));
+        }
+    }
+
   private:
     const AttentionLaunch& launch;
     float* const workspace;  // [max_rows, num_ctas, 2, head_dim] sums, [max_rows, num_ctas, 2] softmaxes
 };
 
 // Where the rows of a segment go: to the output if it has all of its unit's keys, and otherwise to one of
-// the CTA's places in the workspace. Of the two rows that a thread has numbers of.
+// the CTA's places in the workspace. Of a slab, lanes 0 to 15 have a row each, and lanes 16 to 31 the same.
 template <typename Traits>
 class SegmentRows {
   public:
     __device__ SegmentRows(const AttentionParams& params, const Partials<Traits>& partials,
                            const SlabRows& which, int slab, bool is_whole, bool goes_on)
-        : p(params), partials(partials), which(which), is_whole(is_whole), lane(opaque(threadIdx.x) % 32) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            const int row = lane / 4 + 8 * i;
-            at[i] = kNowhere;
-            if (!which.exists(row)) continue;
-            at[i] = is_whole ? which.token(row) * p.num_heads + which.query_head(row)
-                             : partials.place(slab * kSlab + row, blockIdx.x, goes_on);
-        }
+        : p(params), partials(partials), which(which), is_whole(is_whole), row(opaque(threadIdx.x) % kSlab) {
+        at = is_whole ? which.token(row) * p.num_heads + which.query_head(row)
+                      : partials.place(slab * kSlab + row, blockIdx.x, goes_on);
     }
 
-    // Takes a row's softmax, which one slice of each slab writes. Returns what its sums are to be multiplied
-    // by.
-    __device__ float begin(int i, const Softmax& softmax, bool writes_softmax) {
-        if (at[i] == kNowhere) return 0;
-        writes_softmax = writes_softmax && lane % 4 == 0;
+    __device__ int num_rows() const { return which.count(); }
+
+    // Takes the softmax of the lane's row, which one slice of each slab writes. Returns what the row's sums are
+    // to be multiplied by.
+    __device__ float begin(const Softmax& softmax, bool writes_softmax) {
+        writes_softmax = writes_softmax && static_cast<int>(threadIdx.x % 32) < num_rows();
         if (!is_whole) {
-            if (writes_softmax) *partials.softmax(at[i]) = softmax;
+            if (writes_softmax) put(partials.softmax(at), softmax);
             return 1;
         }
-        const RowEnd end(softmax, p.sinks ? p.sinks + which.query_head(lane / 4 + 8 * i) : nullptr);
-        if (writes_softmax) p.lse[at[i]] = end.lse;
+        const RowEnd end(softmax, p.sinks ? p.sinks + which.query_head(row) : nullptr);
+        if (writes_softmax) p.lse[at] = end.lse;
         // A row that has seen nothing is zero, whatever the values were.
-        if (end.empty) at[i] = ~at[i];
+        if (end.empty) at = ~at;
         return end.factor;
     }
 
-    // Two elements of a row, of the n-th 8 dims.
-    __device__ void write(int i, int n, float x, float y) const {
-        if (at[i] == kNowhere) return;
-        const int pair = 4 * n + lane % 4;
+    // Four elements of a row, from a dim on. By all lanes, each for a row of its own; some have none.
+    __device__ void write(int to_row, int dim, const float4& x, bool has_some) const {
+        const int place = __shfl_sync(~0u, at, to_row);
+        if (!has_some) return;
         if (is_whole) {
-            const bool empty = at[i] < 0;
-            const std::int64_t row = empty ? ~at[i] : at[i];
-            static_cast<std::uint32_t*>(p.out)[row * (Traits::kHeadDim / 2) + pair] =
-                empty ? 0 : pack<typename Traits::T>(x, y);
+            const bool empty = place < 0;
+            const std::int64_t begin = std::int64_t{empty ? ~place : place} * Traits::kHeadDim + dim;
+            using T = typename Traits::T;
+            *reinterpret_cast<uint2*>(static_cast<T*>(p.out) + begin) =
+                empty ? make_uint2(0, 0) : make_uint2(pack<T>(x.x, x.y), pack<T>(x.z, x.w));
         } else {
-            reinterpret_cast<float2*>(partials.sums(at[i]))[pair] = make_float2(x, y);
+            put(partials.sums(place) + dim, x);
         }
     }
 
   private:
-    static constexpr int kNowhere = INT32_MIN;
+    // For other CTAs.
+    __device__ static void put(Softmax* to, const Softmax& x) {
+        if constexpr (Traits::kOneSession) {
+            Published<2>::of(x.top, x.sum).store(to);
+        } else {
+            *to = x;
+        }
+    }
+    __device__ static void put(float* to, const float4& x) {
+        if constexpr (Traits::kOneSession) {
+            Published<4>::of(x.x, x.y, x.z, x.w).store(to);
+        } else {
+            *reinterpret_cast<float4*>(to) = x;
+        }
+    }
 
     const AttentionParams& p;
     const Partials<Traits> partials;
     const SlabRows which;
     const bool is_whole;
-    const int lane;
-    int at[2];  // the row in [T, H], its complement if it is empty; or its place in the workspace
+    const int row;
+    int at;  // the row in [T, H], its complement if it is empty; or its place in the workspace
 };
 
-// Ends a segment: adds the slices of each slab up and writes its rows to `to`, each slice some of the dims.
-// By the active computing warps. `scratch` is the warps' room for rotated queries, which are not needed any
-// more, and sums: `stride` bytes for each warp, which take all dims in so many passes.
+// The sums of a slab's rows in shared memory, some dims of them: a place for each of its warps. Rows of whole
+// 128-byte lines are swizzled, so that four of them are in different banks; others are as much longer than
+// their dims.
 template <typename Traits>
-__device__ inline void write_rows(Rows<Traits>& rows, const Role& role, unsigned char* scratch, int stride,
-                                  int passes, RingMemory& ring, SegmentRows<Traits> to) {
+class SlabSums {
+  public:
+    __device__ SlabSums(unsigned char* memory, int row_bytes) : memory(memory), row_bytes(row_bytes) {}
+
+    // Where a lane has the n-th four dims of a row.
+    __device__ const float4& quad(int row, int n) const {
+        return *reinterpret_cast<const float4*>(octets(row) + octet(row, n / 2) + n % 2 * sizeof(float4));
+    }
+
+    // Stores some dims of a warp's rows, from where mma has them. Rows from 8 on where there are any.
+    template <int kTiles>
+    __device__ void store(const float (&out)[kTiles][4], int first, int size, bool has_upper) const {
+        const unsigned lane = opaque(threadIdx.x) % 32;
+        const unsigned row = lane / 4;
+        unsigned char* const begin = octets(row) + lane % 4 * sizeof(float2);
+        // Of eight dims each, the first of the pass as if it were the first of all.
+        int at[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) at[i] = octet(row, i) - octet(0, first);
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n) {
+            if (size < kTiles && static_cast<unsigned>(n - first) >= static_cast<unsigned>(size)) continue;
+            unsigned char* const to = begin + at[n % 4] + octet(0, n - n % 4);
+            *reinterpret_cast<float2*>(to) = make_float2(out[n][0], out[n][1]);
+            if (has_upper) {
+                *reinterpret_cast<float2*>(to + kSlab / 2 * row_bytes) = make_float2(out[n][2], out[n][3]);
+            }
+        }
+    }
+
+  private:
+    __device__ unsigned char* octets(int row) const { return memory + row * row_bytes; }
+    __device__ static int octet(int row, int n) {
+        return 8 * static_cast<int>(sizeof(float)) * (Traits::kSwizzled ? n ^ (row & 3) : n);
+    }
+
+    unsigned char* const memory;
+    const int row_bytes;
+};
+
+// Ends a segment: adds the slices of each slab up and writes its rows to `to`, each slice some of them. By the
+// active computing warps. `scratch` is the warps' room for rotated queries, which are not needed any more, and
+// sums, which take all dims in launch.sum_passes passes.
+template <typename Traits>
+__device__ inline void write_rows(Rows<Traits>& rows, const Role& role, const AttentionLaunch& launch,
+                                  unsigned char* scratch, RingMemory& ring, SegmentRows<Traits> to) {
     constexpr int kTiles = Rows<Traits>::kDimTiles;
-    const int thread = opaque(threadIdx.x);
-    const int lane = thread % 32;
-    const int row = lane / 4;
+    // 256 dims always take two passes, each with code of its own, so that their sums stay in registers. Calls
+    // of one session take as few as they can.
+    constexpr bool kOwnCode = !Rows<Traits>::kQueryInRegisters;
+    constexpr int kFewest = Traits::kFewestSumPasses;
+    const int passes = Traits::kOneSession ? kFewest : launch.sum_passes;
+    const int size = kTiles / (kOwnCode ? kMaxSumPasses : 1) >> (passes > kFewest);
+    const int stride = Traits::kOneSession ? Traits::kSumsBytes : launch.slab_stride;
+    const int row_bytes = stride / kSlab;
+    const unsigned lane = opaque(threadIdx.x) % 32;
+    const int slabs = role.slabs();
+    const int slices = role.slices();
 
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
         float& sum = rows.softmax[i].sum;
         sum += __shfl_xor_sync(~0u, sum, 1);
         sum += __shfl_xor_sync(~0u, sum, 2);
-        if (lane % 4 == 0)
-            ring.softmaxes[role.slice() * role.slabs() + role.slab()][row + 8 * i] = rows.softmax[i];
+        if (lane % 4 == 0) {
+            ring.softmaxes[role.slice() * slabs + role.slab()][lane / 4 + 8 * i] = rows.softmax[i];
+        }
     }
     __syncwarp();  // no lane reads the warp's queries any more
-    float factor[2][kMaxSlices];
-    // 256 dims always take two passes, each with code of its own, so that their sums stay in registers.
-    constexpr bool kOwnCode = !Rows<Traits>::kQueryInRegisters;
-    const int size = kOwnCode ? kTiles / kMaxSumPasses : kTiles / passes;
+    float factor[kMaxSlices];  // of the row of the lane
+    const int num_rows = to.num_rows();
+    const SlabSums<Traits> mine(scratch + compute_warp<Traits>() * stride, row_bytes);
+    unsigned char* const first_sums = scratch + role.slab() * stride;
+    const int next_sums = slabs * stride;
 #pragma unroll(kOwnCode ? kMaxSumPasses : 1)
     for (int first = 0; first < kTiles; first += size) {
         if (first > 0) sync_slab(ring, role);  // no slice reads its sums
-        // As if the first tile of the pass were tile 0 of all.
-        auto* mine = reinterpret_cast<float4*>(scratch + thread / 32 * stride) + lane - first * 32;
-#pragma unroll
-        for (int n = 0; n < kTiles; ++n) {
-            const float (&out)[4] = rows.out[n];
-            if (static_cast<unsigned>(n - first) < static_cast<unsigned>(size))
-                mine[n * 32] = make_float4(out[0], out[1], out[2], out[3]);
-        }
+        mine.store(rows.out, first, size, num_rows > kSlab / 2);
         sync_slab(ring, role);
         if (first == 0) {
+            Softmax all;
+            Softmax of[kMaxSlices];
 #pragma unroll
-            for (int i = 0; i < 2; ++i) {
-                Softmax all;
-                Softmax of[kMaxSlices];
-#pragma unroll
-                for (int slice = 0; slice < kMaxSlices; ++slice) {
-                    if (slice < role.slices())
-                        of[slice] = ring.softmaxes[slice * role.slabs() + role.slab()][row + 8 * i];
-                    all.top = fmaxf(all.top, of[slice].top);
-                }
-#pragma unroll
-                for (int slice = 0; slice < kMaxSlices; ++slice) {
-                    factor[i][slice] = exp2_approx(of[slice].top - all.base());
-                    all.sum += of[slice].sum * factor[i][slice];
-                }
-                const float end = to.begin(i, all, role.slice() == 0);
-#pragma unroll
-                for (int slice = 0; slice < kMaxSlices; ++slice) factor[i][slice] *= end;
+            for (int slice = 0; slice < kMaxSlices; ++slice) {
+                if (slice < slices) of[slice] = ring.softmaxes[slice * slabs + role.slab()][lane % kSlab];
+                all.top = fmaxf(all.top, of[slice].top);
             }
+#pragma unroll
+            for (int slice = 0; slice < kMaxSlices; ++slice) {
+                factor[slice] = exp2_approx(of[slice].top - all.base());
+                all.sum += of[slice].sum * factor[slice];
+            }
+            const float end = to.begin(all, role.slice() == 0);
+#pragma unroll
+            for (int slice = 0; slice < kMaxSlices; ++slice) factor[slice] *= end;
         }
-        const auto* sums = reinterpret_cast<const float4*>(scratch + role.slab() * stride) + lane;
-        const int next_slice = role.slabs() * stride / sizeof(float4);
-        // Two at a time where registers allow it, so that one's trip to shared memory is the other's too.
+        // A row by so many lanes, several rows at a time: one's trip to shared memory is the others' too.
+        constexpr int kLanes = Traits::kHeadDim > 64 ? 32 : 16;
+        constexpr int kRows = 32 / kLanes;
         constexpr int kAtOnce = kOwnCode ? 1 : 2;
+        const int quad = min(static_cast<int>(lane) % kLanes, 2 * size - 1);
+        const bool is_other = static_cast<int>(lane) % kLanes > quad;
 #pragma unroll 1
-        for (int begin = role.slice(); begin < size; begin += kAtOnce * role.slices()) {
-            float4 x[kAtOnce][kMaxSlices];
+        for (int begin = role.slice() * kRows; begin < num_rows; begin += kAtOnce * kRows * slices) {
+            float4 sum[kAtOnce];
+            int row[kAtOnce];
 #pragma unroll
             for (int i = 0; i < kAtOnce; ++i) {
-                const int n = begin + i * role.slices();
+                row[i] = begin + i * kRows * slices + lane / kLanes;
+                sum[i] = make_float4(0, 0, 0, 0);
+            }
 #pragma unroll
-                for (int slice = 0; slice < kMaxSlices; ++slice) {
-                    x[i][slice] = make_float4(0, 0, 0, 0);
-                    if (slice < role.slices() && (i == 0 || n < size)) {
-                        x[i][slice] = sums[slice * next_slice + n * 32];
-                    }
+            for (int slice = 0; slice < kMaxSlices; ++slice) {
+                if (slice >= slices) break;
+                const SlabSums<Traits> sums(first_sums + slice * next_sums, row_bytes);
+#pragma unroll
+                for (int i = 0; i < kAtOnce; ++i) {
+                    const float4 x = sums.quad(min(row[i], num_rows - 1), quad);
+                    const float by = __shfl_sync(~0u, factor[slice], row[i]);
+                    sum[i].x += x.x * by;
+                    sum[i].y += x.y * by;
+                    sum[i].z += x.z * by;
+                    sum[i].w += x.w * by;
                 }
             }
 #pragma unroll
             for (int i = 0; i < kAtOnce; ++i) {
-                const int n = begin + i * role.slices();
-                float4 sum = make_float4(0, 0, 0, 0);
-#pragma unroll
-                for (int slice = 0; slice < kMaxSlices; ++slice) {
-                    sum.x += x[i][slice].x * factor[0][slice];
-                    sum.y += x[i][slice].y * factor[0][slice];
-                    sum.z += x[i][slice].z * factor[1][slice];
-                    sum.w += x[i][slice].w * factor[1][slice];
-                }
-                if (i > 0 && n >= size) break;
-                to.write(0, first + n, sum.x, sum.y);
-                to.write(1, first + n, sum.z, sum.w);
+                to.write(row[i], 8 * first + 4 * quad, sum[i], row[i] < num_rows && !is_other);
             }
         }
     }

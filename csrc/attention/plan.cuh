@@ -35,10 +35,11 @@ class Plan {
           lane(threadIdx.x % 32) {}
 
     // By all threads, which do what else there is to do, `meanwhile`, while they wait for device memory. Has
-    // a barrier behind that. The planning warp then finds this CTA's part, see Lister.
-    template <typename Meanwhile>
-    __device__ void make(const StagedArrays& arrays, Meanwhile meanwhile) {
+    // a barrier behind that, `meet`. The planning warp then finds this CTA's part, see Lister.
+    template <typename Meanwhile, typename Meet>
+    __device__ void make(const StagedArrays& arrays, Meanwhile meanwhile, Meet meet) {
         tables.stage(arrays, meanwhile);
+        meet();
         if (is_single()) return;  // all of it is the planning warp's
         const int warp = threadIdx.x / 32;
         if (warp == Traits::kPlanningWarp) find_units();

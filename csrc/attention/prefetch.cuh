@@ -3,7 +3,7 @@
 
 #include "csrc/attention/attention.h"
 #include "csrc/attention/mma.cuh"
-#include "csrc/attention/plan.cuh"
+#include "csrc/attention/ring.cuh"
 
 namespace hogwild::cuda {
 
@@ -50,7 +50,7 @@ __device__ inline void prefetch_keys(const AttentionParams& p, const AttentionLa
     const int block = __ffs(__ballot_sync(~0u, length == longest)) - 1;
     const int before = __reduce_add_sync(~0u, lane < block ? cost : 0) + launch.block_cost;
     const int weight = __reduce_add_sync(~0u, cost);
-    const int warp = threadIdx.x / 32;
+    const int warp = compute_warp<Traits>();
     const int run = max(num_ctas.quotient(weight * in_head) - before, 0) + warp;
     const int key = run * kRun;
     // More would be in the way of what is needed first. A line that is too long for this product gives any

@@ -45,7 +45,7 @@ struct alignas(16) Item {
     bool has_angles : 1;
     bool closes : 1;      // a segment
     bool is_last : 1;     // of the list
-    std::uint16_t warps;  // a bit for each that has the slice
+    std::uint16_t warps;  // of the CTA, a bit for each that has the slice
 };
 
 static_assert(sizeof(Item) == 16);
@@ -57,6 +57,13 @@ struct SplitRow {
     int num_splits;  // 0: nothing is visible
     int row;         // of the unit
 };
+
+// Which of the computing warps this is. Thread 0 is in the last, which often has no rows: it is busy with the
+// grid's barrier first (GridBarrier).
+template <typename Traits>
+__device__ inline int compute_warp() {
+    return Traits::kComputeWarps - 1 - opaque(threadIdx.x) / 32;
+}
 
 // What a computing warp does in a segment.
 class Role {
@@ -73,6 +80,8 @@ class Role {
     __device__ int slab() const { return fields >> 16 & 0xff; }
     __device__ int slice() const { return fields >> 24; }
     __device__ bool active() const { return slice() < slices(); }
+    // How many tiles come before the warp's next one where a slice has its turn now.
+    __device__ int tiles_until_turn(int now) const { return slice() - now + (slice() < now ? slices() : 0); }
 
   private:
     int fields;
@@ -87,7 +96,7 @@ struct RingMemory {
     Barrier queries_free[kMaxQueryBuffers];  // all computing warps are done with the segment
     Item items[kMaxSlots];
     Role roles[kMaxComputeWarps];            // here, since registers are few
-    Limits limits[kMaxComputeWarps][kSlab];  // of each warp's rows
+    Limits limits[kMaxWarps][kSlab];         // of each warp's rows
     Softmax softmaxes[kMaxComputeWarps][kSlab];
     SplitRow found[kMaxWarps];  // output rows of this CTA
 #ifdef HOGWILD_RACECHECK

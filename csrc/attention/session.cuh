@@ -2,9 +2,7 @@
 // and queries that are known before the list is there. Less to do and less code than for all calls.
 #pragma once
 
-#include "csrc/attention/copier.cuh"
-#include "csrc/attention/layout.cuh"
-#include "csrc/attention/output.cuh"
+#include "csrc/attention/computation.cuh"
 #include "csrc/attention/pieces.cuh"
 
 namespace hogwild::cuda {
@@ -61,70 +59,70 @@ __device__ inline void list_session(const AttentionParams& p, const AttentionLau
     pieces.end(false);
 }
 
+// Makes what this CTA will publish absent, before it is known which part it has. By the computing warps.
+template <typename Traits>
+__device__ inline void clear_partials(const AttentionParams& p, const AttentionLaunch& launch,
+                                      void* workspace) {
+    const int part = launch.head_ctas.remainder(blockIdx.x);  // of its kv head
+    Partials<Traits>(launch, workspace)
+        .clear(p.num_tokens * launch.ratio.divisor(), part == 0, threadIdx.x / 32, Traits::kComputeWarps);
+}
+
 // Uses the items of the ring, in the order in which they come. By the computing warps.
 template <typename Traits>
 class SessionComputation {
   public:
-    __device__ SessionComputation(const AttentionParams& params, const AttentionLaunch& launch,
-                                  const Plan<Traits>& plan, const PlanMemory& memory, RingMemory& ring,
-                                  const SharedLayout<Traits>& layout, void* workspace)
-        : p(params),
-          launch(launch),
-          plan(plan),
-          m(memory),
-          ring(ring),
-          layout(layout),
-          workspace(workspace),
-          rows(params, launch, plan.tables, ring) {}
+    __device__ explicit SessionComputation(const Cta<Traits>& cta)
+        : cta(cta), rows(cta.p, cta.launch, cta.plan.tables, cta.ring) {}
 
     __device__ void run() {
-        copy_segment_queries<Traits>(p, launch, session_piece(launch, plan.tables),
-                                     shared_address(layout.queries()), opaque(threadIdx.x),
+        copy_segment_queries<Traits>(cta.p, cta.launch, session_piece(cta.launch, cta.plan.tables),
+                                     shared_address(cta.layout.queries()), opaque(threadIdx.x),
                                      Traits::kComputeThreads);
-        ring.listed.wait(0);
-        if (m.num_items == 0) return;
-        const Piece& first = m.pieces[0];
+        cta.ring.listed.wait(0);
+        if (cta.memory.num_items == 0) return;
+        const Piece& first = cta.memory.pieces[0];
         if constexpr (Traits::kRotatesRegisters) {
-            if (launch.slot_tokens > 0) {
-                copy_angles<Traits>(p, launch, first.block, first.first_token, first.num_tokens,
-                                    shared_address(layout.first_angles()), opaque(threadIdx.x) / 32,
+            if (cta.launch.slot_tokens > 0) {
+                copy_angles<Traits>(cta.p, cta.launch, first.block, first.first_token, first.num_tokens,
+                                    shared_address(cta.layout.first_angles()), compute_warp<Traits>(),
                                     Traits::kComputeWarps);
             }
         }
         if (threadIdx.x % 32 == 0)
-            ring.roles[threadIdx.x / 32] = Role(threadIdx.x / 32, first.slabs, first.slices);
+            cta.ring.roles[compute_warp<Traits>()] = Role(compute_warp<Traits>(), first.slabs, first.slices);
         rows.open();
         wait_for_copies();
-        sync_compute_warps<Traits>(ring);
+        sync_compute_warps<Traits>(cta.ring);
         use_items();
-        close(m.pieces[m.num_pieces - 1]);
+        close(cta.memory.pieces[cta.memory.num_pieces - 1]);
     }
 
   private:
-    __device__ Role role() const { return ring.roles[opaque(threadIdx.x) / 32]; }
+    __device__ Role role() const { return cta.ring.roles[compute_warp<Traits>()]; }
 
     __device__ void use_items() {
         RingPlace place;
         // The first rotation is there before the ring's first item, and used by the same instructions.
-        bool in_ring = !Traits::kRotatesRegisters || launch.slot_tokens == 0;
+        bool in_ring = !Traits::kRotatesRegisters || cta.launch.slot_tokens == 0;
         bool is_last = false;
 #pragma unroll 1
         while (!is_last) {
-            if (in_ring) ring.full[place.index()].wait(place.phase());
-            const Item& item = ring.items[place.index()];
+            if (in_ring) cta.ring.full[place.index()].wait(place.phase());
+            const Item& item = cta.ring.items[place.index()];
             const unsigned char* const slot = tile_at<Traits>(place);
             if (!in_ring || item.has_angles) {
-                const Piece& piece = m.pieces[in_ring ? item.piece : 0];
+                const Piece& piece = cta.memory.pieces[in_ring ? item.piece : 0];
                 if (has_tile(piece, in_ring ? item.slice : 0)) {
-                    rotate(piece, item, in_ring ? slot : layout.first_angles());
+                    rotate(piece, item, in_ring ? slot : cta.layout.first_angles());
                 }
             } else if (item.warps >> threadIdx.x / 32 & 1) {
                 add(item, slot);
             }
             if (in_ring) {
                 is_last = item.is_last;
-                ring.empty[place.index()].arrive();  // every lane for what it has read itself
-                place.advance(launch.ring_slots);
+                cta.ring.empty[place.index()].arrive();  // every lane for what it has read itself
+                place.advance(cta.launch.ring_slots);
             }
             in_ring = true;
         }
@@ -133,53 +131,44 @@ class SessionComputation {
     // Whether the warp has any of a piece's tiles, of which `slice` has the first.
     __device__ bool has_tile(const Piece& piece, int slice) const {
         const Role mine = role();
-        const int wait = mine.slice() - slice + (mine.slice() < slice ? mine.slices() : 0);
-        return mine.active() && wait < piece.num_tiles();
+        return mine.active() && mine.tiles_until_turn(slice) < piece.num_tiles();
     }
 
     __device__ void rotate(const Piece& piece, const Item& item, const unsigned char* angles) {
         if constexpr (Traits::kRotatesRegisters) {
-            rows.enter_rotated(rows_of(piece), queries_of(), angles, piece.first_token, piece.block);
+            rows.enter_rotated(rows_of(cta, piece, role()), queries_of(), angles, piece.first_token,
+                               piece.block);
         } else {
             __syncwarp();  // nobody reads queries of the block before any more
-            rows.rotate(rows_of(piece), queries_of(), angles, item.begin, item.end,
-                        layout.slabs() + threadIdx.x / 32 * launch.slab_stride, 0, 1);
+            rows.rotate(rows_of(cta, piece, role()), queries_of(), angles, item.begin, item.end,
+                        cta.layout.slabs() + compute_warp<Traits>() * cta.launch.slab_stride, 0, 1);
             __syncwarp();
-            rows.enter(rows_of(piece), queries_of(), piece.block);
+            rows.enter(rows_of(cta, piece, role()), queries_of(), piece.block);
         }
     }
 
     __device__ void add(const Item& item, const unsigned char* slot) {
-        if (launch.slot_tokens == 0) {
-            const Piece& piece = m.pieces[item.piece];
+        if (cta.launch.slot_tokens == 0) {
+            const Piece& piece = cta.memory.pieces[item.piece];
             if (item.begin - piece.begin < piece.slices * kTileKeys) {
-                rows.enter(rows_of(piece), queries_of(), piece.block);
+                rows.enter(rows_of(cta, piece, role()), queries_of(), piece.block);
             }
         }
         rows.add(shared_address(slot), item.begin, item.end);
     }
 
-    __device__ SlabRows rows_of(const Piece& piece) const { return {launch.ratio, piece, role().slab()}; }
     __device__ const unsigned char* queries_of() const {
-        return layout.queries() + role().slab() * Traits::kSlabBytes;
+        return cta.layout.queries() + role().slab() * Traits::kSlabBytes;
     }
 
     __device__ void close(const Piece& piece) {
         const Role mine = role();
         rows.forget();
         if (!mine.active()) return;
-        write_rows(rows, mine, layout.slabs(), launch.slab_stride, launch.sum_passes, ring,
-                   SegmentRows<Traits>(p, Partials<Traits>(launch, workspace), rows_of(piece), mine.slab(),
-                                       !piece.began_before && !piece.goes_on, !piece.began_before));
+        write_segment(cta, rows, piece, mine);
     }
 
-    const AttentionParams& p;
-    const AttentionLaunch& launch;
-    const Plan<Traits>& plan;
-    const PlanMemory& m;
-    RingMemory& ring;
-    const SharedLayout<Traits>& layout;
-    void* const workspace;
+    const Cta<Traits>& cta;
     Rows<Traits> rows;
 };
 

@@ -51,8 +51,8 @@ class Tables {
     __device__ Tables(const AttentionParams& params, const AttentionLaunch& launch, int* memory)
         : p(params), launch(launch), memory(memory) {}
 
-    // Copies them, and does what else there is to do, `meanwhile`, before it waits for them. By all threads;
-    // ends with a barrier.
+    // Copies them, and does what else there is to do, `meanwhile`, before it waits for them. By all threads,
+    // before a barrier.
     template <typename Meanwhile>
     __device__ void stage(const StagedArrays& arrays, Meanwhile meanwhile) {
         if (is_staged()) {
@@ -70,7 +70,6 @@ class Tables {
         }
         meanwhile();
         wait_for_copies();
-        __syncthreads();
     }
 
     __device__ int group_token(int group) const { return get(p.group_tokens, 0, group); }

@@ -22,6 +22,8 @@ struct Traits {
     static constexpr int kHalfBytes = kTileKeys * kRowBytes;  // of a tile: its keys, or its values
     static constexpr int kTileBytes = tile_bytes(kDim);
     static constexpr int kSlabBytes = slab_bytes(kDim);
+    static constexpr int kFewestSumPasses = least_sum_passes(kDim);
+    static constexpr int kSumsBytes = sums_bytes(kDim, kFewestSumPasses);  // of one pass
     static constexpr bool kSwizzled = kDim % 64 == 0;
     static constexpr bool kOneSession = kCalls == Calls::kOneSession;
     // Whether queries are rotated where mma wants them, in registers.

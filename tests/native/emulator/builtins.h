@@ -49,6 +49,16 @@ inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(unsigned x) { return __builtin_ffs(static_cast<int>(x)); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
 inline float __fdividef(float a, float b) { return a / b; }
+inline std::uint32_t __float_as_uint(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+inline float __uint_as_float(std::uint32_t bits) {
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
 inline float __log2f(float x) { return std::log2(x); }
 
 template <typename T>
@@ -87,5 +97,6 @@ inline unsigned __ballot_sync(unsigned mask, bool mine) {
     return __reduce_or_sync(mask, mine ? 1u << emulator::lane() : 0);
 }
 inline bool __any_sync(unsigned mask, bool mine) { return __ballot_sync(mask, mine) != 0; }
+inline bool __all_sync(unsigned mask, bool mine) { return __ballot_sync(mask, mine) == ~0u; }
 inline void __syncwarp() { __ballot_sync(~0u, false); }
 inline void __syncthreads() { emulator::sync_cta(); }

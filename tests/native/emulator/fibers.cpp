@@ -24,6 +24,7 @@ using hogwild::cuda::shared_memory;
 
 constexpr std::size_t kStackBytes = 128 << 10;
 constexpr int kPoison = 0xff;  // bytes of a NaN
+constexpr std::uint32_t kAbsent = ~0u;
 
 struct Copy {
     std::uint32_t to;
@@ -184,6 +185,25 @@ void arrive_at_grid_barrier() {
 void wait_at_grid_barrier() {
     ++cta->waiting_for_grid;
     wait_while(grid_turn, 0);
+    sync_cta();
+}
+
+void store_published(void* to, const std::uint32_t* words, int count) {
+    auto* const places = static_cast<std::uint32_t*>(to);
+    for (int i = 0; i < count; ++i) {
+        if (words[i] != kAbsent && places[i] != kAbsent) {
+            fail("a word is published that is not absent, at", reinterpret_cast<std::uintptr_t>(places + i));
+        }
+        places[i] = words[i];
+    }
+}
+
+void load_published(std::uint32_t* words, const void* from, int count) {
+    static unsigned loads = 0;
+    const bool is_late = ++loads % 3 == 0;
+    for (int i = 0; i < count; ++i) {
+        words[i] = is_late ? kAbsent : static_cast<const std::uint32_t*>(from)[i];
+    }
 }
 
 void copy_async(std::uint32_t to, const void* from, int size, int valid) {

@@ -40,8 +40,13 @@ using Exchanged = Words[kLanes];
 const Exchanged& exchange(Words mine, void (*complete)(Exchanged&) = nullptr);
 
 void sync_cta();
-void arrive_at_grid_barrier();  // by all threads of a CTA
+void arrive_at_grid_barrier();  // by all threads of a CTA, which meet
 void wait_at_grid_barrier();
+
+// Words that CTAs tell each other: made absent (all bits set) first, then written once. A load may find one
+// absent that is there already.
+void store_published(void* to, const std::uint32_t* words, int count);
+void load_published(std::uint32_t* words, const void* from, int count);
 
 // Shared memory is addressed by bytes from its begin. Of `size` bytes, those beyond `valid` become zero.
 void copy_async(std::uint32_t to, const void* from, int size, int valid);

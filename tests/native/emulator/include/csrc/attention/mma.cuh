@@ -33,6 +33,20 @@ inline void prefetch_l2(const void*) {}
 template <int kBytes>
 void prefetch_l2(const void*) {}
 
+// A word is published once, when it has been made absent, and may be seen later than it is written.
+template <int kWords>
+struct Words {
+    std::uint32_t at[kWords];
+};
+template <int kWords>
+void store_relaxed(void* to, const Words<kWords>& words) {
+    emulator::store_published(to, words.at, kWords);
+}
+template <int kWords>
+void load_relaxed(const void* from, Words<kWords>& words) {
+    emulator::load_published(words.at, from, kWords);
+}
+
 // From the addresses of rows, a lane each, to the lanes' elements of four matrices: two neighbours of a row,
 // or of a column.
 template <bool kTransposed>
