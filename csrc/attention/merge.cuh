@@ -77,17 +77,22 @@ class RowMerge {
         const int num_ctas = launch.num_ctas.divisor();
         const int warp = threadIdx.x / 32;
         int i = warp * num_ctas + blockIdx.x;
+        const int end = num_rows() * parts;
         // Behind one of the two, `found` is there, and behind the wait what other CTAs have written before it.
         Traits::kOneSession ? barrier.wait() : barrier.arrive();
         Part<kDims> next;
         // What does not depend on the others is done while they are waited for.
-        if (i < num_rows() * parts) next = Part<kDims>(partials, found[warp], i % parts);
-        if (!Traits::kOneSession) barrier.wait();
+        if (i < end) next = Part<kDims>(partials, found[warp], i % parts);
+        if (!Traits::kOneSession) {
+            // By CTAs which merge anything.
+            const bool is_last = i + Traits::kWarps * num_ctas >= end;
+            if (__syncthreads_or(i < end && (next.row.num_splits > 1 || !is_last))) barrier.wait();
+        }
 #pragma unroll 1
-        while (i < num_rows() * parts) {
+        while (i < end) {
             merge(next);
             i += Traits::kWarps * num_ctas;
-            if (i < num_rows() * parts) next = Part<kDims>(partials, find(i / parts), i % parts);
+            if (i < end) next = Part<kDims>(partials, find(i / parts), i % parts);
         }
     }
 

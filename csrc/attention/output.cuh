@@ -24,19 +24,29 @@ class Partials {
         return reinterpret_cast<Softmax*>(sums(launch.max_rows * per_row())) + place;
     }
 
-    // Makes the numbers of this CTA's first rows absent, for a segment that `goes_on` or not. By some warps,
-    // of which this is one.
-    __device__ void clear(int num_rows, bool goes_on, int warp, int num_warps) const {
+    // Makes the numbers of this CTA's first rows absent, for a segment that `goes_on` or not. By the computing
+    // warps.
+    __device__ void clear(int num_rows, bool goes_on) const {
         constexpr int kEach = 4;
-        const int lane = opaque(threadIdx.x) % 32;
-#pragma unroll 1
-        for (int row = warp; row < num_rows; row += num_warps) {
-            const int at = place(row, blockIdx.x, goes_on);
+        constexpr int kStep = 32 * kEach;
+        const int lane = threadIdx.x % 32;
+        const int warp = threadIdx.x / 32;
+        const int first = place(warp, blockIdx.x, goes_on);
+        const int next = Traits::kComputeWarps * per_row();
+        float* to = sums(first) + lane * kEach;
+#pragma unroll 4
+        for (int row = warp; row < num_rows; row += Traits::kComputeWarps) {
 #pragma unroll
-            for (int dim = lane * kEach; dim < Traits::kHeadDim; dim += 32 * kEach) {
-                Published<kEach>::absent().store(sums(at) + dim);
+            for (int dim = 0; dim < Traits::kHeadDim; dim += kStep) {
+                if (dim + kStep <= Traits::kHeadDim || dim + lane * kEach < Traits::kHeadDim) {
+                    Published<kEach>::absent().store(to + dim);
+                }
             }
-            if (lane == 0) Published<2>::absent().store(softmax(at));
+            to += std::int64_t{next} * Traits::kHeadDim;
+        }
+        static_assert(32 * Traits::kComputeWarps >= kSlab * kMaxSlabs);  // a lane a row
+        if (warp + lane * Traits::kComputeWarps < num_rows) {
+            Published<2>::absent().store(softmax(first + lane * next));
         }
     }
 

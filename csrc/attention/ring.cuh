@@ -125,7 +125,7 @@ struct RingMemory {
                 full[i].init(32 + 1);  // a copying warp, and who writes the item
                 empty[i].init(Traits::kComputeThreads);
             } else if (buffer < kMaxQueryBuffers) {
-                queries_full[buffer].init(32);
+                queries_full[buffer].init(Traits::kOneSession ? Traits::kComputeThreads - 32 : 32);
                 queries_free[buffer].init(Traits::kComputeThreads);
             } else {
                 listed.init(32);

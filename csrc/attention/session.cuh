@@ -64,8 +64,7 @@ template <typename Traits>
 __device__ inline void clear_partials(const AttentionParams& p, const AttentionLaunch& launch,
                                       void* workspace) {
     const int part = launch.head_ctas.remainder(blockIdx.x);  // of its kv head
-    Partials<Traits>(launch, workspace)
-        .clear(p.num_tokens * launch.ratio.divisor(), part == 0, threadIdx.x / 32, Traits::kComputeWarps);
+    Partials<Traits>(launch, workspace).clear(p.num_tokens * launch.ratio.divisor(), part == 0);
 }
 
 // Uses the items of the ring, in the order in which they come. By the computing warps.
@@ -76,24 +75,31 @@ class SessionComputation {
         : cta(cta), rows(cta.p, cta.launch, cta.plan.tables, cta.ring) {}
 
     __device__ void run() {
-        copy_segment_queries<Traits>(cta.p, cta.launch, session_piece(cta.launch, cta.plan.tables),
-                                     shared_address(cta.layout.queries()), opaque(threadIdx.x),
-                                     Traits::kComputeThreads);
+        // The first warp is still busy with the grid's barrier: others copy what all wait for.
+        constexpr int kFirst = 1;
+        constexpr int kCopiers = Traits::kComputeWarps - kFirst;
+        const int copier = opaque(threadIdx.x) / 32 - kFirst;
+        if (copier >= 0) {
+            copy_segment_queries<Traits>(cta.p, cta.launch, session_piece(cta.launch, cta.plan.tables),
+                                         shared_address(cta.layout.queries()),
+                                         opaque(threadIdx.x) - 32 * kFirst, 32 * kCopiers);
+        }
         cta.ring.listed.wait(0);
         if (cta.memory.num_items == 0) return;
         const Piece& first = cta.memory.pieces[0];
-        if constexpr (Traits::kRotatesRegisters) {
-            if (cta.launch.slot_tokens > 0) {
+        if (copier >= 0) {
+            if (Traits::kRotatesRegisters && cta.launch.slot_tokens > 0) {
                 copy_angles<Traits>(cta.p, cta.launch, first.block, first.first_token, first.num_tokens,
-                                    shared_address(cta.layout.first_angles()), compute_warp<Traits>(),
-                                    Traits::kComputeWarps);
+                                    shared_address(cta.layout.first_angles()), copier, kCopiers);
             }
+            cta.ring.queries_full[0].arrive_after_copies();
         }
-        if (threadIdx.x % 32 == 0)
+        if (threadIdx.x % 32 == 0) {
             cta.ring.roles[compute_warp<Traits>()] = Role(compute_warp<Traits>(), first.slabs, first.slices);
+        }
+        __syncwarp();
         rows.open();
-        wait_for_copies();
-        sync_compute_warps<Traits>(cta.ring);
+        cta.ring.queries_full[0].wait(0);
         use_items();
         close(cta.memory.pieces[cta.memory.num_pieces - 1]);
     }

@@ -100,3 +100,4 @@ inline bool __any_sync(unsigned mask, bool mine) { return __ballot_sync(mask, mi
 inline bool __all_sync(unsigned mask, bool mine) { return __ballot_sync(mask, mine) == ~0u; }
 inline void __syncwarp() { __ballot_sync(~0u, false); }
 inline void __syncthreads() { emulator::sync_cta(); }
+inline bool __syncthreads_or(bool mine) { return emulator::any_of_cta(mine); }

@@ -54,6 +54,7 @@ struct Cta {
     int arrived = 0;
     std::uint32_t turn = 0;
     int waiting_for_grid = 0;
+    bool any[2] = {false, false};  // has said so, in any_of_cta, in this turn and the one before
     std::vector<unsigned char> shared;  // while others run
 };
 
@@ -173,8 +174,16 @@ void sync_cta() {
     if (++cta->arrived == static_cast<int>(cta->fibers.size())) {
         cta->arrived = 0;
         ++cta->turn;
+        cta->any[cta->turn % 2] = false;
     }
     wait_while(cta->turn, turn);
+}
+
+bool any_of_cta(bool mine) {
+    bool& any = cta->any[cta->turn % 2];
+    any = any || mine;
+    sync_cta();
+    return any;
 }
 
 void arrive_at_grid_barrier() {
