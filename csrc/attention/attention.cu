@@ -95,13 +95,14 @@ void choose_session(const AttentionParams& params, const Device& device, Attenti
     const int num_ctas = launch->num_ctas.divisor();
     constexpr int kLanes = 32;  // one a block
     if (params.softcap > 0 || params.num_groups != 1 || launch->max_units != 1 || launch->staged_ints == 0 ||
-        params.num_blocks > kLanes || num_ctas % params.cache.num_kv_heads != 0 ||
-        launch->sum_passes != least_sum_passes(head_dim)) {
+        params.num_blocks > kLanes || num_ctas % params.cache.num_kv_heads != 0) {
         return;
     }
     AttentionLaunch changed = *launch;
     changed.calls = Calls::kOneSession;
     changed.query_buffers = 1;
+    changed.sum_passes = least_sum_passes(head_dim);
+    changed.slab_stride = sums_bytes(head_dim, changed.sum_passes);
     int first_angles = 0;
     if (rotates_registers(changed.calls, head_dim)) {
         const RotaryDims& rotary = params.rotary;
@@ -110,8 +111,14 @@ void choose_session(const AttentionParams& params, const Device& device, Attenti
         changed.shared_slabs = 0;
         first_angles = rotary.half > 0 ? params.num_tokens * launch->angle_stride : 0;
     }
-    lay_out(head_dim, first_angles, &changed);
-    if (changed.shared_bytes > std::size_t(device.most_shared)) return;
+    const auto fits = [&] {
+        lay_out(head_dim, first_angles, &changed);
+        return changed.shared_bytes <= std::size_t(device.most_shared);
+    };
+    while (!fits()) {
+        changed.ring_slots -= kCopyWarps;
+        if (changed.ring_slots < kFewSlots) return;
+    }
     changed.head_ctas = Divisor(num_ctas / params.cache.num_kv_heads);
     changed.streamed_length /= params.cache.num_kv_heads;  // of the line of one
     *launch = changed;

@@ -148,7 +148,10 @@ class Copier {
         item.is_last = number + 1 == m.num_items;
         // Pieces begin with different slices, lest one has all the small ones.
         item.slice = remainder(index + max(tile, 0), piece.slices);
-        item.warps = ((1 << piece.slabs) - 1) << (Traits::kComputeWarps - (item.slice + 1) * piece.slabs);
+        const int first_of_slice = item.slice * piece.slabs;  // of the computing warps
+        item.warps = ((1 << piece.slabs) - 1)
+                     << (Traits::kOneSession ? Traits::kComputeWarps - piece.slabs - first_of_slice
+                                             : first_of_slice);
         const std::uint32_t to = shared_address(tile_at<Traits>(place));
         if (tile < 0) {
             const int skipped = in_piece * launch.slot_tokens;

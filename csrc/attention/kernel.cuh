@@ -81,9 +81,10 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
     plan.make(
         arrays,
         [&] {
+            if (Traits::kOneSession && warp < Traits::kComputeWarps)
+                clear_partials<Traits>(p, launch, workspace);
             ring.init<Traits>(launch.ring_slots);
             if (warp != Traits::kPlanningWarp) prefetch_tables(p, launch);
-            if (Traits::kOneSession && warp < Traits::kComputeWarps) clear_partials<Traits>(p, launch, workspace);
         },
         [&] { Traits::kOneSession ? barrier.arrive() : __syncthreads(); });
     const Cta<Traits> cta{p, launch, plan, layout, workspace};

@@ -60,6 +60,9 @@ class Lister {
                 full = pieces.size() + 32 >= kMaxPieces;  // keeps a place for a piece without keys
                 if (full) break;
                 piece.block = first_block + lane;
+                if (!piece.began_before && !piece.goes_on && lane < blocks && blocks <= 32) {
+                    piece.block = turned(lane, blocks);
+                }
                 piece.table_row = first_row + piece.block;
                 KeyRange keys{0, 0};
                 int last = single_last;
@@ -158,6 +161,14 @@ class Lister {
         }
         index = __reduce_max_sync(~0u, holder);
         head = whole(pieces.begin_at - plan.units[index].start, plan.units[index].weight);
+    }
+
+    // The order of the blocks of a segment that the CTA has whole: each CTA begins with another one. Small
+    // blocks keep device memory less busy than long ones; so not all CTAs have theirs at the same time.
+    __device__ static int turned(int index, int size) {
+        constexpr int kTurns = 4;
+        const int turned = index + static_cast<int>(blockIdx.x % kTurns);
+        return size < kTurns ? index : turned < size ? turned : turned - size;
     }
 
     // How many heads, of which each takes up `weight` of the line, fit into a distance. They are few, and

@@ -78,7 +78,8 @@ class RowMerge {
         const int warp = threadIdx.x / 32;
         int i = warp * num_ctas + blockIdx.x;
         const int end = num_rows() * parts;
-        // Behind one of the two, `found` is there, and behind the wait what other CTAs have written before it.
+        // Behind one of the two, `found` is there, and behind the wait what other CTAs have written before
+        // it.
         Traits::kOneSession ? barrier.wait() : barrier.arrive();
         Part<kDims> next;
         // What does not depend on the others is done while they are waited for.

@@ -24,8 +24,8 @@ class Partials {
         return reinterpret_cast<Softmax*>(sums(launch.max_rows * per_row())) + place;
     }
 
-    // Makes the numbers of this CTA's first rows absent, for a segment that `goes_on` or not. By the computing
-    // warps.
+    // Makes the numbers of this CTA's first rows absent, for a segment that `goes_on` or not. By the
+    // computing warps.
     __device__ void clear(int num_rows, bool goes_on) const {
         constexpr int kEach = 4;
         constexpr int kStep = 32 * kEach;
@@ -69,8 +69,8 @@ class SegmentRows {
 
     __device__ int num_rows() const { return which.count(); }
 
-    // Takes the softmax of the lane's row, which one slice of each slab writes. Returns what the row's sums are
-    // to be multiplied by.
+    // Takes the softmax of the lane's row, which one slice of each slab writes. Returns what the row's sums
+    // are to be multiplied by.
     __device__ float begin(const Softmax& softmax, bool writes_softmax) {
         writes_softmax = writes_softmax && static_cast<int>(threadIdx.x % 32) < num_rows();
         if (!is_whole) {
@@ -147,13 +147,18 @@ class SlabSums {
         int at[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) at[i] = octet(row, i) - octet(0, first);
+        constexpr int kPart = kTiles / kMaxSumPasses;  // what a pass has at least
 #pragma unroll
-        for (int n = 0; n < kTiles; ++n) {
-            if (size < kTiles && static_cast<unsigned>(n - first) >= static_cast<unsigned>(size)) continue;
-            unsigned char* const to = begin + at[n % 4] + octet(0, n - n % 4);
-            *reinterpret_cast<float2*>(to) = make_float2(out[n][0], out[n][1]);
-            if (has_upper) {
-                *reinterpret_cast<float2*>(to + kSlab / 2 * row_bytes) = make_float2(out[n][2], out[n][3]);
+        for (int part = 0; part < kTiles; part += kPart) {
+            if (size == kPart && part != first) continue;
+#pragma unroll
+            for (int n = part; n < part + kPart; ++n) {
+                unsigned char* const to = begin + at[n % 4] + octet(0, n - n % 4);
+                *reinterpret_cast<float2*>(to) = make_float2(out[n][0], out[n][1]);
+                if (has_upper) {
+                    *reinterpret_cast<float2*>(to + kSlab / 2 * row_bytes) =
+                        make_float2(out[n][2], out[n][3]);
+                }
             }
         }
     }
@@ -168,9 +173,9 @@ class SlabSums {
     const int row_bytes;
 };
 
-// Ends a segment: adds the slices of each slab up and writes its rows to `to`, each slice some of them. By the
-// active computing warps. `scratch` is the warps' room for rotated queries, which are not needed any more, and
-// sums, which take all dims in launch.sum_passes passes.
+// Ends a segment: adds the slices of each slab up and writes its rows to `to`, each slice some of them. By
+// the active computing warps. `scratch` is the warps' room for rotated queries, which are not needed any
+// more, and sums, which take all dims in launch.sum_passes passes.
 template <typename Traits>
 __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, const AttentionLaunch& launch,
                                   unsigned char* scratch, RingMemory& ring, SegmentRows<Traits> to) {
@@ -196,7 +201,7 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, const At
             ring.softmaxes[role.slice() * slabs + role.slab()][lane / 4 + 8 * i] = rows.softmax[i];
         }
     }
-    __syncwarp();  // no lane reads the warp's queries any more
+    __syncwarp();              // no lane reads the warp's queries any more
     float factor[kMaxSlices];  // of the row of the lane
     const int num_rows = to.num_rows();
     const SlabSums<Traits> mine(scratch + compute_warp<Traits>() * stride, row_bytes);

@@ -1,6 +1,6 @@
-// Numbers that CTAs tell each other through device memory without meeting: each word says by itself whether it
-// is there. A CTA makes its own absent before the CTAs meet for the only time, early, and who reads one behind
-// that asks until it is there.
+// Numbers that CTAs tell each other through device memory without meeting: each word says by itself whether
+// it is there. A CTA makes its own absent before the CTAs meet for the only time, early, and who reads one
+// behind that asks until it is there.
 #pragma once
 
 #include <cstdint>

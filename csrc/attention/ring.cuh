@@ -58,11 +58,12 @@ struct SplitRow {
     int row;         // of the unit
 };
 
-// Which of the computing warps this is. Thread 0 is in the last, which often has no rows: it is busy with the
-// grid's barrier first (GridBarrier).
+// Which of the computing warps this is. In the kernel for one session thread 0 is busy with the grid's
+// barrier first (GridBarrier): it is in the last, which often has no rows.
 template <typename Traits>
 __device__ inline int compute_warp() {
-    return Traits::kComputeWarps - 1 - opaque(threadIdx.x) / 32;
+    const int warp = opaque(threadIdx.x) / 32;
+    return Traits::kOneSession ? Traits::kComputeWarps - 1 - warp : warp;
 }
 
 // What a computing warp does in a segment.
@@ -95,8 +96,8 @@ struct RingMemory {
     Barrier queries_full[kMaxQueryBuffers];  // a segment's queries have arrived
     Barrier queries_free[kMaxQueryBuffers];  // all computing warps are done with the segment
     Item items[kMaxSlots];
-    Role roles[kMaxComputeWarps];            // here, since registers are few
-    Limits limits[kMaxWarps][kSlab];         // of each warp's rows
+    Role roles[kMaxComputeWarps];     // here, since registers are few
+    Limits limits[kMaxWarps][kSlab];  // of each warp's rows
     Softmax softmaxes[kMaxComputeWarps][kSlab];
     SplitRow found[kMaxWarps];  // output rows of this CTA
 #ifdef HOGWILD_RACECHECK

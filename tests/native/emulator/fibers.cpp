@@ -54,7 +54,7 @@ struct Cta {
     int arrived = 0;
     std::uint32_t turn = 0;
     int waiting_for_grid = 0;
-    bool any[2] = {false, false};  // has said so, in any_of_cta, in this turn and the one before
+    bool any[2] = {false, false};       // has said so, in any_of_cta, in this turn and the one before
     std::vector<unsigned char> shared;  // while others run
 };
 

@@ -40,7 +40,7 @@ using Exchanged = Words[kLanes];
 const Exchanged& exchange(Words mine, void (*complete)(Exchanged&) = nullptr);
 
 void sync_cta();
-bool any_of_cta(bool mine);      // the same; whether any thread has said so
+bool any_of_cta(bool mine);     // the same; whether any thread has said so
 void arrive_at_grid_barrier();  // by all threads of a CTA, which meet
 void wait_at_grid_barrier();
 
