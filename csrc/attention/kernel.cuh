@@ -94,11 +94,13 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
         run_pipeline(cta);
     }
 
-    // Each warp merges a part of a row. Which splits its row has is looked up by the copying warp that does
-    // not plan, since those are there before the others.
+    // Each warp merges a part of a row. Which splits it has is looked up by the copying warp that does not
+    // plan, since those are there before the others; with one session, by each.
     const RowMerge<Traits> merge(p, launch, plan, memory, workspace);
     const int lane = threadIdx.x % 32;
-    if (warp == Traits::kWarps - 1 && lane < Traits::kWarps) merge.find_first(lane, &ring.found[lane]);
+    if (!Traits::kOneSession && warp == Traits::kWarps - 1 && lane < Traits::kWarps) {
+        merge.find_first(lane, &ring.found[lane]);
+    }
     merge.merge_all(ring.found, barrier);
 }
 

@@ -60,7 +60,8 @@ class Lister {
                 full = pieces.size() + 32 >= kMaxPieces;  // keeps a place for a piece without keys
                 if (full) break;
                 piece.block = first_block + lane;
-                if (!piece.began_before && !piece.goes_on && lane < blocks && blocks <= 32) {
+                const bool is_whole = !piece.began_before && !piece.goes_on;
+                if (is_whole && !plan.is_single() && lane < blocks && blocks <= 32) {
                     piece.block = turned(lane, blocks);
                 }
                 piece.table_row = first_row + piece.block;

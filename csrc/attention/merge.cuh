@@ -60,12 +60,19 @@ class RowMerge {
 
   private:
     static constexpr int kBatch = 16;  // splits that a warp asks for at once
+    static_assert(32 % kBatch == 0);
     // Consecutive dims that a lane adds up. A warp that has one of them is done sooner.
     static constexpr int kCoarse = 4;
     template <int kDims>
     static constexpr int kParts = (Traits::kHeadDim + 32 * kDims - 1) / (32 * kDims);
 
     __device__ int num_rows() const { return p.num_tokens * p.num_heads; }
+    // In which order the warps of a CTA have rows: the copying ones, which are done first, begin, and the
+    // last are those that always compute.
+    __device__ static int turn(int warp) {
+        if (!Traits::kOneSession) return warp;
+        return warp < Traits::kComputeWarps ? warp + kCopyWarps : warp - Traits::kComputeWarps;
+    }
     // Whether there are warps enough.
     __device__ bool is_fine() const {
         return num_rows() * kParts<1> <= Traits::kWarps * launch.num_ctas.divisor();
@@ -75,16 +82,17 @@ class RowMerge {
     __device__ void merge_all(const SplitRow* found, GridBarrier& barrier) const {
         constexpr int parts = kParts<kDims>;
         const int num_ctas = launch.num_ctas.divisor();
-        const int warp = threadIdx.x / 32;
-        int i = warp * num_ctas + blockIdx.x;
         const int end = num_rows() * parts;
-        // Behind one of the two, `found` is there, and behind the wait what other CTAs have written before
-        // it.
-        Traits::kOneSession ? barrier.wait() : barrier.arrive();
+        const int warp = threadIdx.x / 32;
+        int i = turn(warp) * num_ctas + blockIdx.x;
         Part<kDims> next;
         // What does not depend on the others is done while they are waited for.
-        if (i < end) next = Part<kDims>(partials, found[warp], i % parts);
-        if (!Traits::kOneSession) {
+        if constexpr (Traits::kOneSession) {
+            if (i < end) next = Part<kDims>(partials, find(i / parts), i % parts);
+            barrier.wait();
+        } else {
+            barrier.arrive();
+            if (i < end) next = Part<kDims>(partials, found[warp], i % parts);
             // By CTAs which merge anything.
             const bool is_last = i + Traits::kWarps * num_ctas >= end;
             if (__syncthreads_or(i < end && (next.row.num_splits > 1 || !is_last))) barrier.wait();
@@ -104,7 +112,7 @@ class RowMerge {
         int part;
         int dim;
         const float* first_sums;       // a lane's dims of the first split
-        const Softmax* first_softmax;  // the lane's
+        const Softmax* first_softmax;  // of the lane's split; there are two lanes for each
         // From a split to the next. The first goes on behind its CTA's part of the line; the others began
         // before theirs.
         static constexpr int kPlaces = 2;
@@ -112,10 +120,10 @@ class RowMerge {
         Part() = default;
         __device__ Part(const Partials<Traits>& partials, const SplitRow& row, int part)
             : row(row), part(part), dim((part * 32 + static_cast<int>(threadIdx.x % 32)) * kDims) {
-            const int lane = threadIdx.x % 32;
+            const int split = threadIdx.x % kBatch;
             const int place = partials.place(row.row, row.first_cta, true);
             first_sums = partials.sums(place) + dim;
-            first_softmax = partials.softmax(place) + (lane > 0 ? kPlaces * lane - 1 : 0);
+            first_softmax = partials.softmax(place) + (split > 0 ? kPlaces * split - 1 : 0);
         }
     };
 
@@ -124,6 +132,7 @@ class RowMerge {
     __device__ void merge(const Part<kDims>& of) const {
         if (of.row.num_splits == 1) return;
         const int lane = threadIdx.x % 32;
+        const int split = lane % kBatch;
         const bool has_dims = Traits::kHeadDim % (32 * kDims) == 0 || of.dim < Traits::kHeadDim;
         const float* sums = of.first_sums;
         const Softmax* softmax = of.first_softmax;
@@ -136,7 +145,7 @@ class RowMerge {
             // All splits are on their way before the first is waited for: it is one trip to L2, not one each.
             Vector<kDims> values[kBatch];
             const int size = has_dims ? min(left, kBatch) : 0;
-            const bool has_softmax = lane < min(left, kBatch);
+            const bool has_softmax = split < min(left, kBatch);
             const float* const others = sums - goes_on * Traits::kHeadDim;
             const auto at = [&](int i) {
                 return i == 0 ? sums : others + i * Part<kDims>::kPlaces * Traits::kHeadDim;
@@ -151,12 +160,11 @@ class RowMerge {
                 }
             }
             sums = others + kBatch * Part<kDims>::kPlaces * Traits::kHeadDim;
-            softmax += kBatch * Part<kDims>::kPlaces - (lane == 0 ? goes_on : 0);
+            softmax += kBatch * Part<kDims>::kPlaces - (split == 0 ? goes_on : 0);
             goes_on = 0;
             float top = fmaxf(all.top, mine.top);
 #pragma unroll
             for (int i = kBatch / 2; i > 0; i /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, i));
-            top = __shfl_sync(~0u, top, 0);
             const float before = all.top;
             all.top = top;
             const float rescale = exp2_approx(before - all.base());
@@ -164,7 +172,7 @@ class RowMerge {
             float denominator = mine.sum * factor;
 #pragma unroll
             for (int i = kBatch / 2; i > 0; i /= 2) denominator += __shfl_xor_sync(~0u, denominator, i);
-            all.sum = all.sum * rescale + __shfl_sync(~0u, denominator, 0);
+            all.sum = all.sum * rescale + denominator;
             sum.scale(rescale);
 #pragma unroll
             for (int i = 0; i < kBatch; ++i) sum.add(values[i], __shfl_sync(~0u, factor, i));
