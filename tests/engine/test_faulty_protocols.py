@@ -7,7 +7,7 @@ import pytest
 from background import SOON, Endless, until
 from tiny import PROMPT, Writers, make_engine, make_model, undisturbed, writers
 
-from hogwild.cache import Pool, ViewSpec
+from hogwild.cache import BlockSet, Pool, ViewSpec
 from hogwild.engine import Feed, SamplingParams
 from hogwild.engine.rows import check_feeds
 from hogwild.errors import HogwildError, PoolExhausted
@@ -251,6 +251,8 @@ def test_settings_of_the_wrong_type_are_named():
     for bad in (1.5, "64", True):
         with pytest.raises(TypeError, match="max_tokens: expected an integer >= 1 or None"):
             make_engine(max_tokens=bad)
+    with pytest.raises(ValueError, match="max_tokens: expected at most 268,435,456 or None"):
+        make_engine(max_tokens=2**70)
     with pytest.raises(TypeError, match="pool: expected a Pool, got 3"):
         make_engine(pool=3)
     with pytest.raises(TypeError, match="blocks: expected names of blocks, got 'ab'"):
@@ -264,6 +266,16 @@ def test_what_is_no_protocol_is_refused(bad):
             with pytest.raises(TypeError, match="protocol: expected a Protocol, got"):
                 run(bad)
         assert engine.submit(writers(3)).result(SOON).reason == "max_forwards"
+
+
+@pytest.mark.parametrize("bad", [3, b"w", ["w"]])
+def test_names_of_sessions_are_text(bad):
+    with make_engine() as engine:
+        for run in (engine.submit, engine.open):
+            with pytest.raises(TypeError, match="name: expected text or None, got"):
+                run(writers(3), name=bad)
+        assert engine.pool.used_pages == 0
+        assert engine.submit(writers(3), name="a").result(SOON).reason == "max_forwards"
 
 
 def test_waits_and_calls_say_what_they_expect():
@@ -287,12 +299,18 @@ VIEW = ViewSpec(("a",), "a")
     ("make", "message"),
     [
         (lambda: Feed("w0", 5, VIEW), "feed of worker 'w0': tokens: expected token ids, got 5"),
+        (lambda: Feed("w0", b"12", VIEW), "feed of worker 'w0': tokens: expected token ids, got b'12'"),
+        (lambda: Feed("w0", "12", VIEW), "feed of worker 'w0': tokens: expected token ids, got '12'"),
+        (lambda: Feed("w0", {1: 2}, VIEW), "feed of worker 'w0': tokens: expected token ids, got {1: 2}"),
+        (lambda: Feed("w0", {1}, VIEW), "feed of worker 'w0': tokens: expected token ids, got {1}"),
+        (lambda: BlockSet(3), "pool: expected a Pool, got 3"),
         (
             lambda: check_feeds([Feed("w0", [5], "a")]),
             "feed of worker 'w0': view: expected a ViewSpec, got 'a'",
         ),
         (lambda: SamplingParams(forbidden_tokens=3), "forbidden_tokens: expected token ids, got 3"),
         (lambda: SamplingParams(forbidden_tokens="12"), "forbidden_tokens: expected token ids, got '12'"),
+        (lambda: SamplingParams(forbidden_tokens=b"12"), "forbidden_tokens: expected token ids, got b'12'"),
         (
             lambda: Feed("w0", [5], VIEW, probe=5),
             "feed of worker 'w0': probe: expected sets of token ids, got 5",

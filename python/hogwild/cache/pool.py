@@ -20,6 +20,7 @@ PAGE_SIZE = (
     32  # tokens; a page of 8 heads of 128 in bf16 is 64 KiB, and a short step wastes half a page on average
 )
 _FIRST_PAGES = 64
+_MOST_TOKENS = 2**28  # terabytes of any model: whoever asks for more means something else
 
 
 class Pool:
@@ -52,6 +53,8 @@ class Pool:
             raise TypeError(f"max_tokens: expected an integer >= 1 or None, got {max_tokens!r}")
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens: expected at least 1 or None, got {max_tokens}")
+        if max_tokens is not None and max_tokens > _MOST_TOKENS:
+            raise ValueError(f"max_tokens: expected at most {_MOST_TOKENS:,} or None, got {max_tokens}")
         self.page_size = page_size
         self.max_pages = None if max_tokens is None else -(-max_tokens // page_size)
         self.num_pages = _FIRST_PAGES if self.max_pages is None else self.max_pages

@@ -54,9 +54,14 @@ class BlockSet:
 
     Attributes:
         dropped: how many blocks were dropped so far; views that were asked for before may be of those.
+
+    Raises:
+        TypeError: `pool` is no Pool.
     """
 
     def __init__(self, pool: Pool) -> None:
+        if not isinstance(pool, Pool):
+            raise TypeError(f"pool: expected a Pool, got {pool!r}")
         self.pool, self.dropped = pool, 0
         self._blocks: dict[str, Block] = {}
         self._views: dict[ViewSpec, View] = {}  # of the blocks as they are; decoding asks for the same ones

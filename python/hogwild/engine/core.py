@@ -298,6 +298,8 @@ class EngineCore:
             raise HogwildError("the engine is closed")
         if not isinstance(protocol, Protocol):
             raise TypeError(f"protocol: expected a Protocol, got {protocol!r}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name: expected text or None, got {name!r}")
         own = BlockSet(self.pool) if blocks is None else blocks
         with ExitStack() as failing:
             if blocks is None:  # others stay whose they are

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +29,7 @@ class Feed:
             left out where its session would otherwise end: for want of pages, or because its view is too long.
 
     Raises:
-        ValueError, TypeError: no tokens, or a probe without ids.
+        ValueError, TypeError: no tokens, tokens in no order, or a probe without ids.
     """
 
     worker: str
@@ -53,12 +53,8 @@ class Feed:
         entropy: bool = False,
         guest: bool = False,
     ) -> None:
-        try:
-            tokens = tuple(tokens)
-        except TypeError:
-            raise TypeError(
-                f"feed of worker {worker!r}: tokens: expected token ids, got {tokens!r}"
-            ) from None
+        if type(tokens) is not tuple:
+            tokens = _in_order(worker, tokens)
         if probe:
             try:
                 probe = tuple(tuple(dict.fromkeys(ids)) for ids in probe)
@@ -83,6 +79,15 @@ class Feed:
             guest=guest,
             asks=(worker, view, sample, probe, entropy, guest),
         )
+
+
+def _in_order(worker: str, tokens: Sequence[int]) -> tuple[int, ...]:
+    try:
+        if not isinstance(tokens, (str, bytes, bytearray, Mapping, Set)):
+            return tuple(tokens)
+    except TypeError:
+        pass
+    raise TypeError(f"feed of worker {worker!r}: tokens: expected token ids, got {tokens!r}")
 
 
 class Result(NamedTuple):

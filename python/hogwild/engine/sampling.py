@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,8 @@ class SamplingParams:
     logprobs: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.forbidden_tokens, str) or not isinstance(self.forbidden_tokens, Iterable):
+        of_another_kind = isinstance(self.forbidden_tokens, (str, bytes, bytearray, Mapping))
+        if of_another_kind or not isinstance(self.forbidden_tokens, Iterable):
             raise TypeError(f"forbidden_tokens: expected token ids, got {self.forbidden_tokens!r}")
         object.__setattr__(self, "forbidden_tokens", tuple(self.forbidden_tokens))
         self._number(
