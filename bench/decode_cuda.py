@@ -71,11 +71,15 @@ def compiled_baselines(model: Any, sequences: Sequence[int], contexts: Sequence[
     return found
 
 
+def counted(sessions: int, workers: int) -> str:
+    teams = f"{sessions} x " if sessions > 1 else ""
+    return f"{teams}{workers} worker{'s' if workers > 1 else ''}"
+
+
 def row_of(name: str, dtype: str, compile: str, t: DecodeTime, beside: dict[str, float]) -> dict[str, Any]:
     parts = {"attention_us": t.attention_us, "append_us": t.append_us, "products_us": t.products_us}
-    teams = f"{t.sessions} x " if t.sessions > 1 else ""
     return {
-        "case": f"{name}, {teams}{t.workers} worker{'s' if t.workers > 1 else ''}, {t.context}",
+        "case": f"{name}, {counted(t.sessions, t.workers)}, {t.context}",
         "model": name,
         "workers": t.workers,
         "context": t.context,
@@ -103,8 +107,7 @@ def plot(times: list[DecodeTime], name: str, path: Path) -> None:
         same = sorted(
             (t for t in times if (t.sessions, t.workers) == (sessions, workers)), key=lambda t: t.context
         )
-        teams = f"{sessions} x " if sessions > 1 else ""
-        label = f"{teams}{workers} worker{'s' if workers > 1 else ''}"
+        label = counted(sessions, workers)
         axes.plot([t.context for t in same], [t.us / 1e3 for t in same], marker="o", label=label)
     least = min(times, key=lambda t: t.floor_us)
     axes.axhline(least.floor_us / 1e3, color="grey", linestyle=":", label="the least matrix products")
@@ -156,7 +159,7 @@ def main() -> None:
         elapsed = time.perf_counter() - began
         graph = "" if t.captured or args.device == "cpu" else "  NOT CAPTURED"
         print(
-            f"  [{elapsed:4.0f} s] {t.sessions} x {t.workers} workers, {t.context:,}: {t.us / 1e3:.3f} ms, "
+            f"  [{elapsed:4.0f} s] {counted(t.sessions, t.workers)}, {t.context:,}: {t.us / 1e3:.3f} ms, "
             f"{t.us / t.floor_us:.3f} of the floor{graph}",
             flush=True,
         )

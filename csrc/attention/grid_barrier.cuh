@@ -5,8 +5,8 @@
 
 namespace hogwild::cuda {
 
-// Each half by all threads of a CTA, once; each is a barrier of the CTA as well. Thread 0 is busy with the
-// first for as long as a trip to L2 takes.
+// Each half by all threads of a CTA, once; each is a barrier of the CTA as well. A CTA that needs nothing of
+// the others may leave the second out. Thread 0 is busy with the first for as long as a trip to L2 takes.
 class GridBarrier {
   public:
     __device__ explicit GridBarrier(int num_ctas) : is_alone(num_ctas == 1) {}

@@ -185,7 +185,7 @@ __device__ inline void write_rows(Rows<Traits>& rows, const Role& role, const At
     constexpr bool kOwnCode = !Rows<Traits>::kQueryInRegisters;
     constexpr int kFewest = Traits::kFewestSumPasses;
     const int passes = Traits::kOneSession ? kFewest : launch.sum_passes;
-    const int size = kTiles / (kOwnCode ? kMaxSumPasses : 1) >> (passes > kFewest);
+    const int size = kTiles / kFewest >> (passes > kFewest);
     const int stride = Traits::kOneSession ? Traits::kSumsBytes : launch.slab_stride;
     const int row_bytes = stride / kSlab;
     const unsigned lane = opaque(threadIdx.x) % 32;

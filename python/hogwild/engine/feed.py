@@ -54,7 +54,7 @@ class Feed:
         guest: bool = False,
     ) -> None:
         if type(tokens) is not tuple:
-            tokens = _in_order(worker, tokens)
+            tokens = tuple(tokens) if type(tokens) is list else _in_order(worker, tokens)
         if probe:
             try:
                 probe = tuple(tuple(dict.fromkeys(ids)) for ids in probe)
