@@ -15,6 +15,7 @@ from tiny import PROMPT, TOKENIZER, Writers, contents, make_engine, make_model
 from hogwild.cache import Parking
 from hogwild.cache.view import ViewSpec
 from hogwild.engine import scheduler as scheduler_module
+from hogwild.engine.batch_sampler import BatchSampler
 from hogwild.engine.events import FinishEvent, TokenEvent
 from hogwild.engine.feed import Feed
 from hogwild.engine.sampling import SamplingParams
@@ -105,6 +106,40 @@ def alone(model, seed, max_forward_tokens):
     return tokens_of(engine_for_one(model, max_forward_tokens).stream(a_protocol(random.Random(seed))))
 
 
+def ties(model, seed, max_forward_tokens):
+    """(token, other): where rounding decides, since logits that differ by 1e-5 have the other drawn."""
+    found = set()
+    start = BatchSampler.start
+    generator = torch.Generator().manual_seed(0)
+
+    def noticing(self, logits, requests):
+        tokens = [outcome.token for outcome in start(self, logits, requests)()]
+        for _ in range(16):
+            noise = (torch.rand(logits.shape, generator=generator) * 2 - 1).to(logits) * 1e-5
+            others = [outcome.token for outcome in start(self, logits + noise, requests)()]
+            found.update(pair for pair in zip(tokens, others, strict=True) if pair[0] != pair[1])
+        return start(self, logits, requests)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BatchSampler, "start", noticing)
+        alone(model, seed, max_forward_tokens)
+    return found
+
+
+def check_same(model, got, seed, max_forward_tokens=48, cancelled=False):
+    """Tokens are those of a session that runs alone; up to where rounding decides, which depends on the others."""
+    expected = alone(model, seed, max_forward_tokens)
+    differing = next((pair for pair in zip(got, expected, strict=False) if pair[0] != pair[1]), None)
+    if differing is None:
+        assert len(got) <= len(expected) if cancelled else len(got) == len(expected)
+        return
+    (worker, token, source), (other_worker, other_token, other_source) = differing
+    assert (worker, source) == (other_worker, other_source)
+    assert (other_token, token) in ties(model, seed, max_forward_tokens), (
+        f"{worker}: {token}, not {other_token}"
+    )
+
+
 def run_many(model, sessions, pages, seed, arrivals, turn=64, max_forward_tokens=48):
     """Random arrivals and cancels under page pressure; forwards that it took."""
     rng = random.Random(seed)
@@ -133,12 +168,8 @@ def run_many(model, sessions, pages, seed, arrivals, turn=64, max_forward_tokens
             running.remove(entry)
             finished += 1
             assert isinstance(events[-1], FinishEvent) and job.session.error is None, job.session.error
-            expected = alone(model, made, max_forward_tokens)
-            got = tokens_of(events)
-            if events[-1].reason == "cancelled":
-                assert got == expected[: len(got)]
-            else:
-                assert got == expected
+            cancelled = events[-1].reason == "cancelled"
+            check_same(model, tokens_of(events), made, max_forward_tokens, cancelled)
     assert finished == sessions
     assert engine.pool.used_pages == 0 and engine.pool.reserved_pages == 0
     return forwards
@@ -173,7 +204,7 @@ def test_the_same_with_threads_that_come_and_go(model, parked):
     """Clients in threads: some read all, some leave, some cancel, some never read."""
     engine = make_engine(model, page_size=16, max_tokens=16 * 36, max_forward_tokens=48)
     engine._scheduler._turn = 50
-    errors = []
+    errors, read = [], []
 
     def client(number):
         rng = random.Random(number)
@@ -183,7 +214,7 @@ def test_the_same_with_threads_that_come_and_go(model, parked):
                 handle = engine.submit(a_protocol(random.Random(made)), buffer=rng.choice([1, 20, 4096]))
                 manner = rng.choice(["read", "read", "leave", "cancel", "wait"])
                 if manner == "read":
-                    assert tokens_of(handle) == expected[made]
+                    read.append((made, tokens_of(handle)))
                 elif manner == "wait":
                     handle.result(SOON)
                 elif manner == "cancel":
@@ -196,15 +227,6 @@ def test_the_same_with_threads_that_come_and_go(model, parked):
         except BaseException as error:
             errors.append(error)
 
-    expected = {}
-    for number in range(6):
-        rng = random.Random(number)
-        for _ in range(4):
-            made = rng.randrange(10**6)
-            expected[made] = alone(model, made, 48)
-            rng.choice([1, 20, 4096])
-            if rng.choice(["read", "read", "leave", "cancel", "wait"]) == "cancel":
-                rng.random()
     threads = [threading.Thread(target=client, args=(number,)) for number in range(6)]
     for thread in threads:
         thread.start()
@@ -217,6 +239,9 @@ def test_the_same_with_threads_that_come_and_go(model, parked):
         time.sleep(0.01)
     assert engine.pool.used_pages == 0
     engine.close()
+    assert read
+    for made, got in read:
+        check_same(model, got, made)
 
 
 # ------------------------------------------------------------------ who waits, who gives way
