@@ -11,7 +11,7 @@ CUDA kernels run on the current stream, do not wait for the device and may be ca
 `attention` for
 
 - bf16 and fp16, with D = Dv of 64, 80, 96, 112, 128 or 256, S a power of two of at least 16, pages that start at
-  multiples of 16 bytes, and G + T * (H/K) / 64 (D = 256: / 32) of at most 1024: tensor cores;
+  multiples of 16 bytes, and G + (T * (H/K) - G) / 128 (D = 256: / 64) of at most 2048: tensor cores;
 - fp32: a simple kernel, not a fast one.
 
 PyTorch ops serve the other calls of `attention`: correct but slow, and not inside graph capture. The first one for each

@@ -191,3 +191,16 @@ def test_any_sequence_of_operations_keeps_tokens_values_and_pages(operations):
                 assert not torch.stack([t.isnan().any() for t in got]).any()
         held = {page for live in blocks for page in live.pages}
         assert pool.used_pages == len(held)
+
+
+def test_an_abandoned_fork_shares_nothing():
+    pool = Pool(page_size=16, max_tokens=32)
+    block, other = Block(pool), Block(pool)
+    for each in (block, other):
+        write(each, [1, 2])
+    fork = block.fork()
+    assert pool.is_shared(block.pages[0])
+    del fork
+    assert not pool.is_shared(block.pages[0])
+    block.append_from(other)  # takes no page for a copy
+    assert len(block) == 4 and pool.free_pages == 0

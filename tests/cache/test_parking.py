@@ -42,6 +42,9 @@ def test_a_parked_block_cannot_be_used(pool, tmp_path):
     for use in (
         lambda: block.fork(),
         lambda: other.append_from(block),
+        lambda: block.crop(3),
+        lambda: block.clear(),
+        lambda: block.take_over(other, 0),
         lambda: ForwardPlan([(View([block]), [1])]),
         lambda: save_blocks(tmp_path / "x", {"a": block}),
     ):

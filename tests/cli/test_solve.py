@@ -184,6 +184,7 @@ def test_reader_of_our_output_that_stops_reading(engine, tmp_path, monkeypatch):
         (["x", "--workers", "Ann,,Ben"], "'Ann,,Ben'"),
         (["x", "--workers", "Ann,Ann"], "different names"),
         (["x", "--workers", "17"], "--workers: expected at most 16, got 17"),
+        (["x", "--workers", "9" * 26], "--workers: expected at most 16, got 9999"),
         (
             ["x", "--layout", "circle"],
             "unknown layout 'circle'; expected one of: combined, contiguous, interleaved",

@@ -271,6 +271,19 @@ def test_chat_reads_a_turn_a_line(engine, capsys, monkeypatch):
     assert "MESSAGE: expected some text" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("line", ["two \udcff", "two " * 100_000])
+def test_a_wrong_line_ends_a_chat_properly(engine, capsys, monkeypatch, tmp_path, line):
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"One.\n{line}\nThree.\n"))
+    trace = tmp_path / "run.jsonl"
+    options = ["--max-forwards", "3", "--policy", "always-on", "--json", "--trace", str(trace)]
+    assert run(["chat", *options]) == 1
+    out, err = capsys.readouterr()
+    assert "a line of stdin: text: expected" in err
+    for lines in (out.splitlines(), trace.read_text().splitlines()):
+        last = json.loads(lines[-1])
+        assert last["type"] == "finish" and last["reason"] == "cancelled"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -166,6 +166,17 @@ def test_broken_line_is_named_after_the_good_ones(tmp_path, broken, message):
         next(reader)
 
 
+def test_a_trace_that_ends_within_a_character(tmp_path):
+    path = tmp_path / "run.jsonl"
+    with TraceWriter(path) as trace:
+        trace.write(EXAMPLE[0])
+    path.write_bytes(path.read_bytes() + b'{"type": "token", "worker": "Al\xc3')
+    reader = read_trace(path)
+    assert next(reader) == EXAMPLE[0]
+    with pytest.raises(TraceError, match=r"line 3: not an event: .*utf-8"):
+        next(reader)
+
+
 @pytest.mark.parametrize("text", ["", "hello\n", '{"type": "start"}\n', "[1]\n"])
 def test_not_a_trace(tmp_path, text):
     path = tmp_path / "notes.txt"

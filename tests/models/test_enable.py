@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -180,6 +181,36 @@ def test_one_forward_at_a_time(model):
     assert len(block) == len(other) == 0
     logits(model, past_key_values=block)
     assert len(block) == 12
+
+
+@pytest.mark.parametrize("place", ["layers", "head"])
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("wrong", ["running", "positions", "plain"])
+def test_a_call_that_is_refused_meanwhile_leaves_the_running_one_alone(model, place, elsewhere, wrong):
+    block, other = CacheBlock(config=model.config), CacheBlock(config=model.config)
+    want = logits(model)
+    options = {"past_key_values": other} | ({"position_ids": IDS} if wrong == "positions" else {})
+    refused = []
+
+    def meanwhile(*_):
+        handle.remove()
+        call = functools.partial(logits, model, **({"position_ids": "no"} if wrong == "plain" else options))
+        try:
+            if elsewhere:
+                with ThreadPoolExecutor(1) as threads:
+                    threads.submit(call).result()
+            else:
+                call()
+        except Exception as error:
+            refused.append(error)
+
+    handle = (model.model.layers[0] if place == "layers" else model.lm_head).register_forward_pre_hook(
+        meanwhile
+    )
+    torch.testing.assert_close(logits(model, past_key_values=block), want, rtol=1e-4, atol=1e-4)
+    assert refused and len(block) == 12 and len(other) == 0
+    logits(model, past_key_values=other)
+    assert len(other) == 12
 
 
 def test_blocks_that_change_during_a_forward(model):
@@ -411,3 +442,30 @@ def test_attention_outside_of_a_shared_forward_says_so():
     model.set_attn_implementation("hogwild")
     with pytest.raises(HogwildError, match="outside of a shared-cache forward"):
         logits(model)
+
+
+@pytest.mark.parametrize(
+    "setting, reason",
+    [
+        ({"model_type": "deepseek_v4"}, "rotated keys as values"),
+        ({"layer_types": ["compressed_sparse_attention"] * 2}, "layers of type compressed_sparse_attention"),
+        (
+            {"layer_types": ["heavily_compressed_attention"] * 2},
+            "layers of type heavily_compressed_attention",
+        ),
+    ],
+)
+def test_values_and_keys_that_blocks_cannot_hold(setting, reason):
+    model = tiny_model("llama")
+    for name, value in setting.items():
+        setattr(model.config, name, value)
+    with pytest.raises(UnsupportedModelError, match=reason):
+        hogwild.enable(model)
+
+
+@pytest.mark.parametrize("name", ["pixel_values", "image_grid_thw", "input_features"])
+def test_images_and_sounds_are_refused(model, name):
+    block = CacheBlock(config=model.config)
+    with pytest.raises(ValueError, match=f"{name}: leave it out, blocks hold text"):
+        logits(model, past_key_values=block, **{name: torch.zeros(1, 3)})
+    assert len(block) == 0

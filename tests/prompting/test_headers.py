@@ -20,6 +20,8 @@ def test_worker_names():
     [
         (0, ValueError, "workers: expected at least 1, got 0"),
         (-2, ValueError, "workers: expected at least 1"),
+        (10**26, ValueError, "workers: expected at most 1000, got 1000"),
+        (["Ada", "\udcff"], ValueError, "names that are Unicode text"),
         ([], ValueError, "workers: expected at least one name"),
         (["Ada", " "], ValueError, "no empty one"),
         (["Ada", "Ada"], ValueError, "different names"),

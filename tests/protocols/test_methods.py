@@ -66,6 +66,8 @@ def test_method_strings(text, kind, options):
         ("hogwild:-1", "workers: expected a whole number of at least 1, got '-1'"),
         ("hogwild:2.5", "workers: expected a whole number of at least 1, got '2.5'"),
         ("hogwild:17", "workers: expected at most 16, got 17"),
+        ("hogwild:" + "9" * 26, "workers: expected at most 16, got 9999"),
+        ("self-consistency:999999999", "threads: expected at most 1000, got 999999999"),
         ("hogwild:Ada+Ada", "workers: expected different names"),
         ("hogwild:Ada+", "expected at least one name and no empty one"),
         ("hogwild:2:combined:contiguous", "'contiguous' says layout a second time"),

@@ -108,6 +108,7 @@ class Block:
             raise TypeError(f"length: expected an integer, got {length!r}") from None
         if not 0 <= length <= len(self):
             raise ValueError(f"length: expected 0 to {len(self)} for {self!r}, got {length}")
+        self.check_present()
         self.changes += 1
         keep = self.pool.pages_for(length)
         freed = self.pages[keep:]
@@ -135,6 +136,7 @@ class Block:
             raise BlockError(f"other: expected another block of the pool of {self!r}, got {other!r}")
         if not 0 <= length <= len(other):
             raise ValueError(f"length: expected 0 to {len(other)} for {other!r}, got {length}")
+        self.check_present()
         other.check_present()
         pages = other.pages[: self.pool.pages_for(length)]
         self.pool.share(pages)

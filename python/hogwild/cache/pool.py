@@ -185,6 +185,7 @@ class Pool:
 
     def is_shared(self, page: int) -> bool:
         """Whether more than one block holds `page`, so that it must be copied before it is written to."""
+        self._release_abandoned()
         return self._refs[page] > 1
 
     def copy_page(self, src: int, dst: int, tokens: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,8 @@ def replay(path: Path, speed: float | None = None, instant: bool = False, as_jso
     with _reader_of(events, as_json) as reader:
         for event in events:
             if not instant:
-                time.sleep(max(0.0, began + event.time / (speed or 1.0) - time.monotonic()))
+                left = began + event.time / (speed or 1.0) - time.monotonic()
+                time.sleep(min(max(left, 0.0), threading.TIMEOUT_MAX))
             reader.read(event)
 
 

@@ -113,8 +113,11 @@ def check(request: SolveRequest) -> None:
     from hogwild.protocols.collaboration import MAX_WORKERS
 
     SamplingParams(**_given(request.sampling))
-    if request.workers is not None and len(names := worker_names(request.workers)) > MAX_WORKERS:
-        raise ValueError(f"--workers: expected at most {MAX_WORKERS}, got {len(names)}")
+    if request.workers is not None:
+        try:
+            worker_names(request.workers, most=MAX_WORKERS)
+        except ValueError as error:
+            raise ValueError(f"--{error}") from None
     if request.layout is not None and request.layout not in LAYOUTS:
         raise UnknownNameError("layout", request.layout, LAYOUTS)
     if request.max_forwards is not None and request.max_forwards < 1:

@@ -218,6 +218,7 @@ def think(request: ThinkRequest) -> str:
 
 def _run(session: ThinkSession, speaker: Speaker, reader: Reader, trace: TraceReader | None) -> str:
     ending = ""
+    wrong_line: ValueError | None = None
     with InterruptRequest() as interrupt:
         while not ending:
             try:
@@ -244,6 +245,11 @@ def _run(session: ThinkSession, speaker: Speaker, reader: Reader, trace: TraceRe
                         speaker.next_turn()
                 except KeyboardInterrupt:
                     session.cancel()
+                except ValueError as error:  # it is no text, or too long; what was said so far ends properly
+                    wrong_line = error
+                    session.cancel()
+    if wrong_line is not None:
+        raise RunFailed(f"a line of stdin: {wrong_line}") from wrong_line
     return ending
 
 

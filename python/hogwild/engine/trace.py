@@ -64,16 +64,17 @@ def read_trace(path: str | os.PathLike[str]) -> Iterator[Event]:
         OSError: the file cannot be opened.
     """
     path = os.fspath(path)
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:  # a run that was killed may end within a character
         _check_header(path, file.readline())
         for number, line in enumerate(file, start=2):
             try:
-                yield Event.from_json(line)
+                event = Event.from_json(line.decode())
             except (ValueError, TypeError, RecursionError) as error:
                 raise TraceError(f"{path}, line {number}: not an event: {error}") from error
+            yield event
 
 
-def _check_header(path: str, line: str) -> None:
+def _check_header(path: str, line: bytes) -> None:
     try:
         header = json.loads(line)
     except ValueError:

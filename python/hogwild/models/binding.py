@@ -24,9 +24,12 @@ from hogwild.models.rope import FrozenRope, find_frozen, frequencies, frozen
 __all__ = ["Binding", "text_config"]
 
 _ORDERED = "its state depends on the order of tokens and cannot be arranged in blocks"
+_COMPRESSED = "it sees summaries of fixed groups of tokens, which blocks would cut elsewhere"
 _UNSHARED = {  # type of layer -> why it cannot share a cache
     "chunked_attention": "it sees fixed chunks of absolute positions, but a block has no absolute position",
+    "compressed_sparse_attention": _COMPRESSED,
     "conv": _ORDERED,
+    "heavily_compressed_attention": _COMPRESSED,
     "linear_attention": _ORDERED,
     "mamba": _ORDERED,
     "recurrent": _ORDERED,
@@ -114,16 +117,19 @@ class Binding:
         with self._switched_on():
             trial_forward(self.model, self.config, torch.zeros(1, dtype=torch.int64), RotaryProbe())
 
-    def begin(self, module: torch.nn.Module, plan: ForwardPlan, frame: FrameType) -> None:
-        """Enter `running` for a call of `module` that executes in `frame`; its end comes in another call (hooks)."""
+    def begin(self, plan: ForwardPlan, frame: FrameType) -> None:
+        """Enter `running` for a module's call that executes in `frame`; its end comes in another call (hooks)."""
         stack = ExitStack()
         stack.enter_context(self.running(plan))
-        self._begun = _Begun(module, stack, plan, frame, threading.get_ident())
+        self._begun = _Begun(stack, plan, frame, frame.f_back, threading.get_ident())
 
-    def end(self, module: torch.nn.Module, success: bool) -> None:
-        """End what `begin` began for `module`: commit on success, else roll back. Harmless without a beginning."""
+    def end(self, frame: FrameType, success: bool) -> None:
+        """End what `begin` began for the call in `frame`: commit on success, else roll back.
+
+        Harmless for any other call, such as one that was refused while this one runs.
+        """
         begun = self._begun
-        if begun is None or begun.module is not module:
+        if begun is None or (frame is not begun.frame and frame is not begun.caller):
             return
         if not success:
             self._abandon()
@@ -229,10 +235,10 @@ class _Replaying:
 class _Begun:
     """A forward between its hooks."""
 
-    module: torch.nn.Module
     stack: ExitStack
     plan: ForwardPlan
     frame: FrameType
+    caller: FrameType | None  # where PyTorch calls hooks after a failure
     thread: int
 
     def is_live(self) -> bool:
@@ -259,6 +265,10 @@ def _refuse(model: PreTrainedModel, config: PreTrainedConfig) -> None:
         raise UnsupportedModelError(f"{name} is in {model.dtype}: expected float32, bfloat16 or float16")
     for kind in sorted(set(getattr(config, "layer_types", None) or ()) & _UNSHARED.keys()):
         raise UnsupportedModelError(f"{name} has layers of type {kind}: {_UNSHARED[kind]}")
+    if config.model_type == "deepseek_v4":
+        raise UnsupportedModelError(
+            f"{name} uses rotated keys as values too: in another place they would be other values"
+        )
     for module in model.modules():
         if getattr(module, "is_causal", None) is False and hasattr(module, "layer_idx"):
             raise UnsupportedModelError(f"{name} attends in both directions ({type(module).__name__})")

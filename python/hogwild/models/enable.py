@@ -20,6 +20,10 @@ from hogwild.models.cache_argument import CacheArgument, plan_inputs
 __all__ = ["binding_of", "disable", "enable"]
 
 
+# What models are given of images, videos and sounds.
+_NO_TEXT = ("pixel_", "image_", "video_", "input_features", "audio_")
+
+
 class _Hooks:
     """Hooks around the calls of one module. In a copy of the module (deepcopy, pickle) they do nothing."""
 
@@ -60,13 +64,16 @@ class _Hooks:
             raise TypeError(f"{name}: a shared cache goes into past_key_values")
         if kwargs.get("position_ids") is not None:
             raise ValueError("position_ids: leave it out, positions follow from the blocks")
+        for name, argument in kwargs.items():
+            if argument is not None and name.startswith(_NO_TEXT):
+                raise ValueError(f"{name}: leave it out, blocks hold text")
         inputs = kwargs.get("input_ids")
         vocabulary = binding.config.vocab_size
         plan = plan_inputs(
             cache, inputs, kwargs.get("inputs_embeds"), kwargs.get("attention_mask"), vocabulary
         )
         try:
-            binding.begin(module, plan, sys._getframe(1))
+            binding.begin(plan, sys._getframe(1))
         except BaseException:
             plan.rollback()
             raise
@@ -81,7 +88,7 @@ class _Hooks:
     def end(self, module: torch.nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         """Hook behind the call; after a failure too, then without an output."""
         if self._binding is not None and not torch.compiler.is_compiling():
-            self._binding.end(module, success=output is not None)
+            self._binding.end(sys._getframe(1), success=output is not None)
 
 
 class _Enabled:

@@ -11,22 +11,29 @@ NAMES = (
     *("Alice", "Bob", "Carol", "Dave", "Erin", "Frank", "Grace", "Heidi"),
     *("Ivan", "Judy", "Kevin", "Laura", "Mike", "Nina", "Oscar", "Peggy"),
 )
+MOST_WORKERS = 1000  # that are given names; some methods allow fewer
 
 
-def worker_names(workers: int | Sequence[str], numbered: bool = False) -> tuple[str, ...]:
+def worker_names(
+    workers: int | Sequence[str], numbered: bool = False, most: int = MOST_WORKERS
+) -> tuple[str, ...]:
     """Names of the workers.
 
     Args:
         workers: how many (Alice, Bob, Carol, ..., from the 17th on numbered), or their names.
         numbered: call them Worker 1, Worker 2, ...; only where `workers` is a number.
+        most: how many there may be.
 
     Raises:
-        ValueError: fewer than one worker, an empty name, a name twice, or names that are to be numbers.
+        ValueError: fewer than one worker or more than `most`, an empty name or one that is no text, a name twice,
+            or names that are to be numbers.
         TypeError: neither a number nor names.
     """
     if isinstance(workers, int) and not isinstance(workers, bool):
         if workers < 1:
             raise ValueError(f"workers: expected at least 1, got {workers}")
+        if workers > most:
+            raise ValueError(f"workers: expected at most {most}, got {workers}")
         named = 0 if numbered else len(NAMES)
         return (*NAMES[: min(named, workers)], *(f"Worker {i + 1}" for i in range(named, workers)))
     if isinstance(workers, str) or not isinstance(workers, Sequence):
@@ -34,6 +41,10 @@ def worker_names(workers: int | Sequence[str], numbered: bool = False) -> tuple[
     names = tuple(workers)
     if not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError(f"workers: expected at least one name and no empty one, got {list(names)}")
+    if any("\ud800" <= character <= "\udfff" for name in names for character in name):
+        raise ValueError(f"workers: expected names that are Unicode text, got {list(names)}")
+    if len(names) > most:
+        raise ValueError(f"workers: expected at most {most}, got {len(names)}")
     if len(set(names)) != len(names):
         raise ValueError(f"workers: expected different names, got {list(names)}")
     if numbered:

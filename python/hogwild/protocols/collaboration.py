@@ -107,9 +107,7 @@ class CollaborationProtocol(BudgetedProtocol):
         prompt: Sequence[int] | None = None,
         **settings: Any,
     ) -> None:
-        names = worker_names(workers, numbered)
-        if len(names) > MAX_WORKERS:
-            raise ValueError(f"workers: expected at most {MAX_WORKERS}, got {len(names)}")
+        names = worker_names(workers, numbered, MAX_WORKERS)
         super().__init__(problem, tokenizer, names, **settings)
         self.layout = make_layout(layout, names)
         if headers is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from hogwild.cache.layouts import LAYOUTS
 from hogwild.errors import HogwildError, UnknownNameError
 from hogwild.prompting import worker_names
+from hogwild.prompting.headers import MOST_WORKERS
 from hogwild.protocols.budgeted import BudgetedProtocol
 from hogwild.protocols.collaboration import MAX_WORKERS, CollaborationProtocol
 from hogwild.protocols.skeleton import SkeletonProtocol
@@ -108,6 +109,8 @@ def _setting(kind: str, word: str, place: int, method: str) -> dict[str, Any]:
 def _count(name: str, word: str, minimum: int) -> int:
     if not re.fullmatch(r"[0-9]+", word) or int(word) < minimum:
         raise ValueError(f"{name}: expected a whole number of at least {minimum}, got {word!r}")
+    if name == "threads" and int(word) > MOST_WORKERS:
+        raise ValueError(f"{name}: expected at most {MOST_WORKERS}, got {word}")
     return int(word)
 
 
@@ -118,8 +121,7 @@ def _workers(word: str) -> dict[str, Any]:
         workers = [name.strip() for name in word.split("+")]
     else:
         raise ValueError(f"unknown setting {word!r}")
-    if len(worker_names(workers)) > MAX_WORKERS:
-        raise ValueError(f"workers: expected at most {MAX_WORKERS}, got {word}")
+    worker_names(workers, most=MAX_WORKERS)
     return {"workers": workers}
 
 

@@ -12,6 +12,7 @@ from hogwild.engine.checks import check_integer
 from hogwild.engine.events import Event
 from hogwild.engine.feed import Feed, Result
 from hogwild.prompting import solo_prompt, worker_names
+from hogwild.prompting.headers import MOST_WORKERS
 from hogwild.protocols.budgeted import BudgetedProtocol, Snapshot
 from hogwild.protocols.finisher import Copies, Finisher
 from hogwild.protocols.thread import Thread
@@ -143,6 +144,8 @@ class SelfConsistencyProtocol(ThreadsProtocol):
         **settings: Any,
     ) -> None:
         check_integer("threads", threads, minimum=1)
+        if threads > MOST_WORKERS:
+            raise ValueError(f"threads: expected at most {MOST_WORKERS}, got {threads}")
         super().__init__(problem, tokenizer, threads, prompt=prompt, **settings)
         self._vote = vote
 
