@@ -65,11 +65,17 @@ class PoolExhausted(HogwildError):
 
 
 class ContextLengthError(HogwildError, ValueError):
-    """A view would hold more tokens than the model has positions for."""
+    """A view would hold more tokens than the model has positions for, or than its protocol allows.
 
-    def __init__(self, what: str, length: int, limit: int) -> None:
+    Attributes:
+        length, limit: tokens that it would hold, and that it may hold.
+    """
+
+    def __init__(
+        self, what: str, length: int, limit: int, reason: str = "the model has positions for"
+    ) -> None:
         self.length, self.limit = length, limit
-        super().__init__(f"{what} would hold {length} tokens, but the model has positions for {limit}")
+        super().__init__(f"{what} would hold {length} tokens, but {reason} {limit}")
 
 
 class NonFiniteLogitsError(HogwildError, ArithmeticError):

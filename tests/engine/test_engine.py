@@ -262,6 +262,33 @@ def test_wrong_arguments(model):
         engine.collaboration(None)
     with pytest.raises(TypeError, match="seed: expected an integer, got None"):
         engine.collaboration("Go.", seed=None)
+    with pytest.raises(TypeError, match="tokenizer: expected a Hugging Face tokenizer or None, got 3"):
+        Engine(model, 3)
+    for method in ("collaborate", "think"):
+        with pytest.raises(TypeError, match="tokenizer: the engine was made without one"):
+            getattr(Engine(model, None), method)("Go.")
+    with pytest.raises(TypeError, match="sessions: expected a list of Session objects, got 3"):
+        engine.forward(3)
+    for name in (None, 3, b"demo"):
+        with pytest.raises(TypeError, match=f"name_or_path: expected a name or a path, got {name!r}"):
+            Engine.from_pretrained(name)
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_forbidden_tokens_that_the_model_does_not_have(model, ours):
+    """A device would end with an assertion that no process survives."""
+    size = len(TOKENIZER.vocab)
+    message = f"forbidden_tokens: expected token ids below the vocabulary's size of {size}, got {size}"
+    engine = Engine(model, TOKENIZER)
+    if ours:
+        with pytest.raises(ValueError, match=message):
+            engine.collaboration("Go.", forbidden_tokens=[0, size])
+        assert engine.collaboration("Go.", forbidden_tokens=[0, size - 1])
+        return
+    session = engine.open(Writers(PROMPT, sampling=SamplingParams(forbidden_tokens=(size,))))
+    while not session.finished:
+        engine.forward()
+    assert isinstance(session.error, ValueError) and message in str(session.error)
 
 
 def test_the_longest_view_of_an_enabled_model_is_kept():

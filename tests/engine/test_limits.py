@@ -16,9 +16,11 @@ from tiny import (
 
 from hogwild.cache import Pool
 from hogwild.cache.layer import LayerCache
+from hogwild.cache.view import ViewSpec
 from hogwild.engine.events import FinishEvent, TokenEvent
+from hogwild.engine.feed import Feed
 from hogwild.engine.sampling import SamplingParams
-from hogwild.errors import ContextLengthError, PoolExhausted
+from hogwild.errors import ContextLengthError, PoolExhausted, UnknownNameError
 from hogwild.prompting import StepRule
 from hogwild.protocols import CollaborationProtocol
 
@@ -79,6 +81,40 @@ def test_a_view_longer_than_the_models_positions():
     while not second.finished:
         engine.forward()
     assert len(short.said["w0"]) == 10
+
+
+@pytest.mark.parametrize("wrong", ["long", "a block that is not there"])
+def test_what_cannot_be_is_told_before_a_long_prompt_is_written(wrong):
+    """A prompt takes several forwards; none of them runs where a later one would be refused."""
+    engine = make_engine(make_model(max_position_embeddings=64), max_forward_tokens=16)
+    prompt = (PROMPT * 9)[: 65 if wrong == "long" else 48]
+    protocol = Writers(prompt)
+    if wrong != "long":
+        feeds = protocol.feeds
+        elsewhere = Feed("w0", (5,), ViewSpec(("prompt", "elsewhere", "w0"), "w0"))
+        protocol.feeds = lambda: [*feeds()[:1], elsewhere]
+    session, short = engine.open(protocol, name="long"), engine.open(Writers(PROMPT[:9], count=3))
+    engine.forward()
+    assert session.finished and session.forwards == 0 and len(session.blocks["prompt"]) == 0
+    if wrong == "long":
+        assert isinstance(session.error, ContextLengthError) and "would hold 65 tokens" in str(session.error)
+    else:
+        assert isinstance(session.error, UnknownNameError) and "'elsewhere'" in str(session.error)
+    while not short.finished:
+        engine.forward()
+    assert len(short.protocol.said["w0"]) == 3
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_longest_prompt_that_fits(more):
+    """What workers write counts where they see it, and in the forward in which they do."""
+    limit = 48 + 2 + more  # the prompt, and a token of each worker
+    engine = make_engine(make_model(max_position_embeddings=limit), max_forward_tokens=16)
+    session = engine.open(Writers((PROMPT * 9)[:48], [(5,), (6,)], count=2))
+    while not session.finished:
+        engine.forward()
+    assert isinstance(session.error, ContextLengthError) and session.error.length == 52
+    assert session.forwards == 4 and len(session.blocks["prompt"]) == 48
 
 
 def test_a_full_pool_leaves_sessions_usable(model):

@@ -309,6 +309,13 @@ def test_max_length():
     model = tiny_model("llama")
     with pytest.raises(ValueError, match="max_length: expected 1 to 512"):
         hogwild.enable(model, max_length=513)
+    for value in (True, 10.5, "10"):
+        with pytest.raises(TypeError, match=f"max_length: expected an integer or None, got {value!r}"):
+            hogwild.enable(model, max_length=value)
+    for value in (None, 5, "demo"):
+        for function in (hogwild.enable, hogwild.disable):
+            with pytest.raises(TypeError, match="model: expected a transformers PreTrainedModel"):
+                function(value)
     hogwild.enable(model, max_length=8)
     with pytest.raises(ContextLengthError, match="positions for 8"):
         logits(model, past_key_values=CacheBlock(config=model.config))

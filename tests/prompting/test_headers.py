@@ -51,6 +51,17 @@ def test_headers():
         headers.section("footer")
 
 
+def test_wrong_headers_are_named():
+    for name in ("separator", "worker", "past", "others", "own", "unfinished"):
+        with pytest.raises(TypeError, match=f"{name}: expected text, got 3"):
+            Headers(**{name: 3})
+    with pytest.raises(ValueError, match="separator: expected at least one character"):
+        Headers(separator="")
+    for worker in ("{name}:", "{}", "{worker"):
+        with pytest.raises(ValueError, match=r"worker: expected text with the placeholders \{worker\}"):
+            Headers(worker=worker)
+
+
 def test_encode_after_toy_tokenizer():
     tokenizer = ToyTokenizer(["\n\n", ".\n\n"])
     assert tokenizer.decode(encode_after(tokenizer, "\n\n", "**A")) == "**A"

@@ -357,8 +357,12 @@ def test_unknown_policies_settings_and_arguments():
         make_policy("probe", loudness=3)
     for name, kind in (("safety", "Safety"), ("prompts", "AsyncPrompts"), ("rule", "StepRule"),
                        ("sampling", "SamplingParams"), ("writer_sampling", "SamplingParams")):  # fmt: skip
-        with pytest.raises(TypeError, match=rf"^{name}: expected a {kind} or None, got True"):
+        with pytest.raises(TypeError, match=rf"^{name}: expected {kind} or None, got True"):
             make(**{name: True})
+    for name, value, expected in (("turns", "no", "True or False"), ("clock", 3, "a function that gives seconds"),
+                                  ("end_tokens", 3, "token ids")):  # fmt: skip
+        with pytest.raises(TypeError, match=rf"^{name}: expected {expected}, got {value!r}"):
+            make(**{name: value})
     with pytest.raises(ValueError, match=r"problem: expected text in Unicode, got '.udcff' at 1"):
         AsyncReasoningProtocol("a\udcff", TOKENIZER)
     with pytest.raises(UnknownNameError, match="unknown arrangement"):

@@ -17,7 +17,12 @@ from hogwild.protocols.async_reasoning import AsyncReasoningProtocol, Safety, ma
 from protocols.test_async_engine import PROMPTS, sampled
 from protocols.test_async_traceless import STOPS, make_engine
 
-LIMITS = [({"max_length": 230}, ContextLengthError), ({"max_tokens": 16 * 17}, PoolExhausted)]
+# Of the engine, of the protocol, and what ends the run then.
+LIMITS = {
+    "positions": ({"max_length": 230}, {}, ContextLengthError),
+    "length": ({}, {"max_length": 230}, ContextLengthError),
+    "pages": ({"max_tokens": 16 * 17}, {}, PoolExhausted),
+}
 SILENT = {"longest_silence": None}
 # Who asks to the end, answered by margins out of reach; and for how long the writer is silent.
 ASKING = {
@@ -46,9 +51,9 @@ def make_protocol(engine, policy, safety=None, **options):
     return engine.thinking("add 2 and 3", policy=policy, safety=safety, forbidden_tokens=STOPS, **options)
 
 
-def follow(engine, policy, safety=None, by_hand=False):
+def follow(engine, policy, safety=None, by_hand=False, **options):
     """Events of a run to its end, or to a full pool, and what ended it."""
-    protocol, events = make_protocol(engine, policy, safety), []
+    protocol, events = make_protocol(engine, policy, safety, **options), []
     try:
         if not by_hand:
             for event in engine.stream(protocol):
@@ -62,22 +67,23 @@ def follow(engine, policy, safety=None, by_hand=False):
         return events, error
 
 
-@pytest.mark.parametrize("limit", LIMITS, ids=["length", "pages"])
+@pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize(
     ("runner", "by_hand"), [(EagerRunner, False), (GraphRunner, False), (EagerRunner, True)]
 )
 @pytest.mark.parametrize("who", ASKING)
 def test_a_run_ends_where_it_would_without_questions(left_out, who, runner, by_hand, limit):
     policy, safety, think = ASKING[who]
+    room, options, error = LIMITS[limit]
 
     def make():
-        return make_engine("toy", torch.float32, runner, page_size=16, **limit[0])
+        return make_engine("toy", torch.float32, runner, page_size=16, **room)
 
-    told, ended = follow(make(), policy, safety, by_hand)
+    told, ended = follow(make(), policy, safety, by_hand, **options)
     assert left_out and any(isinstance(event, ProbeEvent) for event in told)
     plain = make_policy("fixed-ratio", think=think, write=10_000, **SILENT)
-    expected, as_without = follow(make(), plain, by_hand=by_hand)
-    assert isinstance(ended, limit[1]) and str(ended) == str(as_without)
+    expected, as_without = follow(make(), plain, by_hand=by_hand, **options)
+    assert isinstance(ended, error) and str(ended) == str(as_without)
     assert sampled(told) == sampled(expected) and len(sampled(told)) > 30
 
 

@@ -228,6 +228,18 @@ def test_a_snapshot_sees_what_a_run_that_stops_there_sees(method, budget, text):
         ({"answer": "essay"}, UnknownNameError, "unknown answer format 'essay'"),
         ({"family": "qwen4"}, UnknownNameError, "unknown family 'qwen4'"),
         ({"prompt": []}, ValueError, "prompt: expected at least one token id"),
+        ({"prompt": "abc"}, TypeError, "prompt: expected token ids, got 'abc'"),
+        ({"sampling": 3}, TypeError, "sampling: expected SamplingParams or None, got 3"),
+        ({"early_finish": "no"}, TypeError, "early_finish: expected True or False, got 'no'"),
+        ({"end_tokens": "ab"}, TypeError, "end_tokens: expected token ids, got 'ab'"),
+        ({"end_tokens": 3}, TypeError, "end_tokens: expected token ids, got 3"),
+        ({"end_tokens": [-5]}, ValueError, "end_tokens: expected an integer >= 0, got -5"),
+        (
+            {"find_answer": "code"},
+            TypeError,
+            "find_answer: expected a function, \"format\" or None, got 'code'",
+        ),
+        ({"family": 3}, TypeError, "family: expected a name or the path of a YAML file, got 3"),
     ],
 )
 def test_wrong_settings_are_named(options, error, message):

@@ -265,6 +265,13 @@ def test_max_forwards_counts_what_each_worker_samples():
         ({"max_forwards": 2.5}, TypeError, "max_forwards: expected an integer >= 1, got 2.5"),
         ({"max_forwards": "2"}, TypeError, "max_forwards: expected an integer >= 1, got '2'"),
         ({"prompt": []}, ValueError, "prompt: expected at least one token"),
+        ({"prompt": [5, -1]}, ValueError, "prompt: expected an integer >= 0, got -1"),
+        ({"prompt": "abc"}, TypeError, "prompt: expected token ids, got 'abc'"),
+        ({"headers": 3}, TypeError, "headers: expected Headers or None, got 3"),
+        ({"rule": "\n\n"}, TypeError, "rule: expected StepRule or None"),
+        ({"numbered": "yes"}, TypeError, "numbered: expected True or False, got 'yes'"),
+        ({"reencode": 1}, TypeError, "reencode: expected True or False, got 1"),
+        ({"examples": None}, TypeError, "examples: expected True or False, got None"),
     ],
 )
 def test_wrong_arguments_are_named(options, error, message):

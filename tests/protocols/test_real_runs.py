@@ -12,6 +12,7 @@ from fakes import ToyTokenizer
 from hogwild.cache import BlockSet, ForwardPlan, ViewSpec
 from hogwild.engine.events import StepEvent, TokenEvent
 from hogwild.engine.sampling import SamplingParams
+from hogwild.errors import ContextLengthError
 from hogwild.models import packed_forward
 from hogwild.prompting import Headers
 from hogwild.protocols import CollaborationProtocol, Engine, make
@@ -173,6 +174,17 @@ def test_a_run_ends_with_the_context_and_keeps_its_answers(engine, name):
         assert protocol.answers[:2] == free.answers
         beyond, last = protocol.answers[2:]
         assert beyond.text and 17 < beyond.forwards == last.forwards < 900
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_prompt_that_does_not_fit_is_told_before_it_is_written(engine, name):
+    protocol = method(name, max_length=3)
+    session = engine.open(protocol)
+    engine.forward()
+    assert session.finished and session.forwards == 0 and engine.pool.used_pages == 0
+    assert isinstance(session.error, ContextLengthError)
+    assert f"tokens, but max_length of '{protocol.name}' is 3" in str(session.error)
+    session.close()
 
 
 def test_an_engines_protocols_know_its_context():

@@ -132,3 +132,8 @@ def test_every_thread_without_an_answer_votes_from_its_own_view():
 def test_wrong_threads(threads, error):
     with pytest.raises(error, match="threads: expected an integer >= 1"):
         SelfConsistencyProtocol("Solve it.", ToyTokenizer(), threads)
+
+
+def test_a_vote_is_a_matter_of_yes_or_no():
+    with pytest.raises(TypeError, match="vote: expected True or False, got 'no'"):
+        SelfConsistencyProtocol("Solve it.", ToyTokenizer(), 2, vote="no")

@@ -205,21 +205,30 @@ class Batcher:
     def _fail_too_long(
         self, batch: list[_Item], plan: ForwardPlan | PlanWithGuests, lightened: set[Session]
     ) -> bool:
-        """End sessions with a view of more tokens than the model has positions; whether there are any.
+        """End sessions with a view of more tokens than the model has positions, or than they allow; whether any do.
 
-        Where only guests see so much, they are left out instead.
+        Of a prompt that takes several forwards all is counted before the first of them: no device time for what
+        cannot be. Where only guests see so much, they are left out instead.
         """
-        if self._limit is None or max(plan.view_lengths) <= self._limit:
+        limits = {session: session.limit(self._limit) for session in {item.session for item in batch}}
+        too_long: dict[Session, tuple[int, Row]] = {}
+        for session, limit in limits.items():
+            if (later := session.later_length(limit)) is not None:
+                too_long[session] = later
+        if not too_long and max(plan.view_lengths) <= min(limits.values()):
             return False
-        too_long: dict[Session, tuple[int, Row]] = {}  # hosts' first: guests stand behind them
-        for (session, row, _), length in zip(batch, plan.view_lengths, strict=True):
-            if length > self._limit:
+        for (session, row, _), length in zip(
+            batch, plan.view_lengths, strict=True
+        ):  # guests behind all others
+            if length > limits[session]:
                 too_long.setdefault(session, (length, row))
         for session, (length, row) in too_long.items():
             if not (row.guest and self._lighten(session, lightened)):
                 what = f"{session.name}: the view of worker {row.worker!r}"
-                session.fail(ContextLengthError(what, length, self._limit))
-        return True
+                limit = int(limits[session])
+                own = () if limit == self._limit else (f"max_length of {session.protocol.name!r} is",)
+                session.fail(ContextLengthError(what, length, limit, *own))
+        return bool(too_long)
 
     def _run(
         self,

@@ -45,7 +45,7 @@ class EngineCore:
     Args:
         model: a loaded Hugging Face causal language model. `hogwild.enable` is called on it, unless it is
             enabled already and no `max_length` is given.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; None, if no protocol is made here.
         pool: where keys and values are kept; by default a new one. Engines that share one do not make room for
             each other: a session that finds pages taken by another engine's ends.
         page_size, max_tokens: of the new pool, see `hogwild.cache.Pool`.
@@ -86,6 +86,8 @@ class EngineCore:
             raise TypeError(f"runner: expected a runner, got {runner!r}")
         if getattr(runner, "model", model) is not model:
             raise ValueError("runner: it runs another model than the engine is given")
+        if tokenizer is not None and not callable(getattr(tokenizer, "decode", None)):
+            raise TypeError(f"tokenizer: expected a Hugging Face tokenizer or None, got {tokenizer!r}")
         check_integer("max_forward_tokens", max_forward_tokens, minimum=1)
         if max_length is not None:
             check_integer("max_length", max_length, minimum=1)
@@ -105,6 +107,11 @@ class EngineCore:
         self._scheduler = Scheduler(self._batcher, pool, self._turns)
         self._service = Service(self._scheduler)
         weakref.finalize(self, self._service.close)
+
+    @property
+    def vocab_size(self) -> int:
+        """How many token ids the model knows."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
 
     @classmethod
     def from_pretrained(
@@ -174,6 +181,8 @@ class EngineCore:
         begins with that.)
         """
         with self._turns:
+            if sessions is not None and not isinstance(sessions, Iterable):
+                raise TypeError(f"sessions: expected a list of Session objects, got {sessions!r}")
             asked = self._opened() if sessions is None else list(sessions)
             for session in asked:
                 if not isinstance(session, Session):
@@ -314,7 +323,7 @@ class EngineCore:
             protocol,
             blocks,
             max_forward_tokens=self.max_forward_tokens,
-            vocab_size=self.model.get_input_embeddings().weight.shape[0],
+            vocab_size=self.vocab_size,
             model=getattr(self.model.config, "name_or_path", ""),
             version=__version__,
             prefixes=self._prefixes,

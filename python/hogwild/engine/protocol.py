@@ -36,11 +36,14 @@ class Protocol(ABC):
         workers: names of the workers, in ascending order. A worker's index here is part of its random seed. While
             the protocol runs, names may join at the end.
         finish_reason: None while the protocol runs, then one of `events.FINISH_REASONS`.
+        max_length: most tokens that its views may hold, below the model's positions; None: these alone count. A
+            session ends with a `ContextLengthError` before a forward in which a view would hold more.
     """
 
     name: str
     workers: Sequence[str]
     finish_reason: str | None = None
+    max_length: int | None = None
     _begun = False
 
     @property

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hogwild.engine.checks import check_integer
+from hogwild.engine.checks import check_flag, check_integer, token_ids
 
 _LARGEST = 1e30  # of a setting: logits times it stay numbers in fp32
 _SMALLEST_PENALTY = 1e-5
@@ -46,10 +45,8 @@ class SamplingParams:
     logprobs: bool = False
 
     def __post_init__(self) -> None:
-        of_another_kind = isinstance(self.forbidden_tokens, (str, bytes, bytearray, Mapping))
-        if of_another_kind or not isinstance(self.forbidden_tokens, Iterable):
-            raise TypeError(f"forbidden_tokens: expected token ids, got {self.forbidden_tokens!r}")
-        object.__setattr__(self, "forbidden_tokens", tuple(self.forbidden_tokens))
+        forbidden = token_ids("forbidden_tokens", self.forbidden_tokens)
+        object.__setattr__(self, "forbidden_tokens", forbidden)
         self._number(
             "temperature",
             lambda x: x == 0 or x >= MIN_TEMPERATURE,
@@ -64,10 +61,15 @@ class SamplingParams:
         )
         check_integer("top_k", self.top_k, minimum=0)
         check_integer("seed", self.seed)
-        if not isinstance(self.logprobs, bool):
-            raise TypeError(f"logprobs: expected True or False, got {self.logprobs!r}")
+        check_flag("logprobs", self.logprobs)
+
+    def check_vocabulary(self, size: int) -> None:
+        """Refuse tokens that a model does not have: ids of its vocabulary are below `size`; ValueError."""
         for token in self.forbidden_tokens:
-            check_integer("forbidden_tokens", token, minimum=0)
+            if token >= size:
+                raise ValueError(
+                    f"forbidden_tokens: expected token ids below the vocabulary's size of {size}, got {token}"
+                )
 
     @property
     def greedy(self) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -141,6 +142,29 @@ class Session:
         self._renew()
         return [row for rows in self._rows for row in rows]
 
+    def limit(self, positions: int | None) -> float:
+        """Most tokens that its views may hold, of a model with so many positions (None: any number)."""
+        limits = [most for most in (positions, self.protocol.max_length) if most is not None]
+        return min(limits, default=math.inf)
+
+    def later_length(self, limit: float) -> tuple[int, Row] | None:
+        """The first row of a forward behind the next one whose view would hold more than `limit` tokens then.
+
+        Returns:
+            The tokens of that view, and the row; None where there is none. Guests are not looked at.
+        """
+        if len(self._rows) < 2:
+            return None
+        more: Counter[str] = Counter()  # tokens that are written to a block until then
+        for number, rows in enumerate(self._rows):
+            for row in rows:
+                more[row.view.write_to] += len(row.tokens)
+            for row in rows if number else ():
+                length = sum(len(self.blocks[name]) + more[name] for name in row.view.blocks)
+                if length > limit and not row.guest:
+                    return length, row
+        return None
+
     def take_events(self) -> list[Event]:
         """Events since the last call."""
         events, self._events = self._events, []
@@ -246,6 +270,8 @@ class Session:
                 self._rows.append(last.rows)  # right but for the tokens
                 return
         check_feeds(feeds, self.protocol.workers, self._vocab_size)
+        for feed in feeds:
+            self.blocks.view(feed.view)  # blocks that are not there are told before anything is written
         self._feeds = feeds
         self._results = [Result(feed.worker) for feed in feeds]
         self._rows = self._cut(feeds)
@@ -314,6 +340,8 @@ class Session:
             params = self.protocol.sampling(worker)
             if not isinstance(params, SamplingParams):
                 raise TypeError(f"sampling of worker {worker!r}: expected SamplingParams, got {params!r}")
+            if self._vocab_size is not None:
+                params.check_vocabulary(self._vocab_size)
             sampler = self._samplers[worker] = Sampler(params, index)
         return sampler
 

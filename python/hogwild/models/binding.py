@@ -46,7 +46,7 @@ class Binding:
 
     Raises:
         UnsupportedModelError: the model cannot share a cache; the message says why.
-        ValueError: `max_length` is not within the model's positions.
+        ValueError, TypeError: `max_length` is not within the model's positions, or no integer.
     """
 
     def __init__(self, model: PreTrainedModel, max_length: int | None = None) -> None:
@@ -56,6 +56,8 @@ class Binding:
         self.config = text_config(model)
         _refuse(model, self.config)
         positions = getattr(self.config, "max_position_embeddings", None)
+        if max_length is not None and (isinstance(max_length, bool) or not isinstance(max_length, int)):
+            raise TypeError(f"max_length: expected an integer or None, got {max_length!r}")
         if max_length is not None and not 1 <= max_length <= (positions or max_length):
             raise ValueError(
                 f"max_length: expected 1 to {positions} (the model's positions), got {max_length}"

@@ -129,7 +129,7 @@ def enable(model: PreTrainedModel, max_length: int | None = None) -> PreTrainedM
 
     Raises:
         UnsupportedModelError: it cannot share a cache; the message says why, and the model is as it was.
-        ValueError: `max_length` is more than the model's positions.
+        ValueError, TypeError: `max_length` is more than the model's positions, or no integer.
     """
     if model in _ENABLED:
         _ENABLED[model].binding.settle()
@@ -147,6 +147,8 @@ def enable(model: PreTrainedModel, max_length: int | None = None) -> PreTrainedM
 
 def disable(model: PreTrainedModel) -> PreTrainedModel:
     """Undo `enable`; harmless if the model is not enabled."""
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model: expected a transformers PreTrainedModel, got {type(model).__name__}")
     enabled = _ENABLED.pop(model, None)
     if enabled is not None:
         enabled.binding.settle()

@@ -62,6 +62,8 @@ def load(
         DemoModelError: the demo model's packages are missing or damaged.
         ValueError: an unknown device or dtype.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise TypeError(f"name_or_path: expected a name or a path, got {name_or_path!r}")
     name = os.fspath(name_or_path)
     placement = _placement(device)
     chosen_dtype = _dtype(dtype)

@@ -117,6 +117,8 @@ def load_family(name_or_path: str | os.PathLike[str]) -> Family:
         UnknownNameError: there is no family of that name.
         FamilyError: the file does not exist, is no YAML, or an entry is not what it should be.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise TypeError(f"family: expected a name or the path of a YAML file, got {name_or_path!r}")
     text = os.fspath(name_or_path)
     path = Path(text)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
@@ -229,8 +231,6 @@ def _make(name: str, data: dict[str, Any], where: str) -> Family:
         for part in key.split("."):
             value = value[part]
         _check_placeholders(value, allowed, needed, f"{where}: {key}")
-    if not headers.separator:
-        raise FamilyError(f"{where}: headers.separator: expected at least one character")
     read = {key: tuple(data[key]) for key in ("matches", "forbidden", "openings")}
     examples = tuple(_example(item, where) for item in data["examples"])
     parts = {"headers": headers, "rules": rules, "skeleton": skeleton, "examples": examples}
@@ -246,7 +246,10 @@ def _texts(kind: type, data: Any, where: str, key: str) -> Any:
             raise FamilyError(f"{where}: {key}.{name}: expected text, got {value!r}")
     if kind is Rules:  # YAML's block texts end with a newline
         data = {name: value.strip("\n") for name, value in data.items()}
-    return kind(**data)
+    try:
+        return kind(**data)
+    except ValueError as error:  # which begins with the entry's name
+        raise FamilyError(f"{where}: {key}.{error}") from error
 
 
 def _example(data: Any, where: str) -> Example:

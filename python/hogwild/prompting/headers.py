@@ -70,6 +70,9 @@ class Headers:
         others: title of the other workers' unfinished steps.
         own: title of the worker's own unfinished step.
         unfinished: stands where another worker's unfinished text breaks off.
+
+    Raises:
+        TypeError, ValueError: one that is no text, no separator, or `worker` with other placeholders.
     """
 
     separator: str = SEPARATOR
@@ -78,6 +81,19 @@ class Headers:
     others: str = "### Work in progress (others)"
     own: str = "### Work in progress (own)"
     unfinished: str = " <...>"
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, str):
+                raise TypeError(f"{name}: expected text, got {value!r}")
+        if not self.separator:
+            raise ValueError("separator: expected at least one character, got ''")
+        try:
+            self.step("", 1)
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"worker: expected text with the placeholders {{worker}} and {{index}}, got {self.worker!r}"
+            ) from error
 
     def step(self, worker: str, index: int) -> str:
         """Header of a worker's step `index` (from 1), without the separator before it."""

@@ -32,6 +32,9 @@ class StepRule:
     closers: str = CLOSERS
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, str):
+                raise TypeError(f"{name}: expected text, got {value!r}")
         if not self.separator:
             raise ValueError("separator: expected at least one character, got ''")
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from hogwild.cache.store import BlockStore
-from hogwild.engine.checks import check_integer, check_text
+from hogwild.engine.checks import check_flag, check_integer, check_kind, check_text, token_ids
 from hogwild.engine.events import AnswerEvent, BudgetEvent, Event, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.protocol import Protocol
@@ -123,6 +123,10 @@ class BudgetedProtocol(Protocol):
         check_integer("answer_tokens", answer_tokens, minimum=1)
         if max_length is not None:
             check_integer("max_length", max_length, minimum=1)
+        check_flag("early_finish", early_finish)
+        check_kind("sampling", sampling, SamplingParams)
+        if find_answer not in (None, "format") and not callable(find_answer):
+            raise TypeError(f'find_answer: expected a function, "format" or None, got {find_answer!r}')
         self.problem, self.workers = problem, tuple(workers)
         self._branch_names: tuple[str, ...] = ()
         if not isinstance(family, Family):
@@ -131,11 +135,11 @@ class BudgetedProtocol(Protocol):
         self.answers: list[BudgetAnswer] = []
         self.forwards = 0
         own_end = getattr(tokenizer, "eos_token_id", None)
-        self._end_tokens = {*end_tokens, *(() if own_end is None else (own_end,))}
+        self._end_tokens = {*token_ids("end_tokens", end_tokens), *(() if own_end is None else (own_end,))}
         self._tokenizer, self._sampling = tokenizer, sampling or SamplingParams()
         self._encoder = AfterEncoder(tokenizer)
         self._find_answer = self.form.find if find_answer == "format" else find_answer
-        self._early_finish, self._max_length = early_finish, max_length
+        self._early_finish, self.max_length = early_finish, max_length
         self._limits = AnswerLimits(tokenizer, self.form, answer_tokens, self._end_tokens)
         self._snapshots: list[Snapshot] = []
         self._state = _State()
@@ -311,14 +315,14 @@ class BudgetedProtocol(Protocol):
         Args:
             more: tokens that the longest view will have grown by.
         """
-        if self._max_length is None:
+        if self.max_length is None:
             return False
         longest = self._longest(self._run_feeds()) + more
-        if longest > self._max_length:
+        if longest > self.max_length:
             return True
         if not self._early_finish:
             return False
-        return self._view_length(longest) + self._growth() + self._room > self._max_length
+        return self._view_length(longest) + self._growth() + self._room > self.max_length
 
     @cached_property
     def _room(self) -> int:
@@ -329,7 +333,7 @@ class BudgetedProtocol(Protocol):
         length = (
             self._longest(finisher.feeds()) + self._limits.max_tokens - 1
         )  # the last one is never written
-        return self._max_length is None or length <= self._max_length
+        return self.max_length is None or length <= self.max_length
 
     def _take_snapshot(self) -> None:
         """Note the state of the run for the budget that is spent now; when it is over, for all that are left."""

@@ -11,6 +11,7 @@ import torch
 
 from hogwild.cache.layouts import make_layout
 from hogwild.cache.view import ViewSpec
+from hogwild.engine.checks import check_flag, check_kind, token_ids
 from hogwild.engine.events import Event, InterventionEvent, StepEvent, TokenEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.sampling import SamplingParams
@@ -107,6 +108,10 @@ class CollaborationProtocol(BudgetedProtocol):
         prompt: Sequence[int] | None = None,
         **settings: Any,
     ) -> None:
+        for what, flag in (("numbered", numbered), ("reencode", reencode), ("examples", examples)):
+            check_flag(what, flag)
+        check_kind("headers", headers, Headers)
+        check_kind("rule", rule, StepRule)
         names = worker_names(workers, numbered, MAX_WORKERS)
         super().__init__(problem, tokenizer, names, **settings)
         self.layout = make_layout(layout, names)
@@ -127,9 +132,9 @@ class CollaborationProtocol(BudgetedProtocol):
                 examples=examples,
                 person=person,
             )
-        if not prompt:
+        self._prompt = token_ids("prompt", prompt)
+        if not self._prompt:
             raise ValueError("prompt: expected at least one token id, got none")
-        self._prompt = tuple(prompt)
         alone = len(names) == 1
         self._sections = [
             (view, tuple(self._encoder.encode("", self.headers.section(view.write_to, alone))))

@@ -96,11 +96,15 @@ class Engine(EngineCore):
 
     def _published(self, seed: int, **sampling: Any) -> dict[str, Any]:
         """Sampling settings and end of a text, as the model was published with or as replaced."""
+        if self.tokenizer is None:
+            raise TypeError("tokenizer: the engine was made without one, but texts are to be written")
         check_integer("seed", seed)
         published = getattr(self.model, "generation_config", None)
         ends = getattr(published, "eos_token_id", None)
+        params = SamplingParams.from_generation_config(published, seed=seed, **sampling)
+        params.check_vocabulary(self.vocab_size)
         return {
-            "sampling": SamplingParams.from_generation_config(published, seed=seed, **sampling),
+            "sampling": params,
             "end_tokens": [ends] if isinstance(ends, int) else list(ends or ()),
         }
 

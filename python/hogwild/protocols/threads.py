@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hogwild.cache.view import ViewSpec
-from hogwild.engine.checks import check_integer
+from hogwild.engine.checks import check_flag, check_integer, token_ids
 from hogwild.engine.events import Event
 from hogwild.engine.feed import Feed, Result
 from hogwild.prompting import solo_prompt, worker_names
@@ -41,9 +41,9 @@ class ThreadsProtocol(BudgetedProtocol):
         super().__init__(problem, tokenizer, worker_names(threads), **settings)
         if prompt is None:
             prompt = solo_prompt(problem, tokenizer, self.family, answer=self.form)
-        if not prompt:
+        self._prompt = token_ids("prompt", prompt)
+        if not self._prompt:
             raise ValueError("prompt: expected at least one token id, got none")
-        self._prompt = tuple(prompt)
         self._threads = [Thread(name, self._prompt[-1:], PROMPT, tokenizer) for name in self.workers]
         self._prefilled = False
 
@@ -146,6 +146,7 @@ class SelfConsistencyProtocol(ThreadsProtocol):
         check_integer("threads", threads, minimum=1)
         if threads > MOST_WORKERS:
             raise ValueError(f"threads: expected at most {MOST_WORKERS}, got {threads}")
+        check_flag("vote", vote)
         super().__init__(problem, tokenizer, threads, prompt=prompt, **settings)
         self._vote = vote
 

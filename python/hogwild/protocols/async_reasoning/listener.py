@@ -28,12 +28,9 @@ class Listener(Protocol):
         tokenizer: writes what is pushed.
 
     Attributes:
-        max_length: most tokens that a view may hold; None: any number.
         inbox: what has come from outside and was not heard yet.
         undelivered: texts that were pushed but that the end of the run came before.
     """
-
-    max_length: int | None = None
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hogwild.cache.store import BlockStore
-from hogwild.engine.checks import check_integer, check_text
+from hogwild.engine.checks import check_flag, check_integer, check_kind, check_text, token_ids
 from hogwild.engine.events import Event, ModeEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.sampling import SamplingParams
@@ -102,8 +102,10 @@ class AsyncReasoningProtocol(Listener):
             ("rule", rule, StepRule),
             ("safety", safety, Safety),
         ):
-            if not isinstance(value, (kind, type(None))):
-                raise TypeError(f"{what}: expected a {kind.__name__} or None, got {value!r}")
+            check_kind(what, value, kind)
+        check_flag("turns", turns)
+        if not callable(clock):
+            raise TypeError(f"clock: expected a function that gives seconds, got {clock!r}")
         check_integer("max_forwards", max_forwards, minimum=1)
         if max_thoughts is not None:
             check_integer("max_thoughts", max_thoughts, minimum=1)
@@ -124,7 +126,7 @@ class AsyncReasoningProtocol(Listener):
         self._rule = rule or StepRule()
         self._encoded = EncodedPrompts(self.prompts, problem, tokenizer)
         own_end = getattr(tokenizer, "eos_token_id", None)
-        self._end_tokens = {*end_tokens, *(() if own_end is None else (own_end,))}
+        self._end_tokens = {*token_ids("end_tokens", end_tokens), *(() if own_end is None else (own_end,))}
         sampling = sampling or SamplingParams()
         self._samplings = {THINKER: sampling, WRITER: writer_sampling or sampling}
         self._streams = Streams(tokenizer, self._rule, clock)
