@@ -28,8 +28,6 @@ Environment variables for the CPU, each read once (ValueError where the value is
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -183,21 +181,63 @@ def admit(tokens: Tensor, plain: Tensor, classes: Tensor, ids: Tensor, admitted:
     torch.ops.hogwild.admit(tokens, plain, classes, ids, admitted)
 
 
+def _check_devices(op: str, **tensors: Tensor | None) -> None:
+    """Refuse tensors of several devices: with one "meta" tensor among them a call comes here, and does nothing."""
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    first, of = next((name, tensor.device) for name, tensor in given.items())
+    for name, tensor in given.items():
+        if tensor.device != of:
+            raise ValueError(f"{op}: {name} is on {tensor.device}; expected device {of}, that of {first}")
+
+
 @torch.library.register_fake("hogwild::append")
 def _append_fake(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
-    pass
+    _check_devices("append", k_cache=k_cache, v_cache=v_cache, k=k, v=v, slots=slots)
 
 
 @torch.library.register_fake("hogwild::rotation_table")
 def _rotation_table_fake(query_pos: Tensor, rotary_pos: Tensor, inv_freq: Tensor) -> Tensor:
+    _check_devices("rotation_table", query_pos=query_pos, rotary_pos=rotary_pos, inv_freq=inv_freq)
     num_tokens, num_columns = query_pos.shape
     return inv_freq.new_empty(num_tokens, num_columns, 2, inv_freq.shape[0])
 
 
 @torch.library.register_fake("hogwild::attention")
 def _attention_fake(
-    q: Tensor, k_cache: Tensor, v_cache: Tensor, *args: Any, **kwargs: Any
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    block_table: Tensor,
+    block_lens: Tensor,
+    group_tokens: Tensor,
+    group_blocks: Tensor,
+    query_pos: Tensor,
+    rotary_pos: Tensor,
+    own_block: Tensor,
+    rotation: Tensor | None,
+    *,
+    scale: float,
+    window: int = 0,
+    softcap: float = 0.0,
+    sinks: Tensor | None = None,
+    interleaved: bool = False,
+    rotary_start: int = 0,
 ) -> tuple[Tensor, Tensor]:
+    _check_devices(
+        "attention",
+        k_cache=k_cache,
+        v_cache=v_cache,
+        q=q,
+        block_table=block_table,
+        block_lens=block_lens,
+        group_tokens=group_tokens,
+        group_blocks=group_blocks,
+        query_pos=query_pos,
+        rotary_pos=rotary_pos,
+        own_block=own_block,
+        rotation=rotation,
+        sinks=sinks,
+    )
     num_tokens, num_heads, _ = q.shape
     out = q.new_empty(num_tokens, num_heads, v_cache.shape[3])
     lse = q.new_empty(num_tokens, num_heads, dtype=torch.float32)
@@ -216,9 +256,17 @@ def _move_fake(
     interleaved: bool = False,
     rotary_start: int = 0,
 ) -> None:
-    pass
+    _check_devices(
+        "move",
+        k_cache=k_cache,
+        v_cache=v_cache,
+        src_slots=src_slots,
+        dst_slots=dst_slots,
+        shift=shift,
+        inv_freq=inv_freq,
+    )
 
 
 @torch.library.register_fake("hogwild::admit")
 def _admit_fake(tokens: Tensor, plain: Tensor, classes: Tensor, ids: Tensor, admitted: Tensor) -> None:
-    pass
+    _check_devices("admit", tokens=tokens, plain=plain, classes=classes, ids=ids, admitted=admitted)

@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "csrc/api/text.h"
@@ -16,6 +17,29 @@ void check_slots(const char* op, const char* name, const int64_t* slots, int cou
                             "; expected less than ", num_slots, " (", cache.num_pages, " pages of ",
                             cache.page_size, ")");
     }
+}
+
+// The slots of some entries, ascending.
+std::vector<int64_t> sorted_slots(const int64_t* slots, const std::vector<int>& entries) {
+    std::vector<int64_t> sorted;
+    sorted.reserve(entries.size());
+    for (int i : entries) sorted.push_back(slots[i]);
+    std::sort(sorted.begin(), sorted.end());
+    return sorted;
+}
+
+// Which of two entries would win depends on threads, so neither does.
+void check_written_once(const char* op, const char* name, const int64_t* slots,
+                        const std::vector<int>& entries) {
+    const std::vector<int64_t> written = sorted_slots(slots, entries);
+    const auto twice = std::adjacent_find(written.begin(), written.end());
+    if (twice == written.end()) return;
+    std::vector<int> places;
+    for (int i : entries) {
+        if (slots[i] == *twice) places.push_back(i);
+    }
+    HOGWILD_CHECK_VALUE(false, op, ": ", name, "[", places[1], "] is ", *twice, ", as is ", name, "[",
+                        places[0], "]; expected no slot to be written twice");
 }
 
 void check_offsets(const char* name, const int32_t* offsets, int num_groups, int count, const char* what) {
@@ -48,6 +72,12 @@ void check_block(const AttentionParams& params, int block) {
 
 void check_values(const AppendParams& params) {
     check_slots("append", "slots", params.slots, params.num_tokens, params.cache);
+    std::vector<int> entries;
+    entries.reserve(params.num_tokens);
+    for (int i = 0; i < params.num_tokens; ++i) {
+        if (params.slots[i] >= 0) entries.push_back(i);
+    }
+    check_written_once("append", "slots", params.slots, entries);
 }
 
 void check_values(const AttentionParams& params) {
@@ -69,15 +99,18 @@ void check_values(const AttentionParams& params) {
 void check_values(const MoveParams& params) {
     check_slots("move", "src_slots", params.src_slots, params.num_entries, params.cache);
     check_slots("move", "dst_slots", params.dst_slots, params.num_entries, params.cache);
-    std::vector<bool> is_source(int64_t{params.cache.num_pages} * params.cache.page_size);
-    const auto moves = [&](int i) { return params.src_slots[i] >= 0 && params.dst_slots[i] >= 0; };
+    std::vector<int> entries;
+    entries.reserve(params.num_entries);
     for (int i = 0; i < params.num_entries; ++i) {
-        if (moves(i)) is_source[params.src_slots[i]] = true;
+        if (params.src_slots[i] >= 0 && params.dst_slots[i] >= 0) entries.push_back(i);
     }
-    for (int i = 0; i < params.num_entries; ++i) {
-        HOGWILD_CHECK_VALUE(!moves(i) || !is_source[params.dst_slots[i]], "move: dst_slots[", i, "] is ",
-                            params.dst_slots[i], ", which is in src_slots too; expected separate slots");
+    const std::vector<int64_t> sources = sorted_slots(params.src_slots, entries);
+    for (int i : entries) {
+        HOGWILD_CHECK_VALUE(!std::binary_search(sources.begin(), sources.end(), params.dst_slots[i]),
+                            "move: dst_slots[", i, "] is ", params.dst_slots[i],
+                            ", which is in src_slots too; expected separate slots");
     }
+    check_written_once("move", "dst_slots", params.dst_slots, entries);
 }
 
 }  // namespace hogwild::api

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -71,6 +71,15 @@ def test_append(name: str, change: Change, error: type[Exception], message: str,
 def test_append_to_a_slot_that_is_not_there() -> None:
     message = r"append: slots\[1\] is 16; expected less than 16 \(4 pages of 4\)"
     check_append("slots", with_element(1, 16), ValueError, message, "cpu")
+
+
+def test_append_to_a_slot_twice() -> None:
+    """Which of the tokens would be kept depends on threads."""
+    *tensors, slots = append_call(5, torch.float32)
+    arguments = dict(zip(APPEND, (*tensors, slots), strict=True))
+    torch.ops.hogwild.append(**(arguments | {"slots": torch.tensor([-1, 3, -1, 2, -1])}))
+    message = r"append: slots\[4\] is 3, as is slots\[1\]; expected no slot to be written twice"
+    check_append("slots", lambda t: torch.tensor([-1, 3, -1, 2, 3]), ValueError, message, "cpu")
 
 
 def check_append(name: str, change: Change, error: type[Exception], message: str, device: str) -> None:
@@ -298,6 +307,20 @@ def test_move_from_a_destination() -> None:
         )
 
 
+def test_move_to_a_destination_twice() -> None:
+    k_cache, v_cache = torch.zeros(2, 1, 4, 2), torch.zeros(2, 1, 4, 2)
+    k_cache[0] = torch.arange(4)[None, :, None]
+    before, shift = k_cache.clone(), torch.zeros(3, dtype=torch.int32)
+    message = r"move: dst_slots\[2\] is 5, as is dst_slots\[0\]; expected no slot to be written twice"
+    sources, twice = torch.tensor([0, 1, 2]), torch.tensor([5, 4, 5])
+    with pytest.raises(ValueError, match=message):
+        torch.ops.hogwild.move(k_cache, v_cache, sources, twice, shift, inv_freq(2))
+    assert torch.equal(k_cache, before)
+    skipped = torch.tensor([0, 1, -1])  # who moves nothing has no destination
+    torch.ops.hogwild.move(k_cache, v_cache, skipped, twice, shift, inv_freq(2))
+    assert k_cache[1, 0, :2, 0].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("start", [-1, 17])
 def test_rotary_start_without_rotation(start: int, device: str) -> None:
     """There is nothing to say about the dims that are rotated."""
@@ -324,6 +347,38 @@ def test_device_of_the_other_arguments() -> None:
     *arguments, slots = append_call(5, torch.float32)
     with pytest.raises(ValueError, match=r"slots is .* on meta; expected device cpu, that of k_cache"):
         on_cpu("append")(*arguments, slots.to("meta"))
+
+
+def meta_calls() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A good call of every op, by names."""
+    yield "append", dict(zip(APPEND, append_call(5, torch.float32), strict=True))
+    args, options = move_call(6, torch.float32, 8, interleaved=False, reach=10, seed=0)
+    yield "move", dict(zip(MOVE, args, strict=True)) | options
+    case = attention_case(Shape(seed=3))
+    yield "attention", dict(zip(ATTENTION, case.args, strict=True)) | case.kwargs
+    yield (
+        "rotation_table",
+        {
+            "query_pos": ints(*range(6)).view(3, 2),
+            "rotary_pos": ints(0, 1, 2),
+            "inv_freq": inv_freq(8),
+        },
+    )
+    ids, admitted = torch.zeros(2, dtype=torch.int64), torch.zeros(1, dtype=torch.int32)
+    plain, classes = torch.ones(1, 5, dtype=torch.bool), ints(0, 0)
+    tensors = {"tokens": ids.clone(), "plain": plain, "classes": classes, "ids": ids, "admitted": admitted}
+    yield "admit", tensors
+
+
+def test_one_meta_tensor_among_others() -> None:
+    """Such a call goes to the fake implementation, which computes nothing."""
+    for op, arguments in meta_calls():
+        function = getattr(torch.ops.hogwild, op)
+        tensors = {name: value for name, value in arguments.items() if isinstance(value, torch.Tensor)}
+        for name, value in tensors.items():
+            with pytest.raises(ValueError, match=rf"{op}: \w+ is on (meta|cpu); expected device (meta|cpu)"):
+                function(**(arguments | {name: value.to("meta")}))
+        function(**(arguments | {name: value.to("meta") for name, value in tensors.items()}))
 
 
 @pytest.mark.cuda
