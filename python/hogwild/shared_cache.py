@@ -28,7 +28,7 @@ __all__ = ["CacheBlock", "SharedCacheManager"]
 
 _NO_ATTRIBUTE = (
     "{kind} has no attribute {name!r}. If the model asked for it: it must be enabled (hogwild.enable(model)), and "
-    "called directly (generate() does not take a shared cache)"
+    "called directly (neither generate() nor torch.compile(model) takes a shared cache)"
 )
 _POOLS: dict[int, Pool] = {}  # by id of the model's text configuration, gone with it
 
@@ -89,6 +89,12 @@ class SharedCacheManager(CacheArgument):
         self.cache_structure = [_blocks(f"cache_structure[{i}]", b) for i, b in enumerate(cache_structure)]
         if not self.cache_structure:
             raise BlockError("cache_structure: expected the blocks of at least one worker, got none")
+        blocks = [block for view in self.cache_structure for block in view]
+        for block in blocks:
+            if block.pool is not blocks[0].pool:
+                raise BlockError(
+                    f"cache_structure: {blocks[0]!r} and {block!r} belong to two pools (two models?)"
+                )
         self.write_to = self._targets(write_to, range(len(self.cache_structure)))
         self._views(self.write_to, range(len(self.cache_structure)))
 

@@ -35,6 +35,24 @@ def test_a_round_trip_keeps_every_bit(pool):
     assert same([x[:37] for x in contents(block)], before)
 
 
+def test_what_cannot_be_parked_stays_as_it_is(pool):
+    block, other, foreign = Block(pool, "block"), Block(pool, "other"), Block(Pool(page_size=16), "foreign")
+    for written in (block, other, foreign):
+        write(written, list(range(20)))
+    before, parking = contents(block), Parking(pool)
+    parked = parking.park([other])
+    for blocks, message in (
+        ([block, foreign], r"blocks: Block\(foreign, 20 tokens\) is of another pool"),
+        ([block, block], "blocks: expected each block once"),
+        ([block, other], r"Block\(other, 20 tokens\) is parked"),
+    ):
+        with pytest.raises(BlockError, match=message):
+            parking.park(blocks)
+        assert same(contents(block), before) and pool.used_pages == 2
+    parking.unpark(parked)
+    assert pool.used_pages == 4
+
+
 def test_a_parked_block_cannot_be_used(pool, tmp_path):
     block, other = Block(pool, "history"), Block(pool)
     write(block, list(range(20)))

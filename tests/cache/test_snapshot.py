@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from filled import DIM, HEADS, LAYERS, VALUE_DIM, contents, poison, same, write
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from hogwild.cache import Block, Pool, Rotary, load_blocks, save_blocks
 from hogwild.errors import BlockError, PoolExhausted
@@ -96,3 +100,65 @@ def test_errors_leave_the_pool_as_it_was(saved, tmp_path):
         save_blocks(tmp_path / "nowhere" / "blocks.safetensors", blocks)
     with pytest.raises(FileNotFoundError):
         load_blocks(tmp_path / "nothing", Pool())
+    with pytest.raises(IsADirectoryError, match=r"path: .* is a folder"):
+        load_blocks(tmp_path, Pool())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (lambda block: ([block],), r"blocks: expected blocks by name, got \["),
+        (lambda block: ({"a": 5},), "blocks: expected blocks by name, got 'a': 5"),
+        (lambda block: ({1: block},), "blocks: expected blocks by name, got 1: Block"),
+        (lambda block: ({"a": block}, 5), "note: expected text, got 5"),
+    ],
+)
+def test_what_cannot_be_saved(saved, tmp_path, arguments, message):
+    _, blocks = saved
+    with pytest.raises(TypeError, match=message):
+        save_blocks(tmp_path / "new", *arguments(blocks["history"]))
+    assert not (tmp_path / "new").exists()
+
+
+def test_where_nothing_can_be_loaded(saved):
+    path, _ = saved
+    with pytest.raises(TypeError, match="pool: expected a Pool, got None"):
+        load_blocks(path, None)
+    with pytest.raises(
+        ValueError, match="device: expected a torch device such as cpu or cuda:0, got 'nowhere'"
+    ):
+        load_blocks(path, Pool(page_size=16), "nowhere")
+
+
+DAMAGES = {
+    "a layer is missing": (lambda t, h: t.pop("k.1"), "KeyError: 'k.1'"),
+    "tokens are missing": (lambda t, h: t.pop("tokens.twin"), "KeyError: 'tokens.twin'"),
+    "the header has no layers": (lambda t, h: h.pop("layers"), "KeyError: 'layers'"),
+    "the header is no entries": (lambda t, h: h.update(layers=5), "AttributeError"),
+    "a page that is not there": (lambda t, h: t["pages.twin"].fill_(4), "a page that is not among 4"),
+    "a page before the first": (lambda t, h: t["pages.twin"].fill_(-1), "a page that is not among 4"),
+    "a page twice": (lambda t, h: t["pages.twin"].fill_(1), "'twin' has a page twice"),
+    "too many tokens": (lambda t, h: t.update({"tokens.twin": torch.arange(90)}), "90 tokens on 3 pages"),
+    "too few tokens": (lambda t, h: t.update({"tokens.twin": torch.arange(3)}), "3 tokens on 3 pages"),
+    "no token ids": (lambda t, h: t["tokens.twin"].fill_(-2), "'twin' has a token that is no token id"),
+    "fewer pages": (lambda t, h: h.update(pages=3), "there are 3 pages of 16 tokens"),
+    "another number of heads": (lambda t, h: t.update({"k.1": torch.zeros(4, 1, 16, 8)}), "layer 1 do not fit"),
+    "other frequencies": (lambda t, h: t.update({"inv_freq.0": torch.ones(9)}), "embedding of layer 0 does not"),
+    "no frequencies": (lambda t, h: t.update({"inv_freq.0": torch.ones(2, 2)}), "ValueError: inv_freq"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_changes_nothing(saved, tmp_path, damage):
+    path, _ = saved
+    change, message = DAMAGES[damage]
+    with safe_open(path, framework="pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    header = json.loads(metadata["header"])
+    change(tensors, header)
+    wrong = tmp_path / "wrong.safetensors"
+    save_file(tensors, wrong, metadata={**metadata, "header": json.dumps(header)})
+    pool = Pool(page_size=16)
+    with pytest.raises(BlockError, match=rf"path: .*wrong.safetensors is damaged.*{message}"):
+        load_blocks(wrong, pool)
+    assert not pool.layers and pool.used_pages == 0

@@ -295,6 +295,34 @@ def test_frequencies_cast_after_enable(model):
     torch.testing.assert_close(got, logits(model), rtol=1e-4, atol=1e-4)
 
 
+def test_frequencies_written_to_after_enable(model):
+    block, rope = CacheBlock(config=model.config), model.model.rotary_emb
+    logits(model, past_key_values=block)
+    rope.inv_freq = rope.inv_freq.clone()  # as when a model is moved: the same numbers elsewhere
+    logits(model, past_key_values=block)
+    rope.inv_freq.mul_(0.5)
+    with pytest.raises(UnsupportedModelError, match="rotary frequencies changed after enable"):
+        logits(model, past_key_values=block)
+    rope.inv_freq.mul_(2)  # as they were
+    logits(model, past_key_values=block)
+    assert len(block) == 3 * IDS.shape[1]
+
+
+def test_a_pool_that_another_model_takes_over_forgets_its_layers():
+    pool = Pool()
+    deep, shallow = (hogwild.enable(tiny_model("llama", num_hidden_layers=n)) for n in (3, 2))
+    block = CacheBlock(pool=pool)
+    logits(deep, past_key_values=block)
+    assert sorted(pool.layers) == [0, 1, 2]
+    with pytest.raises(BlockError, match="hold keys of another model"):
+        logits(shallow, past_key_values=block)
+    assert sorted(pool.layers) == [0, 1, 2]
+    block.clear()
+    got = logits(shallow, past_key_values=block)
+    assert sorted(pool.layers) == [0, 1]
+    torch.testing.assert_close(got, logits(shallow), rtol=1e-4, atol=1e-4)
+
+
 def test_more_tokens_than_positions(model):
     block = CacheBlock(config=model.config)
     long = torch.full((1, 510), 5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import dataclasses
+import json
 import os
 import string
 import subprocess
@@ -300,6 +301,18 @@ def test_forks_and_files_of_what_has_ended_or_is_something_else(tmp_path):
         engine.restore(tmp_path / "b.safetensors")
     with pytest.raises(BlockError, match="pages of 32 tokens"):
         make_engine(page_size=16).restore(path)
+    block = hogwild.cache.Block(engine.pool)
+    note = json.loads(hogwild.cache.read_note(path))
+    for wrong in ("no JSON", "[1]", "", json.dumps({**note, "format": "other"})):
+        hogwild.cache.save_blocks(tmp_path / "b.safetensors", {"a": block}, wrong)
+        with pytest.raises(BlockError, match="no session of asynchronous reasoning"):
+            engine.restore(tmp_path / "b.safetensors")
+    del note["protocol"]["problem"]
+    hogwild.cache.save_blocks(tmp_path / "b.safetensors", {"a": block}, json.dumps(note))
+    with pytest.raises(BlockError, match=r"path: .*b.safetensors is damaged \(KeyError: 'problem'\)"):
+        engine.restore(tmp_path / "b.safetensors")
+    with pytest.raises(IsADirectoryError, match=r"path: .* is a folder"):
+        engine.restore(tmp_path)
     assert engine.pool.used_pages == 0
 
 

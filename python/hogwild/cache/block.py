@@ -132,6 +132,8 @@ class Block:
             BlockError: `other` belongs to another pool, is parked, or is this block.
             ValueError: `length` is negative or more than `other` has.
         """
+        if not isinstance(other, Block):
+            raise TypeError(f"other: expected a Block, got {other!r}")
         if other is self or other.pool is not self.pool:
             raise BlockError(f"other: expected another block of the pool of {self!r}, got {other!r}")
         if not 0 <= length <= len(other):

@@ -135,6 +135,8 @@ def make_layout(name: str, workers: Sequence[str]) -> Layout:
     """
     if name not in LAYOUTS:
         raise UnknownNameError("layout", name, LAYOUTS)
+    if isinstance(workers, str) or not isinstance(workers, Sequence):
+        raise TypeError(f"workers: expected names, got {workers!r}")
     names = tuple(workers)
     if not names or not all(isinstance(worker, str) and worker for worker in names):
         raise BlockError(f"workers: expected at least one name and no empty one, got {list(names)}")

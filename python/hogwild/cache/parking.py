@@ -94,8 +94,16 @@ class Parking:
         """Take the pages of `blocks`, all of this pool and none of them parked.
 
         Raises:
+            BlockError: a block of another pool, one that is parked, or one twice.
             RuntimeError, MemoryError: no host memory; the blocks are as they were.
         """
+        blocks = list(blocks)
+        for block in blocks:
+            if block.pool is not self._pool:
+                raise BlockError(f"blocks: {block!r} is of another pool")
+            block.check_present()
+        if len(set(map(id, blocks))) < len(blocks):
+            raise BlockError(f"blocks: expected each block once, got {blocks}")
         parked: list[tuple[Block, list[_Page]]] = []
         pages: dict[int, _Page] = {}
         for block in blocks:

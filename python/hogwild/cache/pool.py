@@ -119,6 +119,12 @@ class Pool:
         layer = self.layers[index] = LayerCache(index, k, v, self.num_pages, self.page_size, rotary)
         return layer
 
+    def start_over(self) -> None:
+        """Forget all layers: another model will write here. For a pool that is empty."""
+        with self.staying:
+            self.layers = {}
+            self.generation += 1
+
     def allocate(self, count: int) -> list[int]:
         """Take `count` free pages, each with one reference.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,31 @@ __all__ = ["load_blocks", "read_note", "save_blocks"]
 _FORMAT = "hogwild-blocks-1"
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """A layer in a file: pages [n, heads, page_size, dim] of keys and of values."""
+
+    k: torch.Tensor
+    v: torch.Tensor
+    rotary: Rotary | None
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a file holds; all of it fits together.
+
+    Attributes:
+        page_size, pages: tokens in a page, and how many pages there are.
+        layers: index of the layer -> its pages.
+        blocks: name -> the numbers of its pages, and its tokens.
+    """
+
+    page_size: int
+    pages: int
+    layers: dict[int, _Layer]
+    blocks: dict[str, tuple[list[int], list[int]]]
+
+
 def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block], note: str = "") -> None:
     """Write blocks of one pool to a safetensors file, atomically.
 
@@ -32,8 +58,16 @@ def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block], note:
 
     Raises:
         BlockError: no blocks, blocks of two pools, or parked ones.
+        TypeError: what is no block, or names or a note that are no text.
         OSError: the file cannot be written.
     """
+    if not isinstance(blocks, Mapping):
+        raise TypeError(f"blocks: expected blocks by name, got {blocks!r}")
+    for name, block in blocks.items():
+        if not isinstance(name, str) or not isinstance(block, Block):
+            raise TypeError(f"blocks: expected blocks by name, got {name!r}: {block!r}")
+    if not isinstance(note, str):
+        raise TypeError(f"note: expected text, got {note!r}")
     pools = {id(block.pool): block.pool for block in blocks.values()}
     if len(pools) != 1:
         raise BlockError(
@@ -84,36 +118,39 @@ def load_blocks(
 
     Args:
         path: a file written by `save_blocks`.
-        pool: a pool of the same page size, empty or of the same model.
+        pool: a pool of the same page size, that nobody has written to or of the same model.
         device: where the pages of a layer go that the pool does not hold yet.
 
     Returns:
         name in the file -> new block.
 
     Raises:
-        BlockError: not such a file, another page size, or layers that differ from the pool's.
+        BlockError: not such a file, a damaged one, another page size, or layers that differ from the pool's.
+        OSError: the file cannot be read.
         PoolExhausted: the pool has too few free pages. In every case the pool is as it was.
     """
-    with _open(path) as file:
-        header = json.loads(file.metadata()["header"])
-        if header["page_size"] != pool.page_size:
-            raise BlockError(
-                f"pool: the file has pages of {header['page_size']} tokens, the pool of {pool.page_size}"
-            )
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-    _check_layers(header, tensors, pool)
-    pages = pool.allocate(header["pages"])
+    if not isinstance(pool, Pool):
+        raise TypeError(f"pool: expected a Pool, got {pool!r}")
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device: expected a torch device such as cpu or cuda:0, got {device!r}") from None
+    file = _read(path)
+    if file.page_size != pool.page_size:
+        raise BlockError(f"pool: the file has pages of {file.page_size} tokens, the pool of {pool.page_size}")
+    _check_layers(file, pool)
+    pages = pool.allocate(file.pages)
     before = dict(pool.layers)
     try:
         with pool.staying:
-            _fill_layers(header, tensors, pool, pages, torch.device(device))
+            _fill_layers(file, pool, pages, device)
         blocks = {}
-        for name in header["blocks"]:
+        for name, (numbers, tokens) in file.blocks.items():
             block = blocks[name] = Block(pool, name)
-            held = [pages[index] for index in tensors[f"pages.{name}"].tolist()]
+            held = [pages[number] for number in numbers]
             pool.share(held)
             block.pages.extend(held)
-            block.tokens.extend(tensors[f"tokens.{name}"].tolist())
+            block.tokens.extend(tokens)
         return blocks
     except BaseException:
         pool.layers = before
@@ -128,12 +165,15 @@ def read_note(path: str | os.PathLike[str]) -> str:
 
     Raises:
         BlockError: not such a file.
+        OSError: the file cannot be read.
     """
     with _open(path) as file:
         return file.metadata().get("note", "")
 
 
 def _open(path: str | os.PathLike[str]) -> Any:
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"path: {os.fspath(path)} is a folder; expected a file of saved blocks")
     try:
         file = safe_open(path, framework="pt", device="cpu")
     except SafetensorError as error:
@@ -144,48 +184,89 @@ def _open(path: str | os.PathLike[str]) -> Any:
     return file
 
 
-def _layer_rotary(header: dict, tensors: dict[str, torch.Tensor], index: str) -> Rotary | None:
-    facts = header["layers"][index]
-    if facts is None:
-        return None
-    return Rotary(tensors[f"inv_freq.{index}"], facts["interleaved"], facts["start"])
+def _read(path: str | os.PathLike[str]) -> _File:
+    """All of a file, once it is sure that it fits together."""
+    with _open(path) as opened:
+        metadata = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+    try:
+        header = json.loads(metadata["header"])
+        layers = {int(index): _layer(index, facts, tensors) for index, facts in header["layers"].items()}
+        blocks = {
+            name: (tensors[f"pages.{name}"].tolist(), tensors[f"tokens.{name}"].tolist())
+            for name in header["blocks"]
+        }
+        file = _File(header["page_size"], header["pages"], layers, blocks)
+        wrong = _damage(file)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise BlockError(f"path: {path} is damaged ({type(error).__name__}: {error})") from error
+    if wrong:
+        raise BlockError(f"path: {path} is damaged: {wrong}")
+    return file
 
 
-def _check_layers(header: dict, tensors: dict[str, torch.Tensor], pool: Pool) -> None:
-    saved = {int(index) for index in header["layers"]}
-    if pool.layers and saved and set(pool.layers) != saved:
-        raise BlockError(f"pool: it holds layers {sorted(pool.layers)}, the file has {sorted(saved)}")
-    for index in header["layers"]:
-        layer = pool.layers.get(int(index))
+def _layer(index: str, facts: dict[str, Any] | None, tensors: dict[str, torch.Tensor]) -> _Layer:
+    rotary = None
+    if facts is not None:
+        rotary = Rotary(tensors[f"inv_freq.{index}"], facts["interleaved"], facts["start"])
+    return _Layer(tensors[f"k.{index}"], tensors[f"v.{index}"], rotary)
+
+
+def _damage(file: _File) -> str:
+    """What does not fit together; nothing where all does."""
+    for index, layer in file.layers.items():
+        for name, cache in (("k", layer.k), ("v", layer.v)):
+            sizes = tuple(cache.shape)
+            if len(sizes) != 4 or (sizes[0], sizes[2]) != (file.pages, file.page_size):
+                expected = f"{file.pages} pages of {file.page_size} tokens"
+                return f"{name} of layer {index} is of shape {sizes}, there are {expected}"
+        if layer.k.shape[1] != layer.v.shape[1] or layer.k.dtype != layer.v.dtype:
+            return f"k and v of layer {index} do not fit together"
+        rotary = layer.rotary
+        if rotary is not None and not 0 <= rotary.start <= layer.k.shape[3] - 2 * len(rotary.inv_freq):
+            return f"the rotary embedding of layer {index} does not fit its keys"
+    for name, (pages, tokens) in file.blocks.items():
+        if len(pages) != -(-len(tokens) // file.page_size):
+            return f"block {name!r} has {len(tokens)} tokens on {len(pages)} pages"
+        if not all(type(page) is int and 0 <= page < file.pages for page in pages):
+            return f"block {name!r} has a page that is not among {file.pages}"
+        if len(set(pages)) != len(pages):
+            return f"block {name!r} has a page twice"
+        if not all(type(token) is int and token >= 0 for token in tokens):
+            return f"block {name!r} has a token that is no token id"
+    return ""
+
+
+def _check_layers(file: _File, pool: Pool) -> None:
+    if pool.layers and file.layers and set(pool.layers) != set(file.layers):
+        raise BlockError(f"pool: it holds layers {sorted(pool.layers)}, the file has {sorted(file.layers)}")
+    for index, saved in file.layers.items():
+        layer = pool.layers.get(index)
         if layer is None:
             continue
-        for name, cache in (("k", layer.k), ("v", layer.v)):
-            new = tensors[f"{name}.{index}"]
+        for name, cache, new in (("k", layer.k, saved.k), ("v", layer.v, saved.v)):
             if new.shape[1:] != cache.shape[1:] or new.dtype != cache.dtype:
                 raise BlockError(
                     f"pool: layer {index} holds {name} pages {tuple(cache.shape[1:])} of {cache.dtype}, "
                     f"the file has {tuple(new.shape[1:])} of {new.dtype}"
                 )
-        rotary = _layer_rotary(header, tensors, index)
+        rotary = saved.rotary
         if (rotary is None) != (layer.rotary is None) or (rotary and not rotary.same_as(layer.rotary)):
             raise BlockError(f"pool: the rotary embedding of layer {index} differs from the file's")
 
 
-def _fill_layers(
-    header: dict, tensors: dict[str, torch.Tensor], pool: Pool, pages: list[int], device: torch.device
-) -> None:
+def _fill_layers(file: _File, pool: Pool, pages: list[int], device: torch.device) -> None:
     shared: list[Rotary] = []
-    for index in header["layers"]:
-        k, v = tensors[f"k.{index}"], tensors[f"v.{index}"]
-        layer = pool.layers.get(int(index))
+    for index, saved in file.layers.items():
+        layer = pool.layers.get(index)
         if layer is None:
-            rotary = _layer_rotary(header, tensors, index)
+            rotary = saved.rotary
             # layers that rotate alike share one object, and so one rotation table a forward
             rotary = next((r for r in shared if rotary is not None and rotary.same_as(r)), rotary)
             if rotary is not None and rotary not in shared:
                 shared.append(rotary)
-            like_k, like_v = (t.new_empty(0, t.shape[1], t.shape[3]).to(device) for t in (k, v))
-            layer = pool.layer(int(index), like_k, like_v, rotary)
+            like_k, like_v = (t.new_empty(0, t.shape[1], t.shape[3]).to(device) for t in (saved.k, saved.v))
+            layer = pool.layer(index, like_k, like_v, rotary)
         where = torch.tensor(pages, dtype=torch.int64, device=layer.k.device)
-        layer.k[where] = k.to(layer.k.device)
-        layer.v[where] = v.to(layer.v.device)
+        layer.k[where] = saved.k.to(layer.k.device)
+        layer.v[where] = saved.v.to(layer.v.device)

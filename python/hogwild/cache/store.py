@@ -132,6 +132,8 @@ class BlockSet:
 
     def put(self, name: str, block: Block) -> None:
         """Take in a block of this pool. BlockError if the name is taken or the block is of another pool."""
+        if not isinstance(block, Block):
+            raise TypeError(f"block: expected a Block, got {block!r}")
         if block.pool is not self.pool:
             raise BlockError(f"block: {block!r} belongs to another pool")
         self._put(name, block)

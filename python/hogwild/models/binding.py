@@ -19,7 +19,7 @@ from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending
 from hogwild.models.cache_attend import CacheAttend, Inputs
 from hogwild.models.long_rows import find_long_rows
 from hogwild.models.probe import RotaryProbe, probe, trial_forward
-from hogwild.models.rope import FrozenRope, find_frozen, frequencies, frozen
+from hogwild.models.rope import FrozenRope, Watch, find_frozen, frequencies, frozen, tensors_of
 
 __all__ = ["Binding", "text_config"]
 
@@ -68,13 +68,15 @@ class Binding:
         self._implementation = self.config._attn_implementation  # of plain calls
         self._begun: _Begun | None = None
         self._running: ForwardPlan | Ahead | None = None
+        places = frequencies(model)
+        held = {
+            (rope.module, rope.buffer) for rope in self._frozen
+        }  # a plain call may change the model's own there
+        self._frequencies = Watch([place for place in places if place not in held])
         with self._switched_on():
-            self._frequencies = frequencies(model)
-            inv_freqs = self._inv_freqs()
-            self._dtypes = [inv_freq.dtype for inv_freq in inv_freqs]
             self.rotary: list[Rotary | None]
             self._calls: list[LayerCall]
-            self.rotary, self._calls = probe(model, self.config, inv_freqs, self.max_length)
+            self.rotary, self._calls = probe(model, self.config, tensors_of(places), self.max_length)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -163,7 +165,7 @@ class Binding:
         if self.max_length is not None and longest > self.max_length:
             row = plan.view_lengths.index(longest)
             self._refuse_length(f"the view of row {row}", longest)
-        if [inv_freq.dtype for inv_freq in self._inv_freqs()] != self._dtypes:
+        if self._frequencies.changed:
             raise UnsupportedModelError(
                 "the model's rotary frequencies changed after enable(): call enable(model) again"
             )
@@ -177,10 +179,8 @@ class Binding:
                 f"the blocks of this forward hold keys of {other}, not of this {type(self.model).__name__}: a "
                 "pool belongs to the model that wrote to it first"
             )
-
-    def _inv_freqs(self) -> list[torch.Tensor]:
-        # not by getattr, which looks everywhere else first
-        return [module._buffers[name] for module, name in self._frequencies]  # type: ignore[misc]
+        if pool.model is not None and owner is not self.model:
+            pool.start_over()  # that one may have more layers, or others
 
     def _refuse_length(self, what: str, length: int) -> None:
         for rope in self._frozen:

@@ -18,7 +18,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from hogwild.errors import UnsupportedModelError
 
-__all__ = ["FrozenRope", "find_frozen", "frozen", "frequencies"]
+__all__ = ["FrozenRope", "Watch", "find_frozen", "frozen", "frequencies", "tensors_of"]
 
 _FROZEN = "frozen"
 
@@ -55,6 +55,43 @@ def frequencies(model: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
         for name in module._buffers
         if name.endswith("inv_freq") and "original" not in name and "long_inv_freq" not in name
     ]
+
+
+class Watch:
+    """Notices when a model's frequencies are no longer what they were.
+
+    Args:
+        places: from `frequencies`.
+    """
+
+    def __init__(self, places: Sequence[tuple[torch.nn.Module, str]]) -> None:
+        self._places = list(places)
+        self._seen = [(tensor, _version(tensor)) for tensor in tensors_of(places)]
+        self._values = [tensor.detach().cpu().clone() for tensor, _ in self._seen]
+
+    @property
+    def changed(self) -> bool:
+        """Whether they differ. A model that was moved to another device keeps them."""
+        for index, tensor in enumerate(tensors_of(self._places)):
+            seen, version = self._seen[index]
+            if tensor is seen and version == _version(tensor):
+                continue
+            values, now = self._values[index], tensor.detach().cpu()
+            if now.dtype != values.dtype or not torch.equal(now, values):
+                return True
+            self._seen[index] = tensor, _version(tensor)
+        return False
+
+
+def tensors_of(places: Sequence[tuple[torch.nn.Module, str]]) -> list[torch.Tensor]:
+    """The frequencies in these places, as they are now."""
+    # not by getattr, which looks everywhere else first
+    return [module._buffers[name] for module, name in places]  # type: ignore[misc]
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """Grows when numbers are written to the tensor; those made in inference mode do not tell."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def find_frozen(model: torch.nn.Module, config: PreTrainedConfig, max_length: int | None) -> list[FrozenRope]:

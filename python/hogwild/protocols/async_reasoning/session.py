@@ -243,8 +243,11 @@ class ThinkSession:
             BlockError: not such a file, or one of another model or page size.
             PoolExhausted: the pool has no room for it.
         """
-        note = json.loads(read_note(path) or "{}")
-        if note.get("format") != _FORMAT:
+        try:
+            note = json.loads(read_note(path))
+        except json.JSONDecodeError:
+            note = None
+        if not isinstance(note, dict) or note.get("format") != _FORMAT:
             raise BlockError(
                 f"path: {os.fspath(path)} holds blocks, but no session of asynchronous reasoning"
             )
@@ -256,7 +259,12 @@ class ThinkSession:
                 blocks.put(name, block)
             return blocks
 
-        return cls._go_on(engine, note["protocol"], note["samplers"], load, seed)
+        try:
+            return cls._go_on(engine, note["protocol"], note["samplers"], load, seed)
+        except LookupError as error:
+            raise BlockError(
+                f"path: {os.fspath(path)} is damaged ({type(error).__name__}: {error})"
+            ) from error
 
     @classmethod
     def _go_on(
