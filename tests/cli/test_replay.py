@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -87,7 +90,16 @@ def test_speed_must_be_positive(trace, capsys, speed):
     [
         (lambda lines: [*lines[:4], "{not json", *lines[5:]], "line 5: not an event"),
         (lambda lines: [*lines[:4], '{"type": "dance"}'], "line 5: not an event: unknown event type 'dance'"),
-        (lambda lines: [*lines[:6], lines[6][: len(lines[6]) // 2]], "line 7: not an event"),
+        (lambda lines: [*lines[:6], lines[6][: len(lines[6]) // 2], ""], "line 7: not an event"),
+        (lambda lines: [*lines[:1], lines[1][: len(lines[1]) // 2]], "line 2: not an event"),
+        (
+            lambda lines: [*lines[:4], '{"type": "mode", "mode": "\\ud83d"}'],
+            "line 5: not an event: an event is Unicode",
+        ),
+        (
+            lambda lines: [*lines[:4], '{"type": "mode", "mode": "x", "time": NaN}'],
+            "line 5: not an event: expected finite numbers, got NaN",
+        ),
         (
             lambda lines: [*lines[:4], '{"type": "mode", "mode": "x", "time": "x"}'],
             "line 5: not an event: event 'mode': time: expected a finite number, got 'x'",
@@ -98,10 +110,49 @@ def test_speed_must_be_positive(trace, capsys, speed):
     ],
 )
 def test_broken_trace_is_refused_with_the_line(trace, capsys, change, said):
-    trace.write_text("\n".join(change(trace.read_text().splitlines())))
+    lines = change(trace.read_text().splitlines())
+    trace.write_text("\n".join(lines) + ("\n" if len(lines) > 2 else ""))
     assert run(["replay", str(trace)]) == 2
     out, log = capsys.readouterr()
     assert out == "" and len(log.splitlines()) == 1 and said in log
+
+
+@pytest.mark.slow
+def test_output_in_an_encoding_without_the_characters(tmp_path):
+    """They are written as numbers, which JSON reads back."""
+    said = TokenEvent(worker="A", token=1, text="\xe9 \u20ac \U0001f600", source="sampled")
+    with TraceWriter(tmp_path / "run.jsonl") as writer:
+        for event in (StartEvent(protocol="collaboration", workers=["A"]), said):
+            writer.write(event)
+    program = "import sys; from hogwild.cli.app import main; main()"
+    for options in (["--json"], []):
+        shown = subprocess.run(
+            [sys.executable, "-c", program, "replay", str(tmp_path / "run.jsonl"), *options],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert not shown.stderr or options == []
+        if options:
+            assert Event.from_json(shown.stdout.splitlines()[1]) == said
+        else:
+            assert r"\u00e9 \u20ac \ud83d\ude00" in shown.stdout
+
+
+def test_a_trace_that_breaks_off_is_shown_up_to_there(trace, capsys):
+    """As after a kill: its last line has no end."""
+    whole = trace.read_bytes().splitlines(keepends=True)
+    trace.write_bytes(b"".join(whole[:6]) + whole[6][: len(whole[6]) // 2])
+    assert run(["replay", str(trace), "--json"]) == 0
+    out, log = capsys.readouterr()
+    told = make_run(2, forwards=30, seconds_per_forward=10.0)
+    assert [Event.from_json(line) for line in out.splitlines()] == told[:5]
+    assert "the trace breaks off" in log and "line 7" in log
+    trace.write_bytes(b"".join(whole[:40]))
+    assert run(["replay", str(trace)]) == 0
+    out, log = capsys.readouterr()
+    assert "Alice [1]: The tens" in out and "Bob [1], unfinished: I see that" in out and log == ""
 
 
 def test_file_that_cannot_be_read(tmp_path, capsys):

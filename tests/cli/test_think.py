@@ -299,6 +299,14 @@ def test_a_wrong_line_ends_a_chat_properly(engine, capsys, monkeypatch, tmp_path
         (["--policy", "probe:ride=true"], "unknown ride 'True'; expected one of: "),
         (["--safety", "--safety-hold", "0"], "--safety-hold: expected an integer >= 1"),
         (["--safety", "--safety-every", "0"], "--safety-every: expected an integer >= 1"),
+        (
+            ["--policy", "probe:every=10,every=20"],
+            "--policy: every is set twice in 'probe:every=10,every=20'",
+        ),
+        (
+            ["--method", "no-think", "--max-thoughts", "3"],
+            "--max-thoughts: the method no-think has no thoughts",
+        ),
         (["--safety-every", "9"], "--safety-every is a setting of the safety mode: --safety is missing"),
     ],
 )

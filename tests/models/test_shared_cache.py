@@ -132,7 +132,9 @@ def test_other_ways_to_pass_a_cache(model, blocks, manager):
     assert both.shape[0] == 2 and len(blocks[1]) == len(blocks[2]) == 2
     with pytest.raises(TypeError, match="attention_mask: a shared cache goes into past_key_values"):
         run(model, {"input_ids": ids, "attention_mask": blocks[0]})
-    with pytest.raises(AttributeError, match=r"neither generate\(\) nor torch.compile\(model\) takes a shared"):
+    with pytest.raises(
+        AttributeError, match=r"neither generate\(\) nor torch.compile\(model\) takes a shared"
+    ):
         model.generate(ids, past_key_values=blocks[0], max_new_tokens=1)
 
 

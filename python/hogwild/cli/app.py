@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -51,6 +54,21 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
+def _speak_any_encoding() -> None:
+    """Have streams that cannot write a character write its number instead, as JSON does, and read wrong bytes."""
+
+    def escape(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+    codecs.register_error("hogwild-escape", escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="hogwild-escape")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # what is no text is refused by name where text is expected
+        sys.stdin.reconfigure(errors="surrogateescape")
+
+
 def main() -> None:
     """The entry point of the command `hogwild`."""
     # Before torch: its threads may spin for microseconds while they wait, not for milliseconds. On an idle
@@ -59,4 +77,5 @@ def main() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # it was closed, as `>&-` does
             setattr(sys, name, open(os.devnull, mode))
+    _speak_any_encoding()
     sys.exit(run(sys.argv[1:]))

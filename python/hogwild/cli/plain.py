@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TextIO
 
 from hogwild.cli.display import figures, finished_because
-from hogwild.cli.state import Pane, RunState
+from hogwild.cli.state import RunState
 from hogwild.cli.text import printable
 from hogwild.engine.events import Event, FinishEvent
 
@@ -28,15 +28,14 @@ class PlainReader:
         for entry in self.state.history[known:]:
             self._lines(entry.tag, entry.text)
         if isinstance(event, FinishEvent):
-            for pane in self.state.panes.values():
-                self._unfinished(pane)
-            self.out.flush()
+            self._unfinished()
             self.log.write(f"{figures(self.state)} · {finished_because(self.state)}\n")
             self.log.flush()
 
-    def _unfinished(self, pane: Pane) -> None:
-        if pane.text:
-            self._lines(f"{pane.tag}, unfinished", pane.text)
+    def _unfinished(self) -> None:
+        for pane in self.state.panes.values():
+            if pane.text:
+                self._lines(f"{pane.tag}, unfinished", pane.text)
 
     def _lines(self, tag: str, text: str) -> None:
         for line in printable(text.strip()).split("\n"):
@@ -49,6 +48,8 @@ class PlainReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None and self.state.finish is None:  # a trace of a run that was killed
+            self._unfinished()
         self.out.flush()
 
 

@@ -69,6 +69,8 @@ def parse_policy(text: str) -> Policy:
         key, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"--policy: expected NAME:setting=value,..., got {text!r}")
+        if key.strip() in settings:
+            raise ValueError(f"--policy: {key.strip()} is set twice in {text!r}")
         settings[key.strip()] = _value(value.strip())
     try:
         return make_policy(name.strip(), **settings)
@@ -146,6 +148,8 @@ def check(request: ThinkRequest) -> None:
         )
     if request.max_thoughts is not None and request.max_thoughts < 1:
         raise ValueError(f"--max-thoughts: expected at least 1, got {request.max_thoughts}")
+    if request.max_thoughts is not None and request.method == "no-think":
+        raise ValueError("--max-thoughts: the method no-think has no thoughts")
 
 
 class Speaker:

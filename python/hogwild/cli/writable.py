@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 def check_file(option: str, path: Path) -> None:
@@ -12,8 +13,17 @@ def check_file(option: str, path: Path) -> None:
     Raises:
         ValueError: it cannot; the message names `option`.
     """
-    writable = os.access(path if path.exists() else path.absolute().parent, os.W_OK)
-    if path.is_dir() or not writable:
+    try:
+        target = path.resolve()  # a link may lead to a file that is not there yet
+        if target.exists():
+            writable = not target.is_dir() and os.access(target, os.W_OK)
+        else:  # permissions do not tell all, as of a file system that is full or none for files
+            target.touch(exist_ok=False)
+            target.unlink()
+            writable = True
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle
+        writable = False
+    if not writable:
         raise ValueError(f"{option}: cannot write {path}: expected a file in a folder that can be written")
 
 
@@ -25,7 +35,10 @@ def check_folder(option: str, folder: Path) -> None:
     """
     path = folder.absolute()
     there = next(above for above in (path, *path.parents) if os.path.lexists(above))
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    try:
+        with TemporaryFile(dir=there):
+            pass
+    except OSError:
         raise ValueError(
             f"{option}: cannot write to {folder}: expected a folder that can be written to, or made"
-        )
+        ) from None

@@ -44,6 +44,10 @@ _FIELD_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"expected finite numbers, got {name}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Base of all events.
@@ -106,10 +110,16 @@ class Event:
 
     @staticmethod
     def from_json(text: str) -> Event:
-        """Undo `to_json`; errors as `from_dict`, and ValueError for what is not a JSON object."""
-        values = json.loads(text)
+        """Undo `to_json`; errors as `from_dict`, and ValueError for what is not a JSON object of Unicode text."""
+        values = json.loads(text, parse_constant=_refuse_constant)
         if not isinstance(values, dict):
             raise ValueError(f"an event is a JSON object, got {type(values).__name__}")
+        if "\\u" in text:  # which may stand for half of a character
+            try:
+                json.dumps(values, ensure_ascii=False).encode()
+            except UnicodeEncodeError as error:
+                half = error.object[error.start]
+                raise ValueError(f"an event is Unicode text, got {half!r} by itself") from None
         return Event.from_dict(values)
 
 

@@ -15,7 +15,13 @@ VERSION = 1
 
 
 class TraceError(HogwildError, ValueError):
-    """A trace cannot be read; the message names the file, the line and what is wrong with it."""
+    """A trace cannot be read; the message names the file, the line and what is wrong with it.
+
+    Attributes:
+        breaks_off: it is the last line, and has no end: the run was killed while it was written.
+    """
+
+    breaks_off = False
 
 
 class TraceWriter:
@@ -70,7 +76,9 @@ def read_trace(path: str | os.PathLike[str]) -> Iterator[Event]:
             try:
                 event = Event.from_json(line.decode())
             except (ValueError, TypeError, RecursionError) as error:
-                raise TraceError(f"{path}, line {number}: not an event: {error}") from error
+                wrong = TraceError(f"{path}, line {number}: not an event: {error}")
+                wrong.breaks_off = not line.endswith(b"\n")
+                raise wrong from error
             yield event
 
 

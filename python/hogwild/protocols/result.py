@@ -71,7 +71,7 @@ class CollaborationResult:
                 texts.setdefault(event.worker, []).append(event.text)
                 unfinished.setdefault(event.worker, []).append(event.text)
             elif isinstance(event, StepEvent):
-                steps.append("".join(unfinished[event.worker]).strip())
+                steps.append("".join(unfinished.get(event.worker, ())).strip())
                 unfinished[event.worker] = []
             elif isinstance(event, AnswerEvent):
                 answer = event.text if answer is None else answer
