@@ -133,6 +133,24 @@ def test_bad_rows(pool, rows, message):
     assert pool.free_pages == free and len(a) == 1
 
 
+@pytest.mark.parametrize("tokens", ["abc", b"abc", True, 1.5, None, iter([1])])
+def test_what_is_no_tokens(pool, tokens):
+    a = block(pool, 1, "a")
+    with pytest.raises(TypeError, match=r"rows\[0\]: expected token ids or their number, got"):
+        ForwardPlan([(View([a]), tokens)])
+    assert len(a) == 1 and pool.used_pages == 1
+
+
+@pytest.mark.parametrize("rows", [[1], [-1], [0, 1]])
+def test_rows_that_are_not_there_cannot_be_committed(pool, rows):
+    a = block(pool, 1, "a")
+    plan = ForwardPlan([(View([a]), [1])])
+    with pytest.raises(ValueError, match="rows: expected indices from 0 to 0"):
+        plan.commit(rows)
+    plan.commit([0])
+    assert len(a) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -97,6 +97,8 @@ def test_inputs_embeds(model):
     block = CacheBlock(config=model.config)
     with torch.inference_mode():
         got = model(inputs_embeds=model.get_input_embeddings()(IDS), past_key_values=block).logits
+        with pytest.raises(TypeError, match="inputs_embeds: expected embeddings, which are floating-point"):
+            model(inputs_embeds=IDS[..., None].expand(-1, -1, 64), past_key_values=block)
     torch.testing.assert_close(got, logits(model), rtol=1e-4, atol=1e-4)
     assert block.tokens == [-1] * IDS.shape[1]
 

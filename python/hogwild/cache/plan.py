@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 
 import torch
 
@@ -42,6 +42,7 @@ class ForwardPlan:
 
     Raises:
         BlockError: no rows, a row without tokens, two pools, or two rows that write to one block.
+        TypeError: tokens that are neither ids nor a number.
         PoolExhausted: not enough free pages for all rows together.
     """
 
@@ -52,6 +53,9 @@ class ForwardPlan:
         ahead: Ahead | None = None,
         beside: ForwardPlan | None = None,
     ) -> None:
+        for row, (_, tokens) in enumerate(rows):
+            if isinstance(tokens, (bool, str, bytes)) or not isinstance(tokens, (int, Sized)):
+                raise TypeError(f"rows[{row}]: expected token ids or their number, got {tokens!r}")
         self.views = [view for view, _ in rows]
         self._ids = [None if isinstance(tokens, int) else tuple(tokens) for _, tokens in rows]
         counts = [tokens if isinstance(tokens, int) else len(tokens) for _, tokens in rows]
@@ -125,7 +129,10 @@ class ForwardPlan:
 
         Raises:
             BlockError: a block was changed since the plan was made; nothing is committed.
+            ValueError: an index that is no row's; nothing is committed.
         """
+        if rows is not None and not all(0 <= row < len(self.views) for row in rows):
+            raise ValueError(f"rows: expected indices from 0 to {len(self.views) - 1}, got {list(rows)}")
         keep = range(len(self.views)) if rows is None or len(rows) == len(self.views) else set(rows)
         self.check(keep)
         self._close()

@@ -79,6 +79,8 @@ def token_counts(name: str, inputs: object, attention_mask: object, rows: int) -
         raise TypeError(f"{name}: expected a tensor [{rows} rows, tokens], got {type(inputs).__name__}")
     if name == "input_ids" and inputs.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{name}: expected int64 or int32 token ids, got {inputs.dtype}")
+    if name == "inputs_embeds" and not inputs.is_floating_point():
+        raise TypeError(f"inputs_embeds: expected embeddings, which are floating-point, got {inputs.dtype}")
     if inputs.ndim != (2 if name == "input_ids" else 3):
         raise ValueError(f"{name}: expected [{rows} rows, tokens], got shape {tuple(inputs.shape)}")
     if inputs.shape[0] != rows:
