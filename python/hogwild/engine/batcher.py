@@ -210,24 +210,24 @@ class Batcher:
         Of a prompt that takes several forwards all is counted before the first of them: no device time for what
         cannot be. Where only guests see so much, they are left out instead.
         """
-        limits = {session: session.limit(self._limit) for session in {item.session for item in batch}}
-        too_long: dict[Session, tuple[int, Row]] = {}
-        for session, limit in limits.items():
-            if (later := session.later_length(limit)) is not None:
-                too_long[session] = later
-        if not too_long and max(plan.view_lengths) <= min(limits.values()):
+        sessions = {item.session for item in batch}
+        more = [session for session in sessions if session.takes_more]
+        if not more and max(plan.view_lengths) <= min([session.limit for session in sessions]):
             return False
+        too_long: dict[Session, tuple[int, Row]] = {}
+        for session in more:
+            if (later := session.too_long_later()) is not None:
+                too_long[session] = later
         for (session, row, _), length in zip(
             batch, plan.view_lengths, strict=True
         ):  # guests behind all others
-            if length > limits[session]:
+            if length > session.limit:
                 too_long.setdefault(session, (length, row))
         for session, (length, row) in too_long.items():
             if not (row.guest and self._lighten(session, lightened)):
                 what = f"{session.name}: the view of worker {row.worker!r}"
-                limit = int(limits[session])
-                own = () if limit == self._limit else (f"max_length of {session.protocol.name!r} is",)
-                session.fail(ContextLengthError(what, length, limit, *own))
+                own = () if session.limit == self._limit else (f"max_length of {session.protocol.name!r} is",)
+                session.fail(ContextLengthError(what, length, int(session.limit), *own))
         return bool(too_long)
 
     def _run(

@@ -99,7 +99,8 @@ class EngineCore:
         self.runner: Runner = make_runner(model, compile) if runner is None else runner
         self.max_forward_tokens = max_forward_tokens
         self._prefixes = PrefixCache(pool)
-        self._batcher = Batcher(self.runner, max_forward_tokens, binding_of(model).max_length)
+        self._positions = binding_of(model).max_length
+        self._batcher = Batcher(self.runner, max_forward_tokens, self._positions)
         self._sessions: list[Session] = []  # that were opened here
         self._opening = threading.Lock()  # held to change which these are
         self._numbers = itertools.count(1)
@@ -324,6 +325,7 @@ class EngineCore:
             blocks,
             max_forward_tokens=self.max_forward_tokens,
             vocab_size=self.vocab_size,
+            positions=self._positions,
             model=getattr(self.model.config, "name_or_path", ""),
             version=__version__,
             prefixes=self._prefixes,

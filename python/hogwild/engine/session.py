@@ -53,6 +53,7 @@ class Session:
         forwards: forwards that it took part in.
         tokens: tokens that its workers have sampled.
         left_out: forwards in a row that had no room for its rows.
+        limit: most tokens that its views may hold: the model's positions, or fewer where the protocol says so.
         error: what ended it, if an error did; the blocks are then as they were before the failed forward.
     """
 
@@ -64,12 +65,15 @@ class Session:
         *,
         max_forward_tokens: int = 1024,
         vocab_size: int | None = None,
+        positions: int | None = None,
         model: str = "",
         version: str = "",
         prefixes: PrefixCache | None = None,
     ) -> None:
         self.name, self.protocol, self.blocks = name, protocol, blocks
         self.forwards, self.tokens, self.left_out = 0, 0, 0
+        limits = [most for most in (positions, protocol.max_length) if most is not None]
+        self.limit: float = min(limits, default=math.inf)
         self.error: BaseException | None = None
         self._max_forward_tokens, self._vocab_size = max_forward_tokens, vocab_size
         self._samplers: dict[str, Sampler] = {}
@@ -142,26 +146,24 @@ class Session:
         self._renew()
         return [row for rows in self._rows for row in rows]
 
-    def limit(self, positions: int | None) -> float:
-        """Most tokens that its views may hold, of a model with so many positions (None: any number)."""
-        limits = [most for most in (positions, self.protocol.max_length) if most is not None]
-        return min(limits, default=math.inf)
+    @property
+    def takes_more(self) -> bool:
+        """Whether the current feeds take forwards behind the next one."""
+        return len(self._rows) > 1
 
-    def later_length(self, limit: float) -> tuple[int, Row] | None:
+    def too_long_later(self) -> tuple[int, Row] | None:
         """The first row of a forward behind the next one whose view would hold more than `limit` tokens then.
 
         Returns:
             The tokens of that view, and the row; None where there is none. Guests are not looked at.
         """
-        if len(self._rows) < 2:
-            return None
         more: Counter[str] = Counter()  # tokens that are written to a block until then
         for number, rows in enumerate(self._rows):
             for row in rows:
                 more[row.view.write_to] += len(row.tokens)
             for row in rows if number else ():
                 length = sum(len(self.blocks[name]) + more[name] for name in row.view.blocks)
-                if length > limit and not row.guest:
+                if length > self.limit and not row.guest:
                     return length, row
         return None
 
