@@ -55,6 +55,73 @@ def test_a_handle_that_nobody_holds_cancels_its_session(engine):
     until(lambda: engine.pool.used_pages == 0)
 
 
+class Held:
+    """An object in a cycle with a stream: the garbage collector alone finds them."""
+
+    def __init__(self, stream):
+        self.stream, self.me = stream, self
+        next(stream)
+
+
+@pytest.mark.parametrize("submitted", [False, True])
+def test_a_stream_that_the_collector_finds_waits_for_nobody(engine, submitted):
+    """It may run in a thread that holds a lock for which whoever runs a forward waits."""
+    if submitted:
+        beside = engine.submit(Endless())
+        until(lambda: beside.protocol.said["w0"])
+    protocol = Endless()
+    held = Held(engine.stream(protocol))
+    lock, waits, taken = threading.Lock(), threading.Event(), threading.Event()
+
+    def want_the_lock():
+        with engine._turns:  # as in a forward
+            waits.set()
+            if lock.acquire(timeout=SOON):
+                taken.set()
+
+    other = threading.Thread(target=want_the_lock)
+    with lock:
+        other.start()
+        assert waits.wait(SOON)
+        del held
+        gc.collect()
+    other.join()
+    assert taken.is_set()
+    if submitted:
+        beside.cancel()
+        assert beside.result(SOON).reason == "cancelled"
+    else:
+        for _ in engine.stream(writers(2)):
+            pass
+    until(lambda: engine.pool.used_pages == 0)
+
+
+def test_an_engine_that_the_collector_finds_waits_for_nobody(model):
+    engine = make_engine(model)
+    protocol = Endless()
+    engine.handle = engine.submit(protocol)
+    until(lambda: protocol.said["w0"])
+    pool, engine.me = engine.pool, engine
+    collected, waits = threading.Event(), threading.Event()
+    early = []
+
+    def keep_the_turn():  # for which the engine's thread waits
+        with turns_of(model):
+            waits.set()
+            early.append(collected.wait(SOON))
+
+    other = threading.Thread(target=keep_the_turn)
+    other.start()
+    assert waits.wait(SOON)
+    thread = engine._service._thread
+    del engine
+    gc.collect()
+    collected.set()
+    other.join()
+    assert early == [True]
+    until(lambda: not thread.is_alive() and pool.used_pages == 0)
+
+
 def test_a_client_that_is_cancelled_in_its_event_loop(engine):
     protocol = Endless()
 

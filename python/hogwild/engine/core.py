@@ -279,6 +279,8 @@ class EngineCore:
         finally:
             for job in jobs:
                 self._scheduler.drop(job)
+            if jobs:
+                self._service.wake()  # where nobody could wait
 
     # ------------------------------------------------------------------ the end
 

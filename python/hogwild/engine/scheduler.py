@@ -13,6 +13,7 @@ from typing import Any
 from hogwild.cache import Parking, Pool
 from hogwild.cache.reservation import Reservation
 from hogwild.engine.batcher import Batcher
+from hogwild.engine.collector import in_collector
 from hogwild.engine.events import Event, FinishEvent
 from hogwild.engine.interrupts import defer_interrupts, is_interrupt
 from hogwild.engine.job import Job
@@ -96,9 +97,12 @@ class Scheduler:
             return happened or told
 
     def drop(self, job: Job) -> None:
-        """End a job now, and free its pages. From any thread; waits for a forward that is running."""
+        """End a job now, and free its pages. From any thread; waits for a forward that is running.
+
+        Where the garbage collector calls, or in the middle of a forward of this thread, the next forward sees to it.
+        """
         job.cancelled = True
-        if self.running_here:  # a generator was collected in the middle of a forward: the next one sees to it
+        if self.running_here or in_collector():
             return
         with self._lock:
             self._take_in()

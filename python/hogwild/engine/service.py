@@ -7,6 +7,7 @@ import queue
 import threading
 from contextlib import suppress
 
+from hogwild.engine.collector import in_collector
 from hogwild.engine.scheduler import Scheduler
 from hogwild.errors import HogwildError
 
@@ -63,12 +64,14 @@ class Service:
         """End all jobs and the thread, after the forward that is running. May be called again.
 
         Where this thread runs a forward of the model, of whichever engine, nobody waits: the other thread waits for
-        its turn.
+        its turn. Nor where the garbage collector has found the engine: blocks that it has found free their pages.
         """
         with self._changing:
             self._closing = True
             thread = self._thread
         self.wake()
+        if in_collector():
+            return
         if thread is None:
             self._scheduler.drop_all()
         elif thread is not threading.current_thread() and not self._scheduler.running_here:
