@@ -314,6 +314,16 @@ std::vector<Shape> chosen_shapes(Flags& flags) {
     return product(shape, flags.numbers("tokens"), flags.numbers("workers"));
 }
 
+cuda::Calls chosen_kernel(Flags& flags) {
+    const std::string& name = flags.text("kernel");
+    if (name == "all-calls") return cuda::Calls::kAll;
+    if (name == "one-session") return cuda::Calls::kOneSession;
+    if (name != "few-keys") {
+        flags.fail("--kernel is " + name + "; expected all-calls, one-session or few-keys");
+    }
+    return cuda::Calls::kFewKeys;
+}
+
 Options chosen_options(Flags& flags) {
     Options options{};
     options.dtype = flags.dtype("dtype");
@@ -325,7 +335,7 @@ Options chosen_options(Flags& flags) {
     options.window = flags.number("window", 0);
     options.interleaved = flags.number("interleaved", 0, 1) == 1;
     options.tuning = {flags.number("ctas", 0), flags.number("slots", 0), flags.number("block-cost", -1),
-                      flags.number("all-calls", 0, 1) == 1 ? cuda::Calls::kAll : cuda::Calls::kOneSession};
+                      chosen_kernel(flags)};
     if (options.new_tokens > options.own_tokens) {
         flags.fail("--new-tokens is " + flags.text("new-tokens") + "; expected at most --own (" +
                    flags.text("own") + "), which counts them");
@@ -363,7 +373,8 @@ int run(int argc, char** argv) {
                   "places of the ring in shared memory, a tile of 32 keys and values each; "
                   "0: as the op chooses"},
                  {"block-cost", "-1", "runs of 16 keys that entering a block costs; -1: as the op chooses"},
-                 {"all-calls", "0", "1: the kernel that serves all calls, also where there is a smaller one"},
+                 {"kernel", "few-keys",
+                  "all-calls, one-session or few-keys: no kernel that serves fewer calls than this one does"},
                  {"repetitions", "200", "replays per median"},
                  {"json", "", "file for the results"},
                  {"commit", "unknown", "recorded in the file"}});

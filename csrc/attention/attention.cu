@@ -124,6 +124,25 @@ void choose_session(const AttentionParams& params, const Device& device, Attenti
     *launch = changed;
 }
 
+// Takes the kernel for few keys instead, if no block table of this shape has more of them.
+void choose_few_keys(const AttentionParams& params, const Device& device, AttentionLaunch* launch) {
+    const int head_dim = params.cache.head_dim;
+    const std::int64_t pages = std::int64_t{params.num_blocks} * params.max_pages;
+    const std::int64_t slabs = (rows_of(params) + kSlab - 1) / kSlab;
+    if (!queries_in_registers(head_dim) || pages == 0 || pages > kMostFewPages || slabs > kMostFewSlabs)
+        return;
+    const int ctas = launch->head_ctas.divisor();  // of a head
+    const std::int64_t runs = (pages * (params.cache.page_size / kRun) + ctas - 1) / ctas;
+    if (runs > kMostFewRuns) return;
+    AttentionLaunch changed = *launch;
+    changed.calls = Calls::kFewKeys;
+    changed.few.slabs = static_cast<int>(slabs);
+    changed.few.blocks = std::min({params.num_blocks, static_cast<int>(runs), kMostFewBlocks});
+    changed.few.rows = Divisor(static_cast<int>(rows_of(params)));
+    lay_out_few(head_dim, static_cast<int>(runs), static_cast<int>(pages), &changed);
+    if (changed.shared_bytes <= std::size_t(device.most_shared)) *launch = changed;
+}
+
 // Whether a launch of tensor cores on a device can serve the call.
 bool choose(const AttentionParams& params, const AttentionTuning& tuning, const Device& device,
             AttentionLaunch* launch) {
@@ -200,7 +219,10 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
     launch->streamed_length = streamed_length(params, *launch, device);
     launch->ratio = Divisor(params.num_heads / num_kv_heads);
     launch->num_heads = Divisor(params.num_heads);
-    if (tuning.calls == Calls::kOneSession) choose_session(params, device, launch);
+    if (tuning.calls != Calls::kAll) choose_session(params, device, launch);
+    if (tuning.calls == Calls::kFewKeys && launch->calls == Calls::kOneSession) {
+        choose_few_keys(params, device, launch);
+    }
     launch->workspace_bytes = 2 * sizeof(float) * num_ctas * launch->max_rows * (head_dim + 2);
     return line_fits(params, *launch);
 }

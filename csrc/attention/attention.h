@@ -17,8 +17,19 @@ struct AttentionTuning {
     int num_ctas = 0;     // 0: chosen
     int ring_slots = 0;   // tiles in shared memory; 0: chosen
     int block_cost = -1;  // runs of 16 keys that entering a block counts as when work is divided; -1: chosen
-    Calls calls = Calls::kOneSession;  // kAll: the kernel that serves all, for any call
+    Calls calls = Calls::kFewKeys;  // no kernel that serves fewer calls than this one does
     int shared_bytes = 0;  // no more shared memory than this, as smaller devices have it; 0: all there is
+};
+
+// What the kernel for few keys has in shared memory, and where, in bytes.
+struct FewKeys {
+    int runs;    // of keys; there is room for no more
+    int blocks;  // whose rotated queries there is room for
+    int slabs;
+    Divisor rows;  // of all tokens
+    int probabilities_at;
+    int softmaxes_at;
+    int pages_at;
 };
 
 // A launch that has been decided on. It depends on shapes alone, so a captured one stays right when blocks
@@ -57,6 +68,7 @@ struct AttentionLaunch {
     std::size_t shared_bytes;     // dynamic shared memory of a CTA
     int most_shared_bytes;        // that a CTA of the device can have
     std::size_t workspace_bytes;  // device memory that the launch may use; it need not be initialised
+    FewKeys few;
 };
 
 // Why no kernel serves the call, as the end of a sentence ("head_dim is 72; ..."), or null if one does. fp32

@@ -3,10 +3,11 @@
 
 namespace hogwild::cuda {
 
-// Which calls a kernel serves: all, or those of one session whose keys are read once, where each CTA has keys
-// of one kv head. The smaller a kernel, the sooner it runs: of its instructions, only those at its begin are
-// fetched before it is launched (docs/kernel.md).
-enum class Calls { kAll, kOneSession };
+// Which calls a kernel serves: all; or those of one session whose keys are read once, where each CTA has keys
+// of one kv head; or those of these with so few keys that shared memory has room for all of them. The smaller
+// a kernel, the sooner it runs: of its instructions, only those at its begin are fetched before it is
+// launched (docs/kernel.md).
+enum class Calls { kAll, kOneSession, kFewKeys };
 
 // Most warps of a CTA compute; the last ones only bring keys and values from device memory, and the first of
 // those plans. Twelve warps are three on each quarter of a multiprocessor, which leaves each thread 168
@@ -39,7 +40,7 @@ constexpr int tile_bytes(int head_dim) { return 2 * kTileKeys * row_bytes(head_d
 // 256 dims take all registers for the sums.
 constexpr bool queries_in_registers(int head_dim) { return head_dim <= 128; }
 constexpr bool rotates_registers(Calls calls, int head_dim) {
-    return calls == Calls::kOneSession && queries_in_registers(head_dim);
+    return calls != Calls::kAll && queries_in_registers(head_dim);
 }
 constexpr int slab_bytes(int head_dim) { return kSlab * row_bytes(head_dim); }
 // A slab's sums are twice as many bytes as its queries, and take so many passes at most.
@@ -64,6 +65,14 @@ constexpr int angle_bytes(int half) { return (2 * half * 4 + 15) / 16 * 16 + 16;
 // What entering a block costs, in runs of keys: the rotation of the queries, and a tile that may be nearly
 // empty.
 constexpr int block_cost(int head_dim) { return head_dim > 64 ? 4 : 6; }
+
+// The kernel for few keys: its workers, and what a CTA has at most. One warp more waits for the grid's
+// barrier.
+constexpr int kFewWorkers = 12;
+constexpr int kMostFewRuns = 16;
+constexpr int kMostFewSlabs = 4;
+constexpr int kMostFewBlocks = 4;  // whose rotated queries are in shared memory
+constexpr int kMostFewPages = 2048;
 
 // Bounds of what is kept in shared memory for every row tile, and of the integers that are copied to it.
 constexpr int kMaxUnits = 2048;

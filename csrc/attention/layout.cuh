@@ -10,6 +10,9 @@ namespace hogwild::cuda {
 // Tiles begin at a multiple of 1024 bytes, as their swizzle wants it.
 constexpr int kTilesAt = (sizeof(RingMemory) + sizeof(PlanMemory) + 1023) / 1024 * 1024;
 
+// Of the kernel for few keys: it has a plan alone in front of them.
+constexpr int kFewKeysAt = (sizeof(PlanMemory) + 1023) / 1024 * 1024;
+
 // A place of the ring.
 template <typename Traits>
 __device__ inline unsigned char* tile_at(const RingPlace& place) {
@@ -47,6 +50,18 @@ inline void lay_out(int head_dim, int first_angles, AttentionLaunch* launch) {
         launch->queries_at + launch->query_buffers * launch->max_rows * row_bytes(head_dim);
     launch->units_at = launch->first_angles_at + first_angles;
     launch->staged_at = launch->units_at + static_cast<int>(sizeof(Unit)) * launch->max_units;
+    launch->shared_bytes = launch->staged_at + sizeof(std::int32_t) * launch->staged_ints;
+}
+
+// The same of the kernel for few keys, of whose CTAs none has more runs.
+inline void lay_out_few(int head_dim, int runs, int num_pages, AttentionLaunch* launch) {
+    FewKeys& few = launch->few;
+    few.runs = runs;
+    launch->queries_at = kFewKeysAt + 2 * runs * kRun * row_bytes(head_dim);
+    few.probabilities_at = launch->queries_at + few.blocks * few.slabs * slab_bytes(head_dim);
+    few.softmaxes_at = few.probabilities_at + few.slabs * runs * 32 * static_cast<int>(sizeof(uint4));
+    few.pages_at = few.softmaxes_at + few.slabs * runs * kSlab * static_cast<int>(sizeof(Softmax));
+    launch->staged_at = few.pages_at + static_cast<int>(sizeof(std::int32_t)) * num_pages;
     launch->shared_bytes = launch->staged_at + sizeof(std::int32_t) * launch->staged_ints;
 }
 

@@ -25,7 +25,8 @@ class RowMerge {
             if (in_group < 0 || token >= tables.group_token(1)) return found;  // padding
             found.num_splits = min(m.line.length, launch.head_ctas.divisor());
             found.first_cta = kv_head * launch.head_ctas.divisor();
-            found.row = in_group * launch.ratio.divisor() + launch.ratio.remainder(head);
+            found.row =
+                (Traits::kFewKeys ? token : in_group) * launch.ratio.divisor() + launch.ratio.remainder(head);
             return found;
         }
         // The last group that begins at the token or before.
@@ -68,9 +69,10 @@ class RowMerge {
 
     __device__ int num_rows() const { return p.num_tokens * p.num_heads; }
     // In which order the warps of a CTA have rows: the copying ones, which are done first, begin, and the
-    // last are those that always compute.
+    // last are those that always compute, or the one that the grid's barrier kept busy.
     __device__ static int turn(int warp) {
         if (!Traits::kOneSession) return warp;
+        if (Traits::kFewKeys) return warp == 0 ? Traits::kWarps - 1 : warp - 1;
         return warp < Traits::kComputeWarps ? warp + kCopyWarps : warp - Traits::kComputeWarps;
     }
     // Whether there are warps enough.
@@ -127,10 +129,10 @@ class RowMerge {
         }
     };
 
-    // By one warp. A row that one CTA has whole is written already.
+    // By one warp. A row that one CTA has whole is written already, but with few keys.
     template <int kDims>
     __device__ void merge(const Part<kDims>& of) const {
-        if (of.row.num_splits == 1) return;
+        if (!Traits::kFewKeys && of.row.num_splits == 1) return;
         const int lane = threadIdx.x % 32;
         const int split = lane % kBatch;
         const bool has_dims = Traits::kHeadDim % (32 * kDims) == 0 || of.dim < Traits::kHeadDim;

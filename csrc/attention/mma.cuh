@@ -45,6 +45,14 @@ __device__ inline void copy_async(std::uint32_t to, const void* from, bool valid
 
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
+// Copies are waited for in groups: those of this thread since the last commit are one.
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// All but the last so many groups.
+template <int kGroups>
+__device__ inline void wait_for_copies_but() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
+}
+
 // 4 bytes, where there is no better alignment.
 __device__ inline void copy_word_async(std::uint32_t to, const void* from) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");

@@ -25,12 +25,11 @@ class Partials {
     }
 
     // Makes the numbers of this CTA's first rows absent, for a segment that `goes_on` or not. By the
-    // computing warps.
-    __device__ void clear(int num_rows, bool goes_on) const {
+    // computing warps, of which this is the `warp`-th.
+    __device__ void clear(int num_rows, bool goes_on, int warp = threadIdx.x / 32) const {
         constexpr int kEach = 4;
         constexpr int kStep = 32 * kEach;
         const int lane = threadIdx.x % 32;
-        const int warp = threadIdx.x / 32;
         const int first = place(warp, blockIdx.x, goes_on);
         const int next = Traits::kComputeWarps * per_row();
         float* to = sums(first) + lane * kEach;

@@ -11,8 +11,9 @@ template <typename Element, int kDim, Calls kCalls>
 struct Traits {
     using T = Element;
     static constexpr int kHeadDim = kDim;
-    static constexpr int kComputeWarps = compute_warps(kDim);
-    static constexpr int kWarps = kComputeWarps + kCopyWarps;
+    static constexpr bool kFewKeys = kCalls == Calls::kFewKeys;
+    static constexpr int kComputeWarps = kFewKeys ? kFewWorkers : compute_warps(kDim);
+    static constexpr int kWarps = kComputeWarps + (kFewKeys ? 1 : kCopyWarps);
     static constexpr int kThreads = 32 * kWarps;
     static constexpr int kComputeThreads = 32 * kComputeWarps;
     static constexpr int kPlanningWarp = kComputeWarps;
@@ -25,7 +26,7 @@ struct Traits {
     static constexpr int kFewestSumPasses = least_sum_passes(kDim);
     static constexpr int kSumsBytes = sums_bytes(kDim, kFewestSumPasses);  // of one pass
     static constexpr bool kSwizzled = kDim % 64 == 0;
-    static constexpr bool kOneSession = kCalls == Calls::kOneSession;
+    static constexpr bool kOneSession = kCalls != Calls::kAll;  // of few keys or not
     // Whether queries are rotated where mma wants them, in registers.
     static constexpr bool kRotatesRegisters = rotates_registers(kCalls, kDim);
     static_assert(kDim % 16 == 0 && 2 * kHalfBytes == kTileBytes);

@@ -162,6 +162,38 @@ inline std::vector<AttentionShape> sessions(std::uint64_t seed) {
     return shapes;
 }
 
+// Calls for the kernel for few keys, if a kv head has eight CTAs or more; likewise.
+inline std::vector<AttentionShape> short_sessions(std::uint64_t seed) {
+    std::vector<AttentionShape> shapes;
+    for (const DType dtype : {DType::kBFloat16, DType::kFloat16}) {
+        for (const int head_dim : {64, 80, 96, 112, 128}) {
+            Random random(seed * 100 + 50 + shapes.size());
+            AttentionShape s;
+            s.dtype = dtype;
+            s.head_dim = s.value_dim = head_dim;
+            s.kv_heads = random.pick(1, 2);
+            s.ratio = random.pick(1, 12);
+            constexpr int kMostRows = 64;
+            s.group_tokens = random.pick(1, std::min(20, kMostRows / s.ratio));
+            constexpr int kMostPadding = 7;  // it counts as rows of the call
+            s.padding = random.one_in(2) && (s.group_tokens + kMostPadding) * s.ratio <= kMostRows;
+            const bool many_blocks = random.one_in(2);
+            s.min_workers = s.max_workers = random.pick(1, std::min(many_blocks ? 8 : 4, s.group_tokens));
+            s.max_other_blocks = random.pick(0, many_blocks ? 5 : 3);
+            s.max_block_tokens = many_blocks ? random.choose({1, 5, 40, 60}) : random.pick(60, 120);
+            s.page_size = many_blocks ? random.choose({16, 32}) : random.choose({16, 32, 64});
+            s.rotary = rotary_dims(random.one_in(4) ? 0 : 1, head_dim);
+            s.far = random.choose({0, 1'000'000});
+            s.window = random.one_in(4) ? random.pick(1, 200) : 0;
+            s.sinks = random.one_in(3);
+            s.scale = 1 / std::sqrt(float(head_dim));
+            s.seed = random.seed();
+            shapes.push_back(s);
+        }
+    }
+    return shapes;
+}
+
 // More groups, blocks or keys than a warp or a CTA takes at a time.
 inline std::vector<AttentionShape> crowds() {
     AttentionShape groups;

@@ -82,18 +82,22 @@ void test_every_kind(int step) {
     for (const AttentionShape& shape : crowds()) test_case(shape, {direct, merged, {}}, {});
 }
 
-// What the kernel of one session serves, by it and by the one for all calls.
+// What the kernels of one session serve, by the one that is meant and by the one for all calls.
 void test_sessions(std::uint64_t seed, bool quick) {
-    for (const AttentionShape& shape : sessions(seed)) {
-        AttentionTuning few, all;
-        few.num_ctas = 3 * shape.kv_heads;
-        all.calls = Calls::kAll;
-        const auto calls = DeviceCase(attention_case(shape)).plan(few).calls;
-        EXPECT(calls == Calls::kOneSession, "%s: not served as one session", describe(shape).c_str());
-        if (quick) {
-            test_case(shape, {few}, {});
-        } else {
-            test_case(shape, {few, {}, all}, {0xff, 0x5a});
+    for (const Calls calls : {Calls::kOneSession, Calls::kFewKeys}) {
+        const bool few_keys = calls == Calls::kFewKeys;
+        for (const AttentionShape& shape : few_keys ? short_sessions(seed) : sessions(seed)) {
+            AttentionTuning some, others, all;
+            some.num_ctas = (few_keys ? 8 : 3) * shape.kv_heads;
+            some.calls = others.calls = calls;
+            all.calls = Calls::kAll;
+            EXPECT(DeviceCase(attention_case(shape)).plan(some).calls == calls,
+                   "%s: served by another kernel", describe(shape).c_str());
+            if (quick) {
+                test_case(shape, {some}, {});
+            } else {
+                test_case(shape, {some, others, all}, {0xff, 0x5a});
+            }
         }
     }
 }
@@ -107,7 +111,7 @@ void test_random_cases(std::uint64_t seed, int count) {
             tunings[j].ring_slots = random.choose({0, 2, 3});
             tunings[j].block_cost = random.choose({-1, 0, 100});
             tunings[j].shared_bytes = random.choose({0, 166912, 101376});  // all, an A100's, an L40S's
-            tunings[j].calls = random.choose({Calls::kOneSession, Calls::kOneSession, Calls::kAll});
+            tunings[j].calls = random.choose({Calls::kFewKeys, Calls::kOneSession, Calls::kAll});
         }
         const AttentionShape shape = random_shape(seed + i);
         if (shape.dtype == DType::kFloat32) tunings.resize(1);

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <random>
+#include <utility>
 #include <vector>
 
 namespace hogwild::cuda {
@@ -38,7 +39,8 @@ struct Fiber {
     ucontext_t context;
     const std::uint32_t* word = nullptr;  // it waits while this has a value
     std::uint32_t value = 0;
-    Copies copies;  // asked for, not done
+    std::vector<Copies> groups;  // asked for, not done
+    Copies copies;               // behind the last group
     bool done = false;
 };
 
@@ -222,7 +224,20 @@ void copy_async(std::uint32_t to, const void* from, int size, int valid) {
     fiber->copies.push_back({to, from, size, valid});
 }
 
+void commit_copies() {
+    fiber->groups.push_back(std::move(fiber->copies));
+    fiber->copies.clear();
+}
+
+void wait_for_copies(std::size_t groups) {
+    while (fiber->groups.size() > groups) {
+        run(fiber->groups.front());
+        fiber->groups.erase(fiber->groups.begin());
+    }
+}
+
 void wait_for_copies() {
+    wait_for_copies(0);
     run(fiber->copies);
     fiber->copies.clear();
 }

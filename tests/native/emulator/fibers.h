@@ -51,7 +51,9 @@ void load_published(std::uint32_t* words, const void* from, int count);
 
 // Shared memory is addressed by bytes from its begin. Of `size` bytes, those beyond `valid` become zero.
 void copy_async(std::uint32_t to, const void* from, int size, int valid);
-void wait_for_copies();  // for the thread's own
+void commit_copies();                      // those of the thread since the last time are a group
+void wait_for_copies();                    // for the thread's own
+void wait_for_copies(std::size_t groups);  // the same but for its last groups
 
 [[noreturn]] void fail(const char* what, std::uint64_t where);
 

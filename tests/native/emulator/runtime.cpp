@@ -9,7 +9,7 @@
 
 namespace {
 
-constexpr int kMultiprocessors = 8;
+constexpr int kMultiprocessors = 16;
 constexpr int kL2Bytes = 50 << 20;
 constexpr std::size_t kAlignment = 512;
 

@@ -2,7 +2,7 @@
 // machines without a GPU: what the kernel computes and where its threads wait, not what a compiler or a
 // device makes of it.
 //
-//   --cases N  random cases (24), and as many for the kernel of one session
+//   --cases N  random cases (24), and as many for each kernel of one session
 //   --seed N   of the first of them; a random case that fails names its own: repeat it with
 //              --seed THAT --cases 1
 //   --step N   each N-th of the cases of every kind (13)
@@ -39,7 +39,7 @@ void test_case(const AttentionShape& shape, const AttentionTuning& tuning, const
     const DeviceCase device(c);
     const cuda::AttentionLaunch launch = device.plan(tuning);
     // NaNs; but these are numbers that are not there, for a kernel that publishes them.
-    const int garbage = launch.calls == cuda::Calls::kOneSession ? 0x5a : 0xff;
+    const int garbage = launch.calls == cuda::Calls::kAll ? 0xff : 0x5a;
     const Result result = device.run(launch, garbage);
     const double error =
         compare(result, AttentionReference(c).expected(), shape.dtype, name + describe(shape));
@@ -57,17 +57,20 @@ void test_every_kind(int step) {
     }
 }
 
-void test_sessions(std::uint64_t seed, int count) {
+// What the kernels of one session serve, each by the one that is meant.
+void test_sessions(std::uint64_t seed, int count, cuda::Calls calls) {
+    const bool few_keys = calls == cuda::Calls::kFewKeys;
     for (int tested = 0; tested < count; ++seed) {
-        for (const AttentionShape& shape : sessions(seed)) {
+        for (const AttentionShape& shape : few_keys ? short_sessions(seed) : sessions(seed)) {
             Random random(shape.seed);
             AttentionTuning tuning;
-            tuning.num_ctas = random.choose({1, 2}) * shape.kv_heads;
+            tuning.num_ctas = (few_keys ? 8 : random.choose({1, 2})) * shape.kv_heads;
             tuning.ring_slots = random.choose({0, 0, 2});
-            const auto calls = DeviceCase(attention_case(shape)).plan(tuning).calls;
-            EXPECT(calls == cuda::Calls::kOneSession, "%s: not served as one session",
-                   describe(shape).c_str());
-            test_case(shape, tuning, "session, seed " + std::to_string(seed) + ": ");
+            tuning.calls = calls;
+            EXPECT(DeviceCase(attention_case(shape)).plan(tuning).calls == calls,
+                   "%s: served by another kernel", describe(shape).c_str());
+            const char* const name = few_keys ? "few keys, seed " : "session, seed ";
+            test_case(shape, tuning, name + std::to_string(seed) + ": ");
             if (++tested == count) return;
         }
     }
@@ -80,11 +83,11 @@ void test_random_cases(std::uint64_t seed, int count) {
         if (shape.dtype == DType::kFloat32 || work(shape) > kMuch) continue;
         Random random(~seed);
         AttentionTuning tuning;
-        tuning.num_ctas = random.choose({0, 0, 1, 3});
+        tuning.num_ctas = random.choose({8, 16, 1, 3});
         tuning.ring_slots = random.choose({0, 0, 2});
         tuning.block_cost = random.choose({-1, -1, 0, 100});
         tuning.shared_bytes = random.choose({0, 166912, 101376});  // all, an A100's, an L40S's
-        tuning.calls = random.choose({cuda::Calls::kOneSession, cuda::Calls::kAll});
+        tuning.calls = random.choose({cuda::Calls::kFewKeys, cuda::Calls::kOneSession, cuda::Calls::kAll});
         test_case(shape, tuning, "seed " + std::to_string(seed) + ": ");
         ++tested;
     }
@@ -113,7 +116,8 @@ int main(int argc, char** argv) {
     }
     if (count != 1) {
         hogwild::test_every_kind(step);
-        hogwild::test_sessions(seed, count);
+        hogwild::test_sessions(seed, count, hogwild::cuda::Calls::kOneSession);
+        hogwild::test_sessions(seed, count, hogwild::cuda::Calls::kFewKeys);
     }
     hogwild::test_random_cases(seed, count);
     if (hogwild::failures > 0) return 1;

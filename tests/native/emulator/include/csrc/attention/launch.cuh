@@ -2,6 +2,7 @@
 #pragma once
 
 #include "csrc/attention/attention.h"
+#include "csrc/attention/few_keys.cuh"
 #include "csrc/attention/kernel.cuh"
 
 namespace hogwild::cuda {
@@ -15,6 +16,14 @@ void launch_kernel(const AttentionParams& params, const AttentionLaunch& launch,
 template <typename T, int kHeadDim>
 cudaError_t launch_attention(const AttentionParams& params, const AttentionLaunch& launch, void* workspace,
                              cudaStream_t) {
+    if constexpr (queries_in_registers(kHeadDim)) {
+        if (launch.calls == Calls::kFewKeys) {
+            using Few = Traits<T, kHeadDim, Calls::kFewKeys>;
+            emulator::launch(launch.num_ctas.divisor(), Few::kThreads, launch.shared_bytes,
+                             [&] { few_keys_kernel<Few>(params, launch, StagedArrays(params), workspace); });
+            return cudaSuccess;
+        }
+    }
     if (launch.calls == Calls::kOneSession) {
         launch_kernel<Traits<T, kHeadDim, Calls::kOneSession>>(params, launch, workspace);
     } else {

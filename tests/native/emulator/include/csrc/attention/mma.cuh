@@ -28,6 +28,11 @@ inline void copy_async(std::uint32_t to, const void* from, bool valid, CachePoli
 }
 inline void copy_word_async(std::uint32_t to, const void* from) { emulator::copy_async(to, from, 4, 4); }
 inline void wait_for_copies() { emulator::wait_for_copies(); }
+inline void commit_copies() { emulator::commit_copies(); }
+template <int kGroups>
+void wait_for_copies_but() {
+    emulator::wait_for_copies(kGroups);
+}
 
 inline void prefetch_l2(const void*) {}
 template <int kBytes>
