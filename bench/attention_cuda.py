@@ -9,9 +9,7 @@ the baselines rotates anything, and each gets as many contiguous tokens as a wor
   FlashInfer        paged decode of all workers in one call, shared pages named by each (where it is installed)
 For PyTorch's backends the faster of two ways counts: enable_gqa, or the query heads of a kv head as so many queries.
 Everything is replayed from a CUDA graph and measured by Triton's do_bench, which flushes L2; a plain kernel that
-reads the keys and values once is measured beside it. "direct" is our op without a graph: a launch takes 1 us less
-then, so figures of other kernels that were measured that way are to be compared with it. What a backend refuses is
-left out, with the reason printed.
+reads the keys and values once is measured beside it. What a backend refuses is left out, with the reason printed.
 """
 
 from __future__ import annotations
@@ -55,17 +53,10 @@ class Bench:
         self.milliseconds = milliseconds
         self.refused: set[str] = set()
 
-    def direct_us(self, call: Callable[[], object]) -> float:
-        """Median microseconds of the call itself, L2 flushed before each.
-
-        Its launches are queued while the flush runs, so no time of the host is in it.
-        """
+    def median_us(self, call: Callable[[], object]) -> float:
+        """Median microseconds of a replay of the call, L2 flushed before each."""
         from triton.testing import do_bench  # only where there is a GPU
 
-        return do_bench(call, rep=self.milliseconds, return_mode="median") * 1e3
-
-    def median_us(self, call: Callable[[], object]) -> float:
-        """The same of a replay of the call, captured in a graph."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -75,7 +66,7 @@ class Bench:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             call()
-        return self.direct_us(graph.replay)
+        return do_bench(graph.replay, rep=self.milliseconds, return_mode="median") * 1e3
 
     def if_served(self, name: str, prepare: Callable[[], Callable[[], object]]) -> float | None:
         """The same of the call that `prepare` returns. None where either is refused: then the reason is printed.
@@ -174,9 +165,8 @@ def measure_length(bench: Bench, shared: int, counts: list[int], shape: Shape, d
         out, lse = call()
         if not (out.isfinite().all() and lse.isfinite().all()):
             sys.exit(f"error: attention gave NaN or infinities at L = {shared}, W = {workers}")
-        read = plain_read(shape.kv_bytes(tokens), DEVICE)
         us = bench.median_us(call)
-        read_us = bench.median_us(read)
+        read_us = bench.median_us(plain_read(shape.kv_bytes(tokens), DEVICE))
         baselines = dict(one)
         if workers > 1:
             for name in BACKENDS:
@@ -196,17 +186,11 @@ def measure_length(bench: Bench, shared: int, counts: list[int], shape: Shape, d
                 "bytes": shape.kv_bytes(tokens),
                 "us": round(us, 2),
                 "read_us": round(read_us, 2),
-                "direct_us": round(bench.direct_us(call), 2),
-                "direct_read_us": round(bench.direct_us(read), 2),
                 "baselines": {name: round(us, 2) for name, us in baselines.items() if us is not None},
             }
         )
         others = "".join(f"  {name} {us:.1f}" for name, us in rows[-1]["baselines"].items())
-        direct_us = rows[-1]["direct_us"]
-        print(
-            f"{shared:8}{workers:4}{us:10.2f}{read_us:10.2f}{us / read_us:9.3f}{direct_us:10.2f}  {others}",
-            flush=True,
-        )
+        print(f"{shared:8}{workers:4}{us:10.2f}{read_us:10.2f}{us / read_us:9.3f}  {others}", flush=True)
     return rows
 
 
@@ -241,7 +225,7 @@ def main() -> None:
         f"{results_io.device_name(DEVICE)}; {shape.heads} query and {shape.kv_heads} kv heads, "
         f"head_dim {shape.head_dim}, {args.dtype}; microseconds"
     )
-    print(f"{'L':>8}{'W':>4}{'hogwild':>10}{'read':>10}{'of read':>9}{'direct':>10}")
+    print(f"{'L':>8}{'W':>4}{'hogwild':>10}{'read':>10}{'of read':>9}")
     with torch.inference_mode():
         rows = [row for shared in lengths for row in measure_length(bench, shared, counts, shape, args.dtype)]
     if args.quick and args.json is None:
