@@ -17,6 +17,8 @@ import torch
 from hogwild_cuda import reference
 from hogwild_cuda.build_info import build_info
 
+OPS = ("append", "rotation_table", "attention", "move", "admit")
+
 
 class FallbackWarning(UserWarning):
     """A call on CUDA is served by PyTorch ops instead of a kernel."""
@@ -37,16 +39,27 @@ def _with_warning(op: str, implementation: Callable[..., Any], reason: str) -> C
     return fallback
 
 
-def _checked_attention(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    torch.ops.hogwild._check_attention(*args, **kwargs)
-    with torch.no_grad():  # as the kernels: no gradients
-        return reference.attention(*args, **kwargs)
+def _by_torch_ops(op: str) -> Callable[..., Any]:
+    """What serves a call of an op without a kernel: it refuses what kernels do, and has no gradients, as these."""
+    check = getattr(torch.ops.hogwild, f"_check_{op}")
+    plain = getattr(reference, op)
+
+    @functools.wraps(plain)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        check(*args, **kwargs)
+        with torch.no_grad():
+            return plain(*args, **kwargs)
+
+    return run
+
+
+_attention = _by_torch_ops("attention")
 
 
 def _attention_by_torch_ops(*args: Any, reason: str, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """What the CUDA implementation of `attention` calls where it has no kernel, for the reason given."""
     _warn_once("attention", reason)
-    return _checked_attention(*args, **kwargs)
+    return _attention(*args, **kwargs)
 
 
 def _register() -> None:
@@ -55,9 +68,8 @@ def _register() -> None:
         torch.library.impl("hogwild::_attention_by_torch_ops", "CUDA", _attention_by_torch_ops)
         return
     reason = f"the extension has no CUDA kernels, because {info.why_no_cuda}"
-    for op in ("append", "rotation_table", "attention", "move"):
-        plain = _checked_attention if op == "attention" else getattr(reference, op)
-        torch.library.impl(f"hogwild::{op}", "CUDA", _with_warning(op, plain, reason))
+    for op in OPS:
+        torch.library.impl(f"hogwild::{op}", "CUDA", _with_warning(op, _by_torch_ops(op), reason))
 
 
 _register()

@@ -4,8 +4,8 @@ Sizes: ``T`` packed tokens, ``G`` groups (sessions), ``B`` blocks, ``F`` at leas
 group, ``H`` query heads, ``K`` kv heads, ``D`` and ``Dv`` head dims of keys and values, ``P`` pages of ``S`` tokens,
 ``R`` rotary dims. Queries, keys, values and pages are of one dtype: fp32, bf16 or fp16. All tensors of a call are on
 one device. Wrong dtypes raise TypeError and everything else that is wrong ValueError, naming the argument, before
-anything is written. What the elements of integer tensors say is checked on the CPU, and on CUDA where `attention`
-is served by PyTorch ops; CUDA kernels trust it.
+anything is written. What the elements of integer tensors say is checked on the CPU, and on CUDA where PyTorch ops
+serve a call; CUDA kernels trust it.
 
 CUDA kernels run on the current stream, do not wait for the device and may be captured into graphs. All ops have them,
 `attention` for

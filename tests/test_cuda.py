@@ -69,8 +69,8 @@ def test_tensors_of_two_devices_are_refused() -> None:
 
 def test_the_fallback_returns_what_the_reference_does_and_warns_once() -> None:
     fallback._warn_once.cache_clear()
-    op = fallback._with_warning("rotation_table", reference.rotation_table, "a reason")
-    arguments = (torch.tensor([[3]]), torch.tensor([1]), torch.tensor([0.5]))
+    op = fallback._with_warning("rotation_table", fallback._by_torch_ops("rotation_table"), "a reason")
+    arguments = (torch.tensor([[3]]).int(), torch.tensor([1]).int(), torch.tensor([0.5]))
     with pytest.warns(fallback.FallbackWarning, match=r"hogwild::rotation_table .* slow: a reason"):
         table = op(*arguments)
     angle = torch.tensor(1.0)

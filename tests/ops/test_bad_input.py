@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from op_calls import APPEND, ATTENTION, MOVE, good_calls, ints
 from op_samples import Shape, append_call, attention_case, inv_freq, move_call
 from torch import Tensor
 
 Change = Callable[[Tensor], Any]
-
-
-def ints(*values: int) -> Tensor:
-    return torch.tensor(values, dtype=torch.int32)
 
 
 def with_element(index: Any, value: int) -> Change:
@@ -30,9 +27,6 @@ def with_element(index: Any, value: int) -> Change:
 def padded(tensor: Tensor) -> Tensor:
     """The same numbers with a gap between the rows."""
     return torch.cat([tensor, tensor], dim=-1)[..., : tensor.shape[-1]]
-
-
-APPEND = ("k", "v", "k_cache", "v_cache", "slots")
 
 
 @pytest.mark.parametrize(
@@ -118,21 +112,6 @@ def test_rotation_table(name: str, value: Tensor, error: type[Exception], messag
     arguments = {key: tensor.to(device) for key, tensor in (arguments | {name: value}).items()}
     with pytest.raises(error, match=message):
         torch.ops.hogwild.rotation_table(**arguments)
-
-
-ATTENTION = (
-    "q",
-    "k_cache",
-    "v_cache",
-    "block_table",
-    "block_lens",
-    "group_tokens",
-    "group_blocks",
-    "query_pos",
-    "rotary_pos",
-    "own_block",
-    "rotation",
-)
 
 
 @pytest.mark.parametrize(
@@ -258,9 +237,6 @@ def test_attention_options(name: str, value: Any, error: type[Exception], messag
         torch.ops.hogwild.attention(*case.args, **(case.kwargs | {name: value}))
 
 
-MOVE = ("k_cache", "v_cache", "src_slots", "dst_slots", "shift", "inv_freq")
-
-
 @pytest.mark.parametrize(
     "name, change, error, message",
     [
@@ -349,30 +325,9 @@ def test_device_of_the_other_arguments() -> None:
         on_cpu("append")(*arguments, slots.to("meta"))
 
 
-def meta_calls() -> Iterator[tuple[str, dict[str, Any]]]:
-    """A good call of every op, by names."""
-    yield "append", dict(zip(APPEND, append_call(5, torch.float32), strict=True))
-    args, options = move_call(6, torch.float32, 8, interleaved=False, reach=10, seed=0)
-    yield "move", dict(zip(MOVE, args, strict=True)) | options
-    case = attention_case(Shape(seed=3))
-    yield "attention", dict(zip(ATTENTION, case.args, strict=True)) | case.kwargs
-    yield (
-        "rotation_table",
-        {
-            "query_pos": ints(*range(6)).view(3, 2),
-            "rotary_pos": ints(0, 1, 2),
-            "inv_freq": inv_freq(8),
-        },
-    )
-    ids, admitted = torch.zeros(2, dtype=torch.int64), torch.zeros(1, dtype=torch.int32)
-    plain, classes = torch.ones(1, 5, dtype=torch.bool), ints(0, 0)
-    tensors = {"tokens": ids.clone(), "plain": plain, "classes": classes, "ids": ids, "admitted": admitted}
-    yield "admit", tensors
-
-
 def test_one_meta_tensor_among_others() -> None:
     """Such a call goes to the fake implementation, which computes nothing."""
-    for op, arguments in meta_calls():
+    for op, arguments in good_calls():
         function = getattr(torch.ops.hogwild, op)
         tensors = {name: value for name, value in arguments.items() if isinstance(value, torch.Tensor)}
         for name, value in tensors.items():

@@ -1,12 +1,15 @@
-"""The calls of attention that PyTorch ops serve on CUDA, since no kernel does."""
+"""The calls that PyTorch ops serve on CUDA, since no kernel does."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from op_calls import good_calls
 from op_samples import SHAPES, AttentionCase, Shape, attention_case
 from torch import Tensor
 
@@ -54,6 +57,57 @@ def test_the_reference_is_called_and_each_reason_given_once() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             torch.ops.hogwild._attention_by_torch_ops(*case.args, **case.kwargs, reason="one reason")
+
+
+def test_every_op_has_a_fallback() -> None:
+    """Each does what the op does on the CPU, and refuses what it does, in the same words."""
+    assert {op for op, _ in good_calls()} == set(fallback.OPS)
+    for op, ours in good_calls():
+        run, expected = fallback._by_torch_ops(op), getattr(torch.ops.hogwild, op)
+        tensors = {name: value for name, value in ours.items() if isinstance(value, Tensor)}
+        theirs = {name: tensor.clone() for name, tensor in tensors.items()}
+        for name, tensor in tensors.items():
+            for wrong in (tensor.to(torch.complex64), tensor[None], tensor.expand(2, *tensor.shape)):
+                refusals = [_refusal(call, ours | {name: wrong}) for call in (run, expected)]
+                assert refusals[0] == refusals[1], (op, name)
+        torch.testing.assert_close(tensors, theirs, rtol=0, atol=0, equal_nan=True)  # nothing was written
+        results = run(**ours), expected(**(ours | theirs))
+        torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5, equal_nan=True)
+        torch.testing.assert_close(tensors, theirs, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+def _refusal(call: Callable[..., object], arguments: dict[str, Any]) -> tuple[type[Exception], str]:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call(**arguments)
+    return caught.type, str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "op, name, value, message",
+    [
+        ("append", "slots", [0, 1, 2, 99, 4], r"append: slots\[3\] is 99; expected less than 16"),
+        ("append", "slots", [0, 1, 2, 1, -1], r"append: slots\[3\] is 1, as is slots\[1\]"),
+        ("move", "dst_slots", [10**6] * 6, r"move: dst_slots\[0\] is 1000000; expected less than"),
+    ],
+)
+def test_elements_are_checked(op: str, name: str, value: list[int], message: str) -> None:
+    arguments = dict(good_calls())[op] | {name: torch.tensor(value)}
+    before = arguments["k_cache"].clone(), arguments["v_cache"].clone()
+    with pytest.raises(ValueError, match=message):
+        fallback._by_torch_ops(op)(**arguments)
+    caches = arguments["k_cache"], arguments["v_cache"]
+    torch.testing.assert_close(caches, before, rtol=0, atol=0, equal_nan=True)
+
+
+def test_they_have_no_gradients() -> None:
+    """As kernels have none."""
+    calls = dict(good_calls())
+    for op, name in {"attention": "q", "append": "k", "rotation_table": "inv_freq"}.items():
+        arguments = calls[op] | {name: calls[op][name].clone().requires_grad_()}
+        results = fallback._by_torch_ops(op)(**arguments)
+        written = [value for key, value in arguments.items() if isinstance(value, Tensor) and key != name]
+        for tensor in [*written, *(results if isinstance(results, tuple) else [results])]:
+            assert tensor is None or not tensor.requires_grad, op
 
 
 @pytest.mark.cuda

@@ -9,7 +9,7 @@ import torch
 from op_samples import SHAPES, AttentionCase, attention_case
 from torch import Tensor
 
-from hogwild_cuda import fallback, reference
+from hogwild_cuda import reference
 
 # Any position of the query will do: only differences count.
 QUERY_POSITION = 5000
@@ -85,12 +85,3 @@ def _exact_rotation(case: AttentionCase) -> AttentionCase:
         return case
     table = reference.rotation_table(case.args[7], case.args[8], case.inv_freq.double())
     return dataclasses.replace(case, args=(*case.args[:-1], table))
-
-
-def test_fallback_gives_no_gradients() -> None:
-    """What serves CUDA where there is no kernel carries no gradients, as kernels do not."""
-    case = attention_case(SHAPES["plain"])
-    q, *others = case.args
-    out, lse = fallback._checked_attention(q.clone().requires_grad_(), *others, **case.kwargs)
-    assert not out.requires_grad and not lse.requires_grad
-    torch.testing.assert_close(out, case.run()[0])
