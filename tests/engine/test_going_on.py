@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import PROMPT, Writers, contents, make_engine
+from tiny import PROMPT, Writers, contents, make_engine, make_model
 
 from hogwild.cache import BlockSet, Pool, ViewSpec, load_blocks, read_note, save_blocks
 from hogwild.engine import Feed, Protocol, SamplingParams, StartEvent
@@ -71,6 +71,34 @@ def test_a_session_goes_on_with_blocks_that_are_there():
         engine.open(Rests(), blocks=BlockSet(Pool()))
     with pytest.raises(BlockError, match="another pool"):
         blocks.put("w9", _foreign_block())
+
+
+def test_a_block_is_in_one_set():
+    """Who closes a session would empty the other's block."""
+    engine = make_engine()
+    first, second = (engine.open(Writers(PROMPT, count=3)) for _ in range(2))
+    prompt = first.blocks["prompt"]
+    for blocks in (first.blocks, second.blocks):
+        with pytest.raises(
+            BlockError, match=r"Block\(prompt, .* stands in a set of blocks already; put a fork"
+        ):
+            blocks.put("other", prompt)
+        blocks.put("other", prompt.fork())
+    apart = BlockSet(engine.pool)
+    apart.create("w9")
+    second.blocks.take_over(apart)
+    assert apart.names() == [] and "w9" in second.blocks
+    with pytest.raises(BlockError, match="there is a block 'prompt' already"):
+        second.blocks.take_over(first.blocks)
+    assert "other" in first.blocks and "other" in second.blocks
+
+
+def test_sessions_of_another_engine_are_refused():
+    ours, theirs = make_engine(), make_engine(make_model(seed=2))
+    session = theirs.open(Writers(PROMPT, count=3))
+    with pytest.raises(BlockError, match=r"sessions: .* belongs to another engine"):
+        ours.forward([session])
+    assert session.forwards == 0 and theirs.forward([session])
 
 
 def _foreign_block():

@@ -19,7 +19,7 @@ from hogwild.engine.batch_sampler import BatchSampler
 from hogwild.engine.events import FinishEvent, TokenEvent
 from hogwild.engine.feed import Feed
 from hogwild.engine.sampling import SamplingParams
-from hogwild.errors import PoolExhausted
+from hogwild.errors import BlockError, PoolExhausted
 from hogwild.prompting import StepRule
 from hogwild.protocols import CollaborationProtocol
 
@@ -392,6 +392,25 @@ def test_no_host_memory_to_park_in(model, monkeypatch):
         engine._scheduler.forward()
     assert first.done and second.done
     assert "max_forwards" in {first.finish.reason, second.finish.reason}
+    assert engine.pool.used_pages == 0
+
+
+def test_who_cannot_be_parked_ends_alone(model, monkeypatch):
+    """Blocks that are not as they should be are their session's fault."""
+    park = Parking.park
+
+    def refuse(self, blocks):
+        if any(block.name == "w2" for block in blocks):
+            raise BlockError("blocks: odd ones")
+        return park(self, blocks)
+
+    monkeypatch.setattr(Parking, "park", refuse)
+    engine = make_engine(model, page_size=16, max_tokens=16 * 14)
+    first, odd = jobs_of(engine, *(Writers(PROMPT, [(5,)] * n, count=40) for n in (2, 3)))
+    for _ in range(1000):
+        engine._scheduler.forward()
+    assert isinstance(odd.session.error, BlockError)
+    assert first.done and first.finish.reason == "max_forwards"
     assert engine.pool.used_pages == 0
 
 

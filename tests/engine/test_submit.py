@@ -212,6 +212,44 @@ def test_calls_wait_for_the_end_of_a_long_prompt(model):
         assert {future.result(SOON) for future in lengths} <= {0, len(PROMPT)}
 
 
+class Talkative(Writers):
+    """Tells 20 events when it begins with a text of several forwards."""
+
+    def __init__(self):
+        super().__init__(PROMPT, count=50)
+        self.told = False
+
+    def listen(self, *_):
+        if self.told or len(self.said["w0"]) != 3:
+            return []
+        self.told, self._pending["w0"] = True, (7,) * 100
+        return [TokenEvent(worker="w0", token=7, source="pushed")] * 20
+
+
+def test_a_call_of_who_does_not_read(model):
+    """The reader may be who calls, so what is half written is written."""
+    with make_engine(model, max_forward_tokens=16) as engine:
+        handle = engine.submit(Talkative(), buffer=8)
+        until(lambda: handle._job.mailbox.full)
+        assert handle.call(lambda s: s.blocks.length("w0")).result(SOON) > 100
+        forwards = handle.call(lambda s: s.forwards).result(SOON)
+        time.sleep(0.05)
+        assert handle.call(lambda s: s.forwards).result(SOON) == forwards  # it still waits for its reader
+        assert len(list(handle)) > 50
+
+
+def test_a_call_that_takes_the_last_event(engine):
+    handle, other = engine.submit(Endless()), engine.submit(writers(20))
+
+    def end(session):
+        session.close()
+        session.take_events()
+
+    handle.call(end).result(SOON)
+    assert handle.wait(SOON) and handle.result().reason == "cancelled"
+    assert other.result().reason == "max_forwards"
+
+
 # ------------------------------------------------------------------ threads, and the other ways to run
 
 

@@ -31,15 +31,17 @@ class Block:
     Attributes:
         changes: how many times tokens were added or taken away, something may have been written behind its end, or the
             block was parked; who reads it may note that.
+        is_held: whether it stands in a set of blocks, of which there can be one.
     """
 
-    __slots__ = ("__weakref__", "_finalizer", "changes", "name", "pages", "pool", "tokens")
+    __slots__ = ("__weakref__", "_finalizer", "changes", "is_held", "name", "pages", "pool", "tokens")
 
     def __init__(self, pool: Pool, name: str = "") -> None:
         if not isinstance(pool, Pool):
             raise TypeError(f"pool: expected a Pool, got {type(pool).__name__}")
         self.pool, self.name = pool, name
         self.changes = 0
+        self.is_held = False
         self.tokens: list[int] = []
         self.pages: list[int] = []
         # the list is shared with the finalizer, so it is only ever changed in place

@@ -121,6 +121,7 @@ class BlockSet:
         self.dropped += 1
         self._views.clear()  # first: a Ctrl-C must not leave a view of what is gone
         del self._blocks[name]
+        block.is_held = False
         block.free()
 
     def copy(self) -> BlockSet:
@@ -131,12 +132,26 @@ class BlockSet:
         return twin
 
     def put(self, name: str, block: Block) -> None:
-        """Take in a block of this pool. BlockError if the name is taken or the block is of another pool."""
+        """Take in a block of this pool, which is this set's from then on.
+
+        Raises:
+            BlockError: the name is taken, or the block is of another pool, or stands in a set: fork it.
+        """
         if not isinstance(block, Block):
             raise TypeError(f"block: expected a Block, got {block!r}")
         if block.pool is not self.pool:
             raise BlockError(f"block: {block!r} belongs to another pool")
+        if block.is_held:  # whoever drops or parks it would do so for the other as well
+            raise BlockError(f"block: {block!r} stands in a set of blocks already; put a fork of it")
         self._put(name, block)
+
+    def take_over(self, other: BlockSet) -> None:
+        """Take in all blocks of another set of this pool, which has none then. BlockError if a name is taken."""
+        for name in other._blocks:
+            self._free_name(name)
+        other._views.clear()
+        for name in list(other._blocks):
+            self._blocks[name] = other._blocks.pop(name)
 
     def free(self) -> None:
         """Drop all blocks."""
@@ -149,4 +164,5 @@ class BlockSet:
 
     def _put(self, name: str, block: Block) -> None:
         self._free_name(name)
+        block.is_held = True
         self._blocks[name] = block

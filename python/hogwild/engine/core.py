@@ -188,6 +188,8 @@ class EngineCore:
             for session in asked:
                 if not isinstance(session, Session):
                     raise TypeError(f"sessions: expected Session objects, got {session!r}")
+                if session.blocks.pool is not self.pool:
+                    raise BlockError(f"sessions: {session.name} belongs to another engine")
             for session in asked:
                 session.hear()
             self._batcher.forward(asked)

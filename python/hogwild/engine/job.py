@@ -53,6 +53,11 @@ class Job:
         return self.finish is not None
 
     @property
+    def paused(self) -> bool:
+        """Whether it waits for its reader. Not half way through feeds where calls wait: those are made behind them."""
+        return self.mailbox.full and (self.session.between_feeds or not self.orders)
+
+    @property
     def holds_pages(self) -> bool:
         """Whether pages on the device would be free without it."""
         return self.parked is None and any(self.session.blocks[name].pages for name in self.session.blocks)

@@ -14,7 +14,7 @@ from hogwild.cache import Parking, Pool
 from hogwild.cache.reservation import Reservation
 from hogwild.engine.batcher import Batcher
 from hogwild.engine.collector import in_collector
-from hogwild.engine.events import Event, FinishEvent
+from hogwild.engine.events import Event
 from hogwild.engine.interrupts import defer_interrupts, is_interrupt
 from hogwild.engine.job import Job
 from hogwild.engine.mailbox import Mailbox
@@ -200,7 +200,7 @@ class Scheduler:
             rows = [] if job.mailbox.full else self._rows(job)
             return job.parked.pages_needed + self._pages(job, rows, spare) if rows else None
         self._call(job)
-        if session.finished or job.mailbox.full:
+        if session.finished or job.paused:
             return None
         try:
             rows = self._rows(job)
@@ -258,7 +258,7 @@ class Scheduler:
         if needed > pool.max_pages:
             return False
         others = [other for other in self._jobs if other is not job and other.holds_pages]
-        idle = [other for other in others if self._is_idle(other)]
+        idle = [other for other in others if other not in chosen and self._is_idle(other)]
         running = [other for other in others if other not in idle]
         if not job.admitted and job.waited < self._turn:
             needed += sum(map(self._num_workers, running))
@@ -290,7 +290,7 @@ class Scheduler:
         """Whether it has nothing to do before somebody reads or calls."""
         if job.session.finished or job.session.undelivered:
             return False
-        if job.mailbox.full:
+        if job.paused:
             return True
         try:
             return not (job.orders or self._rows(job))
@@ -306,6 +306,9 @@ class Scheduler:
         job.session.forget_prefixes()
         try:
             job.parked = self._parking.park([blocks[name] for name in blocks])
+        except HogwildError as error:  # its own fault
+            job.session.fail(error)
+            return True
         except (RuntimeError, MemoryError) as error:
             if not self._warned:
                 _LOG.warning("%s could not be parked in host memory: %s", job.session.name, error)
@@ -431,11 +434,14 @@ class Scheduler:
             if ended:
                 self._jobs.remove(job)
                 self._let_go(job)
+            finish = job.session.finish
+            if finish is not None and not any(event is finish for event in events):  # a call took it
+                events.append(finish)
             if events:
                 told = True
                 job.mailbox.put([(job, event) for event in events])
             if ended:  # told first: who sees that it is done finds its events
-                job.finish = next(e for e in reversed(events) if isinstance(e, FinishEvent))
+                job.finish = finish
                 if job.reachable:
                     job.mailbox.end()
         return told

@@ -55,6 +55,7 @@ class Session:
         left_out: forwards in a row that had no room for its rows.
         limit: most tokens that its views may hold: the model's positions, or fewer where the protocol says so.
         error: what ended it, if an error did; the blocks are then as they were before the failed forward.
+        finish: its last event, once it has ended.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Session:
         limits = [most for most in (positions, protocol.max_length) if most is not None]
         self.limit: float = min(limits, default=math.inf)
         self.error: BaseException | None = None
+        self.finish: FinishEvent | None = None
         self._max_forward_tokens, self._vocab_size = max_forward_tokens, vocab_size
         self._samplers: dict[str, Sampler] = {}
         self._feeds: list[Feed] = []
@@ -496,10 +498,10 @@ class Session:
         if self._ended:
             return
         seconds = time.perf_counter() - self._opened
-        finish = FinishEvent(
+        self.finish = FinishEvent(
             reason=reason, forwards=self.forwards, tokens=self.tokens, seconds=seconds, message=message
-        )
-        self._emit([finish])
+        ).stamped(self.forwards, seconds)
+        self._events.append(self.finish)
         self._ended = True
         self._undelivered = self._unheard = self._half_written = False
         self._rows.clear()

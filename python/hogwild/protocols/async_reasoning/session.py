@@ -284,9 +284,7 @@ class ThinkSession:
         session = cls.open(engine, protocol)
 
         def resume(run: Session) -> None:
-            given = blocks()
-            for name in given:
-                run.blocks.put(name, given[name])
+            run.blocks.take_over(blocks())
             run.load_sampler_states(samplers)
             run.emit(protocol.resume())
 
