@@ -308,7 +308,11 @@ def test_settings_a_model_was_published_with():
     published = GenerationConfig(do_sample=False, temperature=0.6, top_k=20, suppress_tokens=[5])
     assert SamplingParams.from_generation_config(published) == SamplingParams(forbidden_tokens=(5,))
     assert SamplingParams.from_generation_config(published, temperature=0.3).top_k == 0
-    assert SamplingParams.from_generation_config(GenerationConfig(do_sample=True)).temperature == 1.0
+    assert SamplingParams.from_generation_config(GenerationConfig(do_sample=True)) == SamplingParams(
+        temperature=1.0,
+        top_k=50,  # what generate does
+    )
+    assert SamplingParams.from_generation_config(GenerationConfig(do_sample=True, top_k=0)).top_k == 0
     assert SamplingParams.from_generation_config(None, top_p=0.5) == SamplingParams(
         top_p=0.5, temperature=1.0
     )

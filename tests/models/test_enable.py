@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import functools
 import pickle
@@ -213,6 +214,37 @@ def test_a_call_that_is_refused_meanwhile_leaves_the_running_one_alone(model, pl
     assert refused and len(block) == 12 and len(other) == 0
     logits(model, past_key_values=other)
     assert len(other) == 12
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_plain_call_beside_a_forward_is_refused(model, elsewhere):
+    """It would find no mask and, once the forward is over, attend to what comes later in the text."""
+    model.set_attn_implementation("eager")
+    plain, block = functools.partial(logits, model), CacheBlock(config=model.config)
+    want = plain()
+
+    def meanwhile(*_):
+        with pytest.raises(HogwildError, match="another forward of this model is running"):
+            if elsewhere:
+                with ThreadPoolExecutor(1) as threads:
+                    threads.submit(plain).result()
+            else:
+                contextvars.Context().run(plain)
+
+    handle = model.model.layers[1].mlp.register_forward_hook(meanwhile)
+    logits(model, past_key_values=block)
+    handle.remove()
+    assert len(block) == 12 and torch.equal(plain(), want)
+
+
+def test_wrappers_that_hand_everything_on():
+    """Those of images and text may give attention the number of logits that are wanted."""
+    model = hogwild.enable(tiny_model("llama"))
+    attention = model.model.layers[0].self_attn
+    forward = attention.forward
+    attention.forward = lambda *args, **kwargs: forward(*args, logits_to_keep=torch.tensor([3]), **kwargs)
+    block = CacheBlock(config=model.config)
+    torch.testing.assert_close(logits(model, past_key_values=block), logits(model), rtol=1e-4, atol=1e-4)
 
 
 def test_blocks_that_change_during_a_forward(model):

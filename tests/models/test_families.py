@@ -62,6 +62,19 @@ def test_text_cut_into_blocks_anyhow(model, seed):
     assert_same(torch.cat(got), plain_logits(model, tokens))
 
 
+@pytest.mark.parametrize("window", [7, None])
+def test_a_window_that_is_in_the_mask_alone(window):
+    """phimoe tells neither its attention function nor its configuration's layer_types of it."""
+    settings = {"sliding_window": window, "num_local_experts": 4, "num_experts_per_tok": 2}
+    model = hogwild.enable(tiny_model("phimoe", **settings))
+    tokens = random_ids(60, torch.Generator().manual_seed(5))
+    pool = Pool(page_size=16)
+    first, second = Block(pool), Block(pool)
+    got = [feed(model, [(View([first]), tokens[:25])])[1]]
+    got.append(feed(model, [(View([first, second]), tokens[25:])])[1])
+    assert_same(torch.cat(got), plain_logits(model, tokens))
+
+
 def test_left_padded_rows_equal_rows_alone(model):
     generator = torch.Generator().manual_seed(4)
     prompt = random_ids(9, generator)

@@ -101,8 +101,8 @@ class SamplingParams:
         if not getattr(config, "do_sample", False):
             kept = ("repetition_penalty", "forbidden_tokens")
             published = {name: value for name, value in published.items() if name in kept}
-        elif "temperature" not in published:
-            published["temperature"] = 1.0  # generate's own default
+        else:  # generate's own defaults
+            published = {"temperature": 1.0, "top_k": 50} | published
         return cls(**{**published, **given})
 
     def replace(self, **changes: Any) -> SamplingParams:

@@ -6,6 +6,7 @@ does is decided by the `Attend` that is active in the current context.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,12 +17,21 @@ from transformers import AttentionInterface
 
 from hogwild.errors import HogwildError, UnsupportedModelError
 
-__all__ = ["IMPLEMENTATION", "Attend", "AttentionCall", "LayerCall", "attending"]
+__all__ = ["IMPLEMENTATION", "Attend", "AttentionCall", "LayerCall", "attending", "is_attending"]
 
 IMPLEMENTATION = "hogwild"
 
+_UNSAID = -1  # the layer's own window
+
 # keyword arguments that say nothing our metadata does not say, or that we take up below
-_IGNORED = {"position_ids", "cache_position", "position_embeddings", "is_causal", "layer_idx"}
+_IGNORED = {
+    "position_ids",
+    "cache_position",
+    "position_embeddings",
+    "is_causal",
+    "layer_idx",
+    "logits_to_keep",  # some wrappers hand on all that they are given
+}
 
 
 class LayerCall(NamedTuple):
@@ -92,6 +102,12 @@ def attending(attend: Attend, calls: Sequence[LayerCall] = ()) -> Iterator[None]
         _ACTIVE.set(before)
 
 
+def is_attending() -> bool:
+    """Whether a forward in this context is one of the shared cache."""
+    active = _ACTIVE.get()
+    return active is not None and active.live
+
+
 def _attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -100,7 +116,7 @@ def _attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    sliding_window: int | None = None,
+    sliding_window: int | None = _UNSAID,
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
     **kwargs: Any,
@@ -128,7 +144,10 @@ def _attention(
         out = torch.ops.hogwild._attend(q, k, v, scale, window, cap, sinks)
     else:
         layer = _layer_index(module)
-        window = _window(module, layer) if sliding_window is None else int(sliding_window)
+        if sliding_window is None or sliding_window == _UNSAID:
+            window = _window(module, layer, is_said=sliding_window is None)
+        else:
+            window = int(sliding_window)
         out = _active().attend(AttentionCall(layer, q, k, v, scale, window, cap, sinks))
     return out.view(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
 
@@ -165,8 +184,6 @@ def _attend_fake(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: object) 
     return q.new_empty(q.shape[0], q.shape[1], v.shape[2])
 
 
-_UNSAID = -1  # the layer's own window
-
 # Opaque to compilers. No argument is said to be mutated: the pages are none, so that nothing copies them; what
 # orders the calls is that each layer's input depends on the layer before.
 _LIBRARY = torch.library.Library("hogwild", "FRAGMENT")
@@ -189,13 +206,20 @@ def _layer_index(module: torch.nn.Module) -> int:
     return index
 
 
-def _window(module: torch.nn.Module, layer: int) -> int:
-    """Window of a layer that leaves it to the mask; 0 for none."""
+def _window(module: torch.nn.Module, layer: int, is_said: bool) -> int:
+    """Window of a layer that leaves it to the mask; 0 for none.
+
+    Args:
+        is_said: whether the layer told its attention function that it has none of its own.
+    """
     config = getattr(module, "config", None)
+    window = int(getattr(config, "sliding_window", None) or 0)
     types = getattr(config, "layer_types", None)
-    if types and layer < len(types) and types[layer] == "sliding_attention":
-        return int(getattr(config, "sliding_window", None) or 0)
-    return 0
+    if types:
+        return window if layer < len(types) and types[layer] == "sliding_attention" else 0
+    # The model alone knows then whether it makes a mask of it for all layers (phimoe), or none.
+    makes_mask = hasattr(sys.modules.get(type(module).__module__), "create_sliding_window_causal_mask")
+    return window if makes_mask and not is_said else 0
 
 
 # Deliberately not registered with AttentionMaskInterface: an implementation without a mask function makes

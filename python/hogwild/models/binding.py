@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from hogwild.cache import Ahead, ForwardPlan, Pool, Rotary
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
-from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending
+from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending, is_attending
 from hogwild.models.cache_attend import CacheAttend, Inputs
 from hogwild.models.long_rows import find_long_rows
 from hogwild.models.probe import RotaryProbe, probe, trial_forward
@@ -23,6 +23,7 @@ from hogwild.models.rope import FrozenRope, Watch, find_frozen, frequencies, fro
 
 __all__ = ["Binding", "text_config"]
 
+_ANOTHER = "another forward of this model is running: one may run at a time"
 _ORDERED = "its state depends on the order of tokens and cannot be arranged in blocks"
 _COMPRESSED = "it sees summaries of fixed groups of tokens, which blocks would cut elsewhere"
 _UNSHARED = {  # type of layer -> why it cannot share a cache
@@ -127,6 +128,12 @@ class Binding:
         stack.enter_context(self.running(plan))
         self._begun = _Begun(stack, plan, frame, frame.f_back, threading.get_ident())
 
+    def begin_plain(self) -> None:
+        """Refuse a plain call beside a forward of the shared cache: it would attend without a mask."""
+        is_on = self.config._attn_implementation == IMPLEMENTATION
+        if is_on and self._running is not None and self._running.is_open and not is_attending():
+            raise HogwildError(_ANOTHER)
+
     def end(self, frame: FrameType, success: bool) -> None:
         """End what `begin` began for the call in `frame`: commit on success, else roll back.
 
@@ -225,7 +232,7 @@ class _Replaying:
         if binding._begun is not None:
             binding.settle()
         if binding._running is not None and binding._running.is_open:  # else a Ctrl-C left it at a bad moment
-            raise HogwildError("another forward of this model is running: one may run at a time")
+            raise HogwildError(_ANOTHER)
         binding._check(self._plan)
         binding._running = self._plan
 

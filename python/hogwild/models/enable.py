@@ -56,6 +56,7 @@ class _Hooks:
             return None
         binding.settle()
         if not any(_is_cache(argument) for argument in (*args, *kwargs.values())):
+            binding.begin_plain()
             return None
         kwargs = _named(module.forward, args) | kwargs
         cache = kwargs.get("past_key_values")
