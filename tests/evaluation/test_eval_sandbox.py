@@ -1,4 +1,4 @@
-"""Programs that a model wrote: what they may do, and whether they are right."""
+"""Programs that a model wrote: what they may do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import sys
 import pytest
 
 from hogwild.evaluation.grading import sandbox
-from hogwild.evaluation.grading.programs import Test as Case
-from hogwild.evaluation.grading.programs import find_code, passes
 from hogwild.evaluation.grading.sandbox import Limits, Run, SandboxError, check_sandbox, run_confined
 from hogwild.evaluation.grading.system_calls import NEW_ALLOWED, REFUSED, filter_code
 
@@ -240,33 +238,3 @@ def test_a_filter_with_a_hole_is_found_out(monkeypatch, hole):
     with pytest.raises(SandboxError):
         check_sandbox()
     check_sandbox.cache_clear()
-
-
-def test_output_is_compared_by_lines_and_numbers():
-    code = "print(sum(map(int, input().split())))"
-    assert passes(code, [Case("1 2", "3"), Case("1 2", "3.0\n")])
-    assert not passes(code, [Case("1 2", "3"), Case("1 2", "4")])
-    assert not passes("print('3 4')", [Case("", "3\n4")])
-    assert not passes("", [])
-
-
-def test_results_are_compared_as_json():
-    assert passes("def f(a): return {'a': (a, 1.0)}", [Case("2", '{"a": [2, 1]}', "f")])
-    assert not passes("def f(a): return object()", [Case("2", "2", "f")])
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("a\n```python\nx = 1\n```\nb\n```\ny = 2\n```\n", "y = 2\n"),
-        ("```py\nx = 1", "x = 1"),
-        ("x = 1", "x = 1"),
-    ],
-)
-def test_the_last_block_is_the_program(text, code):
-    assert find_code(text) == code
-
-
-def test_imports_from_the_future_may_stand_first():
-    code = '"""A solution."""\nfrom __future__ import annotations\n\ndef f(x: Nothing) -> None: print(x)\nf(input())'
-    assert passes(code, [Case("3", "3")])
