@@ -108,6 +108,13 @@ def test_a_program_counts_below_its_mark_only():
     assert CODE.find(f"Final program:\n\n```python\n{PROGRAM}") is None  # not complete
 
 
+@pytest.mark.parametrize(
+    "mark", ["Final program:", "**Final program:**", "**Final program**:", "### Final program:"]
+)
+def test_the_mark_may_be_in_bold(mark):
+    assert CODE.find(f"{mark}\n\n```python\n{PROGRAM}\n```\n") == PROGRAM
+
+
 def test_a_fence_is_known_when_its_line_is_whole():
     quoted = 'HELP = """\n```text\nrun me\n'
     text = f"Final program:\n\n```python\n{quoted}"

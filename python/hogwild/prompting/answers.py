@@ -146,9 +146,11 @@ class CodeAnswer(AnswerFormat):
     conclusion = f"this is what I submit.\n\n{mark}\n\n```python\n"
     ends = "\n"
 
+    # In bold the colon may stand outside. A fence at the very end may still become the opening one of a block
+    # within the program.
     _block = re.compile(
-        rf"{re.escape(mark)}\**\s*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*\n", re.DOTALL | re.MULTILINE
-    )  # a fence at the very end may still become the opening one of a block within the program
+        rf"{re.escape(mark[:-1])}\**:\**\s*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*\n", re.DOTALL | re.MULTILINE
+    )
 
     def find(self, text: str) -> str | None:
         found = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Sequence
@@ -11,32 +12,46 @@ from decimal import Decimal, InvalidOperation
 from hogwild.evaluation.grading.sandbox import Limits, run_confined
 
 _FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
-_FUTURE = re.compile(r"^from __future__ import [^(\n]+$", re.MULTILINE)
 
-# What solutions of programming contests take for granted.
-_PREAMBLE = """\
-from typing import *
-from collections import *
-from itertools import *
-from functools import *
-from heapq import *
-from bisect import *
-from math import *
-import sys, math, collections, itertools, functools, heapq, bisect, re, string, random, json
+# What solutions of LiveCodeBench find imported, as a whole and name by name. Where modules disagree the later one
+# counts: `pow` and `open` are the builtins, not those of math and io, and `Counter` is not the one of typing.
+_MODULES = (
+    *("string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics"),
+    *("itertools", "functools", "operator", "io", "sys", "json"),
+)
+_NAMES = "".join(f"from {module} import *\n" for module in ("typing", *_MODULES, "builtins"))
+_NAMES += f"import {', '.join(_MODULES)}\n"
+
+# Recursion as deep as LiveCodeBench allows, for which `Limits.stack` is enough, and numbers of any length.
+_LIMITS = """\
+import sys
+sys.setrecursionlimit(50000)
+if hasattr(sys, "set_int_max_str_digits"):
+    sys.set_int_max_str_digits(0)
 """
 
-# Calls the solution with the arguments in stdin, one JSON value a line, and prints the result as JSON.
-_CALL = """
+_RUN = _LIMITS + _NAMES + 'exec(compile({code!r}, "solution.py", "exec"), globals())\n'
 
-def _hogwild_call(name):
-    arguments = [json.loads(line) for line in sys.stdin.read().splitlines() if line.strip()]
-    function = getattr(Solution(), name) if "Solution" in globals() else globals()[name]
-    output, sys.stdout = sys.stdout, sys.stderr
-    result = function(*arguments)
-    output.write(json.dumps(result))
-
-_hogwild_call({name!r})
+# Calls a function of the solution with the arguments in stdin, one JSON value a line, and prints the result as JSON.
+# The solution is a module, which does not run what is under `if __name__ == "__main__"`; it finds stdin at its end, and
+# what it prints goes where errors go.
+_CALL = (
+    _LIMITS
+    + """\
+import json, os, types
+arguments = [json.loads(line) for line in sys.stdin.read().split("\\n") if line.strip()]
+result_file = os.fdopen(os.dup(1), "w")
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+os.dup2(2, 1)
+solution = sys.modules["solution"] = types.ModuleType("solution")
+exec({names!r}, vars(solution))
+exec(compile({code!r}, "solution.py", "exec"), vars(solution))
+function = getattr(solution.Solution() if hasattr(solution, "Solution") else solution, {function!r})
+result = function(*arguments)
+with result_file:
+    json.dump(result, result_file)
 """
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,8 @@ class Test:
     Attributes:
         given: what it reads, or with `function`, the arguments as JSON, one a line.
         wanted: what it prints, or with `function`, the result as JSON.
-        function: the function to call, of a class `Solution` if there is one; None to run the program.
+        function: the function to call, of a class `Solution` if there is one; None to run the program. Before the
+            call the code is run as a module without input, whose prints are dropped; an error there fails the test.
     """
 
     __test__ = False  # not a test of pytest
@@ -57,9 +73,21 @@ class Test:
 
 
 def find_code(text: str) -> str:
-    """The last fenced block of `text`, closed or not; all of it where there is none."""
+    """The last fenced block of `text`, closed or not; all of it where there is none, or where it is a program itself.
+
+    No text around a block is Python, so where the whole is, its fences stand in strings.
+    """
     blocks = _FENCE.findall(text)
-    return blocks[-1] if blocks else text
+    return blocks[-1] if blocks and not _is_program(text) else text
+
+
+def _is_program(text: str) -> bool:
+    """Whether a text is Python that calls or defines something, unlike a few words that happen to be Python."""
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(isinstance(node, (ast.Call, ast.FunctionDef, ast.ClassDef)) for node in nodes)
 
 
 def passes(code: str, tests: Sequence[Test], limits: Limits | None = None) -> bool:
@@ -68,19 +96,18 @@ def passes(code: str, tests: Sequence[Test], limits: Limits | None = None) -> bo
 
 
 def _passes_one(code: str, test: Test, limits: Limits | None) -> bool:
-    future = "".join(f"{line}\n" for line in _FUTURE.findall(code))  # nothing may stand before these
-    program = f"{future}{_PREAMBLE}\n{_FUTURE.sub('', code)}\n"
-    if test.function is not None:
-        program += _CALL.format(name=test.function)
-    run = run_confined(program, test.given, limits)
-    if not run.finished:
-        return False
-    return _same_json(run.output, test.wanted) if test.function else _same_lines(run.output, test.wanted)
+    code = code.encode(errors="replace").decode()  # half a surrogate pair, which no file can hold
+    if test.function is None:
+        run = run_confined(_RUN.format(code=code), test.given, limits)
+        return run.finished and _same_lines(run.output, test.wanted)
+    run = run_confined(_CALL.format(names=_NAMES, code=code, function=test.function), test.given, limits)
+    return run.finished and _same_json(run.output, test.wanted)
 
 
 def _same_json(given: str, wanted: str) -> bool:
     try:
-        return json.loads(given) == json.loads(wanted)
+        # as decimals, since Python reads no integers of more than a few thousand digits
+        return json.loads(given, parse_int=Decimal) == json.loads(wanted, parse_int=Decimal)
     except ValueError:
         return False
 

@@ -12,15 +12,34 @@ from functools import cache
 from pathlib import Path
 
 from hogwild.errors import HogwildError
+from hogwild.evaluation.grading.system_calls import filter_code
 
 _CONFINE = Path(__file__).with_name("confine.py")
+# What is tried of system calls has arguments that make no sense, so that only the filter answers EPERM.
 _PROBE = """
-import os, socket
-for attempt in (lambda: socket.socket(), lambda: open("left behind", "w"), lambda: os.fork()):
+import ctypes, errno, os, socket
+c = ctypes.CDLL(None, use_errno=True)
+def call(name, *arguments):
+    if getattr(c, name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), name)
+attempts = [
+    lambda: socket.socket(),
+    lambda: open("left behind", "w"),
+    lambda: os.fork(),
+    lambda: call("fsetxattr", -1, None, None, 0, 0),
+    lambda: call("fremovexattr", -1, None),
+    lambda: call("ioctl", 0, ctypes.c_ulong(0x40086602), None),
+    lambda: call("flock", -1, 0),
+    lambda: call("shmctl", -1, 0, None),
+    lambda: call("semctl", -1, 0, 0),
+    lambda: call("msgctl", -1, 0, None),
+]
+for attempt in attempts:
     try:
         attempt()
-    except OSError:
-        continue
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            continue
     raise SystemExit("the filter lets something through")
 print("confined")
 """
@@ -36,12 +55,14 @@ class Limits:
 
     Attributes:
         seconds: of wall-clock time; of processor time, one more.
-        memory: bytes of address space.
+        memory: bytes of address space, without the stack.
+        stack: bytes of the main stack, for deep recursion.
         output: bytes that it may write to a standard stream.
     """
 
     seconds: float = 6.0
     memory: int = 2 << 30
+    stack: int = 256 << 20
     output: int = 16 << 20
 
 
@@ -65,7 +86,7 @@ def run_confined(code: str, stdin: str, limits: Limits | None = None) -> Run:
 
 @cache
 def check_sandbox() -> None:
-    """Make sure that confined code really has no network, no files and no processes.
+    """Make sure that confined code really cannot have a network, change files or reach other processes.
 
     Raises:
         SandboxError: it does not work here; the message says why.
@@ -80,14 +101,20 @@ def check_sandbox() -> None:
         )
 
 
+@cache
+def _filter() -> str:
+    return filter_code().hex()
+
+
 def _run(code: str, stdin: str, limits: Limits) -> Run:
     with tempfile.TemporaryDirectory(prefix="hogwild-code-") as folder:
         program, given, taken = (Path(folder, name) for name in ("program.py", "stdin", "stdout"))
         program.write_text(code, encoding="utf-8", errors="replace")
         given.write_text(stdin, encoding="utf-8", errors="replace")
-        numbers = (limits.memory, int(limits.seconds) + 1, limits.output)
-        command = [sys.executable, "-I", "-B", str(_CONFINE), *map(str, numbers), str(program)]
+        numbers = (limits.memory, limits.stack, int(limits.seconds) + 1, limits.output)
+        command = [sys.executable, "-I", "-B", str(_CONFINE), *map(str, numbers), _filter(), str(program)]
         environment = {"PATH": os.defpath, "HOME": folder, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+        environment["MALLOC_ARENA_MAX"] = "1"  # no heap a thread, which would count as memory
         with open(given, "rb") as source, open(taken, "wb") as sink:
             process = subprocess.Popen(
                 command,
