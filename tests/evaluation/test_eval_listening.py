@@ -101,6 +101,22 @@ def test_what_is_there_is_not_run_again(engine, command, tmp_path, monkeypatch, 
     assert "was made with sampling" in capsys.readouterr().err
 
 
+def test_records_of_other_problems_are_refused(engine, command, tmp_path, capsys):
+    """Their ids are the same, so else they would be shown as results of the new ones."""
+    line = [*command, "--method", "no-think", "--json"]
+    assert run(line) == 0 and json.loads(capsys.readouterr().out)["problems"] == 2
+    data = tmp_path / "mine.jsonl"
+    data.write_text(data.read_text().replace("1 + 1?", "10 + 1?"))
+    path = tmp_path / "out" / "delays" / "no-think.jsonl"
+    before = path.read_bytes()
+    assert run(line) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "was made with problems" in told.err and "choose another folder" in told.err
+    assert path.read_bytes() == before
+    assert run([*command, "--method", "think", "--json"]) == 0  # another method: a folder of both would mix them
+    assert [m["method"] for m in json.loads(capsys.readouterr().out)["methods"]] == ["think"]
+
+
 def test_a_program_that_speaks(engine, command, tmp_path, capsys):
     program = tmp_path / "speak.py"
     program.write_text(

@@ -68,6 +68,7 @@ class Listening:
         return {
             "task": self.task.name,
             "data": str(getattr(self.task, "data", None) or ""),
+            "problems": self.task.digest,
             "method": self.method,
             "model": str(getattr(self.engine.model.config, "name_or_path", "")),
             "dtype": str(self.engine.model.dtype).removeprefix("torch."),
