@@ -113,7 +113,9 @@ def test_records_of_other_problems_are_refused(engine, command, tmp_path, capsys
     told = capsys.readouterr()
     assert told.out == "" and "was made with problems" in told.err and "choose another folder" in told.err
     assert path.read_bytes() == before
-    assert run([*command, "--method", "think", "--json"]) == 0  # another method: a folder of both would mix them
+    assert (
+        run([*command, "--method", "think", "--json"]) == 0
+    )  # another method: a folder of both would mix them
     assert [m["method"] for m in json.loads(capsys.readouterr().out)["methods"]] == ["think"]
 
 
