@@ -70,6 +70,33 @@ def test_every_point_of_the_plot_can_be_told_from_the_others():
     assert len({line.get_marker() for line in axes.lines}) == len(points)
 
 
+def test_runs_that_fail_are_counted_and_make_nothing_quicker(engine, command, tmp_path, monkeypatch, capsys):
+    line = [*command, "--method", "no-think"]
+    fails = {"1 + 1?", "2 + 1?"}
+    thinking, drawn = engine.thinking, []
+
+    def limited(text, method, **options):
+        return thinking(text * 1000 if text in fails else text, method, **options)  # no room for it
+
+    monkeypatch.setattr(engine, "thinking", limited)
+    draw = plots.accuracy_against_delay
+    monkeypatch.setattr(
+        plots, "accuracy_against_delay", lambda points, title: drawn.append(points) or draw(points, title)
+    )
+    assert run([*line, "--json"]) == 1
+    told = capsys.readouterr()
+    assert "error: all 2 runs failed, the first of them: " in told.err
+    (method,) = json.loads(told.out)["methods"]
+    assert (method["failed"], method["accuracy"], method["delay"], method["forwards"]) == (2, 0.0, None, None)
+    assert json.loads((tmp_path / "out" / "delays.json").read_text())["methods"] == [method]
+    fails.remove("2 + 1?")
+    assert run(line) == 0
+    shown = capsys.readouterr().out
+    assert "1 of 1" in shown and "Some runs failed" in shown and "1 of 2 with no-think" in shown
+    assert [list(points) for points in drawn] == [["no-think (2 of 2 failed)"], ["no-think (1 of 2 failed)"]]
+    assert drawn[0]["no-think (2 of 2 failed)"] == (None, 0.0)
+
+
 def test_the_table_is_whole_in_a_file_and_in_little_room(engine, command, capsys, monkeypatch):
     figures = ["accuracy", "first word", "forwards", "delay", "beyond 1 s", "longest"]
     policy = "async:fixed-ratio:think=3,write=3,longest_silence=20"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from hogwild.cli.placement import check_placement
 from hogwild.cli.progress import Preparation
+from hogwild.cli.run import RunFailed
 from hogwild.cli.samples import SampleProgress
 from hogwild.cli.tables import figures_table
 from hogwild.cli.writable import check_folder
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hogwild.evaluation.plan import Plan
     from hogwild.evaluation.records import Record
     from hogwild.evaluation.tasks import Task
+    from hogwild.evaluation.thinking import ThinkRecord
     from hogwild.protocols import Engine
 
 
@@ -68,6 +70,7 @@ def compare(request: CompareRequest) -> None:
 
     Raises:
         HogwildError, ValueError: a bad request, before the model is loaded.
+        RunFailed: not one run ended as it should.
     """
     from hogwild.cli import listening
     from hogwild.evaluation.listening import is_listened_to
@@ -77,6 +80,7 @@ def compare(request: CompareRequest) -> None:
         return
     comparison = run_all(request)
     show(request, comparison)
+    check_runs(request, comparison.records.values())
 
 
 def run_all(request: CompareRequest) -> Comparison:
@@ -166,6 +170,19 @@ def show(request: CompareRequest, comparison: Comparison) -> None:
         console = Console(width=200)
     console.print(_table(comparison))
     console.print(f"{len(comparison.problems)} problems; report: {paths[0]}", markup=False, highlight=False)
+
+
+def check_runs(request: CompareRequest, records: Iterable[Sequence[Record | ThinkRecord]]) -> None:
+    """Refuses to call it a success where every run of every method failed.
+
+    Raises:
+        RunFailed: it did; with what the first one said.
+    """
+    errors = [record.error for found in records for record in found]
+    if all(errors):
+        raise RunFailed(
+            f"all {len(errors)} runs failed, the first of them: {errors[0]}; see {request.folder}"
+        )
 
 
 def _score(budget: int, record: Record) -> float:

@@ -21,7 +21,8 @@ from hogwild.protocols.async_reasoning import METHODS, Policy
 
 DELAYS, TRACES = "delays", "traces"  # folders in that of the evaluation
 SUMMARY, PLOT = "delays.json", "accuracy-delay.png"
-HEADER = ("method", "accuracy", "first word", "forwards to it", "delay", "beyond 1 s", "longest", "forwards")
+_FIGURES = ("accuracy", "spoke", "first word", "forwards to it", "delay", "beyond 1 s", "longest", "forwards")
+HEADER = ("method", *_FIGURES)
 
 
 class ThinkRecordFile(LineFile[ThinkRecord]):
@@ -163,7 +164,13 @@ def write_summaries(listening: Listening, summaries: Sequence[ThinkSummary]) -> 
     numbers, plot = listening.folder / SUMMARY, listening.folder / PLOT
     text = json.dumps(to_dict(listening, summaries), indent=2, ensure_ascii=False)
     numbers.write_text(text + "\n", encoding="utf-8")
-    points = {summary.method: (summary.delay, summary.accuracy) for summary in summaries}
+    points = {
+        summary.method + (f" ({_failed(summary)} failed)" if summary.failed else ""): (
+            summary.delay,
+            summary.accuracy,
+        )
+        for summary in summaries
+    }
     plots.save(plots.accuracy_against_delay(points, listening.task.title), plot)
     return [numbers, plot]
 
@@ -174,12 +181,33 @@ def rows(summaries: Sequence[ThinkSummary]) -> list[tuple[str, ...]]:
         (
             summary.method,
             f"{100 * summary.accuracy:.1f}%",
-            "" if summary.first_seconds is None else f"{summary.first_seconds:.1f} s",
-            "" if summary.first_forward is None else f"{summary.first_forward:,.0f}",
-            f"{summary.delay:.1f} s",
-            f"{summary.beyond_tolerance:.1f} s",
-            f"{summary.longest:.1f} s",
-            f"{summary.forwards:,.0f}",
+            f"{summary.spoke} of {summary.runs - summary.failed}",
+            _figure(summary.first_seconds, ".1f", " s"),
+            _figure(summary.first_forward),
+            _figure(summary.delay, ".1f", " s"),
+            _figure(summary.beyond_tolerance, ".1f", " s"),
+            _figure(summary.longest, ".1f", " s"),
+            _figure(summary.forwards),
         )
         for summary in summaries
     ]
+
+
+def remarks(summaries: Sequence[ThinkSummary]) -> list[str]:
+    """What else is to be known of the table, in sentences."""
+    sentences = []
+    if failed := [f"{_failed(summary)} with {summary.method}" for summary in summaries if summary.failed]:
+        sentences.append(f"Some runs failed, count as wrong and are in no other figure: {', '.join(failed)}.")
+    if any(summary.spoke < summary.runs - summary.failed for summary in summaries):
+        sentences.append(
+            "First words are those of the runs that spoke; the others were waited through to their end."
+        )
+    return sentences
+
+
+def _failed(summary: ThinkSummary) -> str:
+    return f"{summary.failed} of {summary.runs}"
+
+
+def _figure(value: float | None, form: str = ",.0f", unit: str = "") -> str:
+    return "-" if value is None else f"{value:{form}}{unit}"
