@@ -83,7 +83,7 @@ def test_where_all_runs_failed_the_command_fails(engine, data, tmp_path, capsys)
     for command in (["eval", "--method", "sequential"], ["compare", "--methods", "sequential"]):
         assert run([*command, *options]) == 1
         told = capsys.readouterr()
-        assert "error: all 2 runs failed, the first of them: no room" in told.err
+        assert "error: 2 of 2 runs failed, the first of them: no room" in told.err
         (method,) = json.loads(told.out)["methods"]
         assert method["failed"] == 2 and method["budgets"][0]["seconds"] is None
     assert run(["compare", "--methods", "sequential,hogwild:2", *options]) == 0  # some are there

@@ -85,7 +85,7 @@ def test_runs_that_fail_are_counted_and_make_nothing_quicker(engine, command, tm
     )
     assert run([*line, "--json"]) == 1
     told = capsys.readouterr()
-    assert "error: all 2 runs failed, the first of them: " in told.err
+    assert "error: 2 of 2 runs failed, the first of them: " in told.err
     (method,) = json.loads(told.out)["methods"]
     assert (method["failed"], method["accuracy"], method["delay"], method["forwards"]) == (2, 0.0, None, None)
     assert json.loads((tmp_path / "out" / "delays.json").read_text())["methods"] == [method]

@@ -181,7 +181,7 @@ def check_runs(request: CompareRequest, records: Iterable[Sequence[Record | Thin
     errors = [record.error for found in records for record in found]
     if all(errors):
         raise RunFailed(
-            f"all {len(errors)} runs failed, the first of them: {errors[0]}; see {request.folder}"
+            f"{len(errors)} of {len(errors)} runs failed, the first of them: {errors[0]}; see {request.folder}"
         )
 
 
