@@ -19,7 +19,7 @@ from hogwild.cli.progress import Preparation
 from hogwild.cli.run import RunFailed
 from hogwild.cli.samples import SampleProgress
 from hogwild.cli.tables import figures_table
-from hogwild.cli.writable import check_folder
+from hogwild.cli.writable import check_folder, check_results
 from hogwild.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from hogwild.evaluation.tasks import Task
     from hogwild.evaluation.thinking import ThinkRecord
     from hogwild.protocols import Engine
+
+# What is replaced each time; the records, from which it is made, never are.
+RESULTS = (
+    *("report.html", "report.md", "summary.json", "accuracy-forwards.png", "accuracy-seconds.png"),
+    *("delays.json", "accuracy-delay.png"),
+)
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ def check(request: CompareRequest) -> tuple[Task, Plan]:
     plan = Plan(
         budgets=task.usual_budgets if request.budgets is None else parse_budgets(request.budgets),
         samples=task.usual_samples if request.samples is None else request.samples,
+    check_results("--output", request.folder, RESULTS, ("samples", "delays"))
         runs=request.runs,
         seed=request.seed,
         at_once=request.at_once,
