@@ -126,6 +126,21 @@ def test_other_answers_in_the_same_file_are_refused(tmp_path, task):
         compare(MadeUpEngine(late), make_task(str(path)), ["hogwild:2"], Plan(budgets=(4,)), out)
 
 
+def test_every_run_has_a_trace_of_its_own(tmp_path):
+    """Also where ids differ in what a file cannot be called, or are longer than its name may be."""
+    ids = ["a/b", "a b", "a-b", "x" * 300, "x" * 301, "ü" * 120, "a-b-1"]
+    data = tmp_path / "mine.jsonl"
+    data.write_text("".join(json.dumps({"id": id, "problem": f"p {id}", "answer": 1}) + "\n" for id in ids))
+    out, plan = tmp_path / "out", Plan(budgets=(2,), runs=2)
+    compare(MadeUpEngine(), make_task(str(data)), ["hogwild:2"], plan, out, traces=True)
+    paths = sorted((out / "traces" / "hogwild-2").iterdir())
+    problems = [next(iter(read_trace(path))).problem for path in paths]
+    assert sorted(problems) == sorted(2 * [f"p {id}" for id in ids])
+    names = {path.name for path in paths}
+    assert {"a-b-0.jsonl", "a-b-1.jsonl", "a-b-1-0.jsonl"} <= names  # what need not change stays
+    assert max(len(name.encode()) for name in names) < 150
+
+
 def test_methods_twice_or_none(tmp_path, task):
     for methods in (["sequential", "sequential"], []):
         with pytest.raises(ValueError, match="at least one and none twice"):

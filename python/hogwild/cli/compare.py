@@ -70,6 +70,11 @@ class CompareRequest:
         """Where everything is written."""
         return self.output or Path("results") / f"{Path(self.task).stem}-{Path(self.model).name}"
 
+    @property
+    def trace_folder(self) -> Path | None:
+        """Where traces are written, if they are wanted."""
+        return self.folder / "traces" if self.traces else None
+
 
 def compare(request: CompareRequest) -> None:
     """Runs the request, shows the table and writes the report.
@@ -98,7 +103,8 @@ def run_all(request: CompareRequest) -> Comparison:
         task, plan = check(request)
         engine = make_engine(request, preparation)
     planned = len(plan.problems(task)) * plan.runs
-    with SampleProgress(console, request.methods, planned, partial(_score, plan.budgets[-1])) as progress:
+    score = partial(_score, plan.budgets[-1])
+    with SampleProgress(console, request.methods, planned, score, request.trace_folder) as progress:
         try:
             return compare_methods(
                 engine,
@@ -146,13 +152,13 @@ def check(request: CompareRequest) -> tuple[Task, Plan]:
     SamplingParams(**sampling)
     check_placement(request.device, request.dtype)
     check_folder("--output", request.folder)
+    check_results("--output", request.folder, RESULTS, ("samples", "delays"))
     for package in ("math_verify", "matplotlib", "jinja2"):
         need(package, "an evaluation")
     task = make_task(request.task, request.data, run_code=request.run_code)
     plan = Plan(
         budgets=task.usual_budgets if request.budgets is None else parse_budgets(request.budgets),
         samples=task.usual_samples if request.samples is None else request.samples,
-    check_results("--output", request.folder, RESULTS, ("samples", "delays"))
         runs=request.runs,
         seed=request.seed,
         at_once=request.at_once,

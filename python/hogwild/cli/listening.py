@@ -46,7 +46,8 @@ def evaluate(request: CompareRequest) -> None:
         engine = compare.make_engine(request, preparation)
     runs = []
     planned = len(plan.problems(task)) * plan.runs
-    with SampleProgress(console, request.methods, planned, attrgetter("score")) as progress:
+    score = attrgetter("score")
+    with SampleProgress(console, request.methods, planned, score, request.trace_folder) as progress:
         try:
             for method, policy in policies.items():
                 listening = Listening(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from hogwild.evaluation.records import Point, Record, RecordFile
 from hogwild.evaluation.tasks import Problem, Task
 from hogwild.protocols import Engine
 
+
+_LONGEST = 100  # bytes of a problem's id in a file's name, which may have 255
 
 class Job(NamedTuple):
     """One run: which problem, with which seed."""
@@ -120,9 +123,7 @@ class Evaluation:
     def _record(self, outcome: Outcome[Job]) -> Record:
         problem, seed = outcome.job
         if self.traces is not None:
-            write_trace(
-                self.traces / file_name(self.method), f"{file_name(problem.id)}-{seed}", outcome.events
-            )
+            write_trace(trace_path(self.traces, self.method, problem.id, seed), outcome.events)
         clock = Clock(outcome.events)
         texts: dict[str, list[str]] = {}
         scores: dict[str, float] = {}
@@ -158,9 +159,18 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", text)
 
 
-def write_trace(folder: Path, name: str, events: list[Event]) -> None:
+def trace_path(folder: Path, method: str, problem: str, seed: int) -> Path:
+    """Where the trace of a run is; no two runs have the same place."""
+    name = file_name(problem)
+    if name != problem or len(name.encode()) > _LONGEST:
+        cut = name.encode()[:_LONGEST].decode(errors="ignore")
+        name = f"{cut}-{hashlib.sha256(problem.encode()).hexdigest()[:8]}"
+    return folder / file_name(method) / f"{name}-{seed}.jsonl"
+
+
+def write_trace(path: Path, events: Sequence[Event]) -> None:
     """Write a run's events for `hogwild replay` and `hogwild judge`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with TraceWriter(folder / f"{name}.jsonl") as trace:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TraceWriter(path) as trace:
         for event in events:
             trace.write(event)

@@ -10,7 +10,7 @@ from typing import Any
 
 from hogwild.engine.events import Event
 from hogwild.evaluation import plots
-from hogwild.evaluation.evaluate import file_name, write_trace
+from hogwild.evaluation.evaluate import file_name, trace_path, write_trace
 from hogwild.evaluation.plan import Plan
 from hogwild.evaluation.records import LineFile
 from hogwild.evaluation.speech import SpeechModel
@@ -109,8 +109,7 @@ class Listening:
     def _runs(self, problems: Sequence[Problem], seed: int) -> Iterator[ThinkRecord]:
         def watch(problem: Question, events: Sequence[Event]) -> None:
             if self.traces:
-                folder = self.folder / TRACES / file_name(self.method)
-                write_trace(folder, f"{file_name(problem.id)}-{seed}", list(events))
+                write_trace(trace_path(self.folder / TRACES, self.method, problem.id, seed), events)
 
         options: dict[str, Any] = {} if self.policy is None else {"policy": self.policy}
         for record in evaluate_thinking(
