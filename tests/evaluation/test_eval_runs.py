@@ -141,6 +141,21 @@ def test_every_run_has_a_trace_of_its_own(tmp_path):
     assert max(len(name.encode()) for name in names) < 150
 
 
+def test_on_cuda_the_first_runs_are_begun_once_before_they_count(tmp_path, task):
+    plan = Plan(budgets=(2, 64), samples=3, at_once=2)
+    on_cpu, on_cuda = MadeUpEngine(late), MadeUpEngine(late)
+    on_cuda.model.device = SimpleNamespace(type="cuda")
+    results = [
+        compare(engine, task, ["sequential"], plan, tmp_path / str(number)).records
+        for number, engine in enumerate((on_cpu, on_cuda))
+    ]
+    assert results[0] == results[1]
+    assert [protocol.settings["budgets"] for protocol in on_cuda.opened] == [*2 * [(32,)], *3 * [(2, 64)]]
+    assert [protocol.settings["budgets"] for protocol in on_cpu.opened] == 3 * [(2, 64)]
+    compare(on_cuda, task, ["sequential"], plan, tmp_path / "1")
+    assert len(on_cuda.opened) == 5  # all was there
+
+
 def test_methods_twice_or_none(tmp_path, task):
     for methods in (["sequential", "sequential"], []):
         with pytest.raises(ValueError, match="at least one and none twice"):

@@ -86,6 +86,34 @@ def test_a_method_that_hardly_ever_speaks_does_not_look_quick():
     assert "Some runs failed" in remark and "1 of 2 with m" in remark
 
 
+@pytest.mark.parametrize("cuda", [False, True])
+def test_the_first_question_is_begun_before_anything_is_timed_on_cuda(engine, monkeypatch, cuda):
+    asked = []
+    make = engine.thinking
+
+    def thinking(text, method, **options):
+        asked.append((text, options["max_forwards"]))
+        return make(text, method, **options)
+
+    monkeypatch.setattr(engine, "thinking", thinking)
+    monkeypatch.setattr("hogwild.evaluation.thinking.needs_warm_up", lambda engine: cuda)
+    questions = [Sum("a", "2 + 3?"), Sum("b", "4 + 1?")]
+    watched = []
+    records = list(
+        evaluate_thinking(
+            engine,
+            questions,
+            score,
+            "no-think",
+            max_forwards=40,
+            watch=lambda q, events: watched.append(q.id),
+        )
+    )
+    assert asked == [*[("2 + 3?", 32)] * cuda, ("2 + 3?", 40), ("4 + 1?", 40)]
+    assert [record.problem for record in records] == watched == ["a", "b"]
+    assert engine.pool.used_pages == 0
+
+
 def test_methods_on_the_same_questions(engine, tmp_path):
     questions = [Sum("a", "2 + 3?"), Sum("b", "4 + 1?")]
     records = []

@@ -18,10 +18,11 @@ from hogwild.evaluation.driver import Outcome, run_jobs
 from hogwild.evaluation.plan import Plan
 from hogwild.evaluation.records import Point, Record, RecordFile
 from hogwild.evaluation.tasks import Problem, Task
+from hogwild.evaluation.warm_up import WARM_UP, needs_warm_up
 from hogwild.protocols import Engine
 
-
 _LONGEST = 100  # bytes of a problem's id in a file's name, which may have 255
+
 
 class Job(NamedTuple):
     """One run: which problem, with which seed."""
@@ -82,17 +83,24 @@ class Evaluation:
         """
         jobs = self.jobs()
         waiting = [job for job in jobs if not records.has(job.problem.id, job.seed)]
+        if needs_warm_up(self.engine):  # else compiling would be part of the first runs' seconds
+            first = waiting[: self.plan.at_once]
+            for _ in run_jobs(self.engine, first, self._short_protocol, self.plan.at_once):
+                pass
         for record in self._score_all(run_jobs(self.engine, waiting, self._protocol, self.plan.at_once)):
             records.add(record)
             tell(record)
         return [records.records[job.problem.id, job.seed] for job in jobs]
 
-    def _protocol(self, job: Job) -> Protocol:
+    def _short_protocol(self, job: Job) -> Protocol:
+        return self._protocol(job, (min(WARM_UP, self.plan.budgets[-1]),))
+
+    def _protocol(self, job: Job, budgets: tuple[int, ...] | None = None) -> Protocol:
         return self.engine.method(
             self.method,
             job.problem.text,
             seed=job.seed,
-            budgets=self.plan.budgets,
+            budgets=budgets or self.plan.budgets,
             answer=self.task.answer_form,
             answer_tokens=self.task.answer_tokens,
             find_answer=self.task.find,
