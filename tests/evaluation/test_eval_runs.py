@@ -270,6 +270,54 @@ def test_the_example_is_where_methods_differ(tmp_path, task):
 
 
 @pytest.mark.parametrize(
+    ("methods", "said", "unsaid"),
+    [
+        (
+            ["sequential", "hogwild:2"],
+            ["A run that had not answered when a budget was spent was made to"],
+            ["has no"],
+        ),
+        (
+            ["sequential:no-early", "hogwild:2"],
+            [
+                "A run of hogwild:2 that had not answered when a budget was spent was made",
+                "of sequential:no-early that",
+            ],
+            ["A run that"],
+        ),
+        (
+            ["sequential:no-early"],
+            ["A run that had not answered when a budget was spent has no"],
+            ["made to", "asked"],
+        ),
+        (
+            ["self-consistency:2"],
+            ["At every budget a run was asked for one answer"],
+            ["made to answer", "has no"],
+        ),
+        (
+            ["skeleton", "self-consistency:2", "self-consistency:2:vote"],
+            [
+                "A run of skeleton that",
+                "a run of self-consistency:2 was",
+                "instances of a run of self-consistency:2:vote",
+            ],
+            ["has no"],
+        ),
+    ],
+)
+def test_a_report_says_who_was_made_to_answer(tmp_path, task, methods, said, unsaid):
+    pytest.importorskip("matplotlib")
+    comparison = compare(MadeUpEngine(late), task, methods, Plan(budgets=(1, 2)), tmp_path / "out")
+    for path in write_report(comparison, tmp_path / "out")[:2]:
+        page = " ".join(path.read_text().split())
+        assert all(words in page for words in said) and page.count("What is written for an answer") <= 1
+        told = page.replace("runs that gave an answer by themselves, without being asked for one", "")
+        told = told.replace("when it was asked to", "").replace("was asked " + "8 problems", "")
+        assert not any(words in told for words in unsaid)
+
+
+@pytest.mark.parametrize(
     ("method", "words"),
     [
         ("sequential:no-early", "an answer counts only if it comes by itself"),

@@ -9,8 +9,8 @@ from hogwild.evaluation.summary import BudgetSummary, Mean, MethodSummary
 HEADER = ("method", "budget", "accuracy", "difference", "own", "forwards", "seconds")
 EXPLANATION = (
     "Budget: sequential forwards that a run may take. Accuracy: mean over the problems and its standard error. "
-    "Difference: to the first method on the same problems. Own: runs that gave an answer by themselves; the "
-    "others were asked for one. Forwards, seconds: means of what runs took that did not fail."
+    "Difference: to the first method on the same problems. Own: runs that gave an answer by themselves, "
+    "without being asked for one. Forwards, seconds: means of what runs took that did not fail."
 )
 
 
