@@ -100,6 +100,14 @@ def test_wrong_methods_budgets_and_families_are_refused_at_once(engine, capsys, 
     assert engine.asked == {}
 
 
+def test_a_file_that_is_no_trace_is_not_replaced(engine, capsys, tmp_path):
+    path = tmp_path / "notes.md"
+    path.write_text("# Mine\n")
+    assert run(["solve", "x", "--trace", str(path)]) == 2
+    assert f"--trace: {path} is there, and not a recorded run" in capsys.readouterr().err
+    assert path.read_text() == "# Mine\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_after_the_forward_and_leaves_a_whole_trace(engine, capsys, tmp_path, number):
     path = tmp_path / "run.jsonl"
@@ -211,12 +219,13 @@ def test_bad_input_is_one_line_and_exit_code_2(engine, capsys, arguments, said):
 
 def test_unknown_model_is_one_line_and_exit_code_2(capsys, tmp_path):
     path = tmp_path / "run.jsonl"
-    path.write_text("an older run")
+    older = '{"format": "hogwild-trace", "version": 1}\n'
+    path.write_text(older)
     assert run(["solve", "x", "--model", "no/such/model", "--trace", str(path)]) == 2
     log = capsys.readouterr().err.splitlines()
     assert log[-1].startswith("hogwild: error: unknown model 'no/such/model'")
     assert not any("Traceback" in line for line in log)
-    assert path.read_text() == "an older run"
+    assert path.read_text() == older
 
 
 def test_debug_lets_the_error_through(engine):

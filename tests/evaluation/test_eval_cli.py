@@ -14,6 +14,7 @@ from rich.console import Console
 
 from hogwild.cli import compare
 from hogwild.cli.app import run
+from hogwild.errors import HogwildError
 from hogwild.evaluation import comparison
 from hogwild.evaluation.plan import Plan
 from hogwild.evaluation.tasks import make_task
@@ -74,6 +75,42 @@ def test_eval_of_one_method_after_the_other_makes_a_comparison(engine, data, tmp
     lines = capsys.readouterr().out.splitlines()
     assert [method["method"] for method in json.loads(lines[1])["methods"]] == ["sequential", "hogwild:2"]
     assert len(list((tmp_path / "out" / "traces" / "sequential").iterdir())) == 2
+
+
+def test_a_report_of_somebody_else_is_not_replaced(engine, data, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    mine = tmp_path / "out" / "report.md"
+    mine.write_text("mine")
+    assert run(["compare", "--task", data, "--methods", "sequential", "--output", str(mine.parent)]) == 2
+    assert f"--output: {mine} would be replaced" in capsys.readouterr().err
+    assert mine.read_text() == "mine" and engine.opened == [] and list(mine.parent.iterdir()) == [mine]
+
+
+def test_traces_of_what_was_run_before_are_missed(engine, data, tmp_path, capsys):
+    command = ["eval", "--task", data, "--budgets", "4", "--output", str(tmp_path / "out"), "--json"]
+    assert run([*command, "--method", "sequential", "--traces"]) == 0
+    assert run([*command, "--method", "sequential", "--traces"]) == 0
+    assert "trace" not in capsys.readouterr().err  # they are there
+    assert run([*command, "--method", "hogwild:2", "--samples", "1"]) == 0
+    capsys.readouterr()
+    assert run([*command, "--method", "hogwild:2", "--traces"]) == 0
+    said = "hogwild:2: 1 runs that are there already have no trace, and are not run again for one"
+    assert said in capsys.readouterr().err.replace("\n", " ")
+    assert len(list((tmp_path / "out" / "traces" / "hogwild-2").iterdir())) == 1
+
+
+def test_where_all_runs_failed_the_command_fails(engine, data, tmp_path, capsys):
+    engine.fails = lambda protocol: HogwildError("no room") if protocol.method == "sequential" else None
+    options = ["--task", data, "--budgets", "2,4", "--output", str(tmp_path / "out"), "--json"]
+    for command in (["eval", "--method", "sequential"], ["compare", "--methods", "sequential"]):
+        assert run([*command, *options]) == 1
+        told = capsys.readouterr()
+        assert "error: 2 of 2 runs failed, the first of them: no room" in told.err
+        (method,) = json.loads(told.out)["methods"]
+        assert method["failed"] == 2 and method["budgets"][0]["seconds"] is None
+    assert run(["compare", "--methods", "sequential,hogwild:2", *options]) == 0  # some are there
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "Some runs failed and count as wrong: 2 of 2 with sequential." in page
 
 
 def test_arithmetic_has_budgets_and_samples_of_its_own(engine, tmp_path, capsys):

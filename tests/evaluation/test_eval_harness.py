@@ -85,6 +85,15 @@ def test_settings_go_to_the_runs(make):
     assert expected.items() <= protocol.settings.items()
 
 
+@pytest.mark.parametrize(
+    ("form", "reply"),
+    [("\\boxed{{{answer}}}", "\\boxed{7}"), ("{{{answer}}} {text}", "{7} Ada1"), ("{answer}{answer}", "77")],
+)
+def test_formats_of_a_reply(make, form, reply):
+    (told,) = make(answer_format=form, method="sequential").generate_until([request("Q", max_gen_toks=1)])
+    assert told == reply
+
+
 def test_without_an_answer_the_reply_is_what_was_written_up_to_the_stop(make):
     lm = make(MadeUpEngine(lambda protocol, budget: None))
     (reply,) = lm.generate_until([request("Q", until=["Ada3", "never"])], disable_tqdm=True)
@@ -109,6 +118,14 @@ def test_a_device_that_the_harness_only_supposes_is_overlooked(make, monkeypatch
     [
         ({"workers": 2, "method": "sequential"}, "expected workers or method"),
         ({"answer_format": "yes"}, "answer_format: expected {answer}"),
+        ({"answer_format": "\\boxed{{answer}}"}, r"answer_format: expected .*are written twice"),
+        ({"answer_format": "{answer} {x}"}, "answer_format: expected {answer}"),
+        ({"answer_format": "{answer} {}"}, "answer_format: expected {answer}"),
+        ({"answer_format": "{answer} }"}, r"answer_format: expected .*\(Single '}' encountered"),
+        ({"answer_format": "{answer"}, r"answer_format: expected .*\(expected '}' before end of string\)"),
+        ({"answer_format": "{answer.real}"}, "answer_format: expected {answer}"),
+        ({"answer_format": "{text} {answer!r}"}, "answer_format: expected {answer}"),
+        ({"answer_format": "{answer:>9}"}, "answer_format: expected {answer}"),
         ({"batch_size": "0"}, "batch_size: expected a number"),
         ({"workers": 17}, "workers: expected at most 16, got 17"),
         ({"method": "wild"}, "unknown method 'wild'"),

@@ -70,6 +70,33 @@ def test_every_point_of_the_plot_can_be_told_from_the_others():
     assert len({line.get_marker() for line in axes.lines}) == len(points)
 
 
+def test_runs_that_fail_are_counted_and_make_nothing_quicker(engine, command, tmp_path, monkeypatch, capsys):
+    line = [*command, "--method", "no-think"]
+    fails = {"1 + 1?", "2 + 1?"}
+    thinking, drawn = engine.thinking, []
+
+    def limited(text, method, **options):
+        return thinking(text * 1000 if text in fails else text, method, **options)  # no room for it
+
+    monkeypatch.setattr(engine, "thinking", limited)
+    draw = plots.accuracy_against_delay
+    monkeypatch.setattr(
+        plots, "accuracy_against_delay", lambda points, title: drawn.append(points) or draw(points, title)
+    )
+    assert run([*line, "--json"]) == 1
+    told = capsys.readouterr()
+    assert "error: 2 of 2 runs failed, the first of them: " in told.err
+    (method,) = json.loads(told.out)["methods"]
+    assert (method["failed"], method["accuracy"], method["delay"], method["forwards"]) == (2, 0.0, None, None)
+    assert json.loads((tmp_path / "out" / "delays.json").read_text())["methods"] == [method]
+    fails.remove("2 + 1?")
+    assert run(line) == 0
+    shown = capsys.readouterr().out
+    assert "1 of 1" in shown and "Some runs failed" in shown and "1 of 2 with no-think" in shown
+    assert [list(points) for points in drawn] == [["no-think (2 of 2 failed)"], ["no-think (1 of 2 failed)"]]
+    assert drawn[0]["no-think (2 of 2 failed)"] == (None, 0.0)
+
+
 def test_the_table_is_whole_in_a_file_and_in_little_room(engine, command, capsys, monkeypatch):
     figures = ["accuracy", "first word", "forwards", "delay", "beyond 1 s", "longest"]
     policy = "async:fixed-ratio:think=3,write=3,longest_silence=20"
@@ -99,6 +126,24 @@ def test_what_is_there_is_not_run_again(engine, command, tmp_path, monkeypatch, 
     assert ran == [1, 1]
     assert run([*command, "--method", "no-think", "--temperature", "0.5"]) == 2
     assert "was made with sampling" in capsys.readouterr().err
+
+
+def test_records_of_other_problems_are_refused(engine, command, tmp_path, capsys):
+    """Their ids are the same, so else they would be shown as results of the new ones."""
+    line = [*command, "--method", "no-think", "--json"]
+    assert run(line) == 0 and json.loads(capsys.readouterr().out)["problems"] == 2
+    data = tmp_path / "mine.jsonl"
+    data.write_text(data.read_text().replace("1 + 1?", "10 + 1?"))
+    path = tmp_path / "out" / "delays" / "no-think.jsonl"
+    before = path.read_bytes()
+    assert run(line) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "was made with problems" in told.err and "choose another folder" in told.err
+    assert path.read_bytes() == before
+    assert (
+        run([*command, "--method", "think", "--json"]) == 0
+    )  # another method: a folder of both would mix them
+    assert [m["method"] for m in json.loads(capsys.readouterr().out)["methods"]] == ["think"]
 
 
 def test_a_program_that_speaks(engine, command, tmp_path, capsys):

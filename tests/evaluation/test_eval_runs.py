@@ -126,6 +126,36 @@ def test_other_answers_in_the_same_file_are_refused(tmp_path, task):
         compare(MadeUpEngine(late), make_task(str(path)), ["hogwild:2"], Plan(budgets=(4,)), out)
 
 
+def test_every_run_has_a_trace_of_its_own(tmp_path):
+    """Also where ids differ in what a file cannot be called, or are longer than its name may be."""
+    ids = ["a/b", "a b", "a-b", "x" * 300, "x" * 301, "ü" * 120, "a-b-1"]
+    data = tmp_path / "mine.jsonl"
+    data.write_text("".join(json.dumps({"id": id, "problem": f"p {id}", "answer": 1}) + "\n" for id in ids))
+    out, plan = tmp_path / "out", Plan(budgets=(2,), runs=2)
+    compare(MadeUpEngine(), make_task(str(data)), ["hogwild:2"], plan, out, traces=True)
+    paths = sorted((out / "traces" / "hogwild-2").iterdir())
+    problems = [next(iter(read_trace(path))).problem for path in paths]
+    assert sorted(problems) == sorted(2 * [f"p {id}" for id in ids])
+    names = {path.name for path in paths}
+    assert {"a-b-0.jsonl", "a-b-1.jsonl", "a-b-1-0.jsonl"} <= names  # what need not change stays
+    assert max(len(name.encode()) for name in names) < 150
+
+
+def test_on_cuda_the_first_runs_are_begun_once_before_they_count(tmp_path, task):
+    plan = Plan(budgets=(2, 64), samples=3, at_once=2)
+    on_cpu, on_cuda = MadeUpEngine(late), MadeUpEngine(late)
+    on_cuda.model.device = SimpleNamespace(type="cuda")
+    results = [
+        compare(engine, task, ["sequential"], plan, tmp_path / str(number)).records
+        for number, engine in enumerate((on_cpu, on_cuda))
+    ]
+    assert results[0] == results[1]
+    assert [protocol.settings["budgets"] for protocol in on_cuda.opened] == [*2 * [(32,)], *3 * [(2, 64)]]
+    assert [protocol.settings["budgets"] for protocol in on_cpu.opened] == 3 * [(2, 64)]
+    compare(on_cuda, task, ["sequential"], plan, tmp_path / "1")
+    assert len(on_cuda.opened) == 5  # all was there
+
+
 def test_methods_twice_or_none(tmp_path, task):
     for methods in (["sequential", "sequential"], []):
         with pytest.raises(ValueError, match="at least one and none twice"):
@@ -237,6 +267,54 @@ def test_the_example_is_where_methods_differ(tmp_path, task):
     comparison = compare(MadeUpEngine(late), task, METHODS, Plan(budgets=(1, 2)), tmp_path / "out")
     html = write_report(comparison, tmp_path / "out")[0].read_text()
     assert "The problem on which the methods differed most" in html and "What is 1?" in html
+
+
+@pytest.mark.parametrize(
+    ("methods", "said", "unsaid"),
+    [
+        (
+            ["sequential", "hogwild:2"],
+            ["A run that had not answered when a budget was spent was made to"],
+            ["has no"],
+        ),
+        (
+            ["sequential:no-early", "hogwild:2"],
+            [
+                "A run of hogwild:2 that had not answered when a budget was spent was made",
+                "of sequential:no-early that",
+            ],
+            ["A run that"],
+        ),
+        (
+            ["sequential:no-early"],
+            ["A run that had not answered when a budget was spent has no"],
+            ["made to", "asked"],
+        ),
+        (
+            ["self-consistency:2"],
+            ["At every budget a run was asked for one answer"],
+            ["made to answer", "has no"],
+        ),
+        (
+            ["skeleton", "self-consistency:2", "self-consistency:2:vote"],
+            [
+                "A run of skeleton that",
+                "a run of self-consistency:2 was",
+                "instances of a run of self-consistency:2:vote",
+            ],
+            ["has no"],
+        ),
+    ],
+)
+def test_a_report_says_who_was_made_to_answer(tmp_path, task, methods, said, unsaid):
+    pytest.importorskip("matplotlib")
+    comparison = compare(MadeUpEngine(late), task, methods, Plan(budgets=(1, 2)), tmp_path / "out")
+    for path in write_report(comparison, tmp_path / "out")[:2]:
+        page = " ".join(path.read_text().split())
+        assert all(words in page for words in said) and page.count("What is written for an answer") <= 1
+        told = page.replace("runs that gave an answer by themselves, without being asked for one", "")
+        told = told.replace("when it was asked to", "").replace("was asked " + "8 problems", "")
+        assert not any(words in told for words in unsaid)
 
 
 @pytest.mark.parametrize(

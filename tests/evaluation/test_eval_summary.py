@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from test_eval_records import make_record
@@ -36,6 +37,19 @@ def test_a_run_that_failed_is_wrong_where_it_gave_no_answer():
     summary = summarize("m", [failed, make_record("b", 0, (1, 1))], BUDGETS)
     assert [entry.accuracy.value for entry in summary.budgets] == [1.0, 0.5]
     assert summary.failed == 1 and point_of(failed, 16).answer is None
+
+
+def test_means_of_what_runs_took_are_of_those_that_did_not_fail():
+    """A run that breaks off has taken hardly anything, and would make its method look quick."""
+    failed = replace(make_record("b", 0, (), (), error="no room"), forwards=0, tokens=0, seconds=0.1)
+    done = make_record("a", 0, (0, 1))
+    (with_failed, without) = (summarize("m", records, BUDGETS) for records in ([done, failed], [done]))
+    assert [(b.forwards, b.seconds) for b in with_failed.budgets] == [(8, 0.8), (16, 1.6)]
+    assert with_failed.tokens == without.tokens == 32
+    assert with_failed.budgets[1].accuracy.value == 0.5 and with_failed.failed == 1
+    nothing = summarize("m", [failed], BUDGETS)
+    assert nothing.tokens is None and nothing.budgets[0].seconds is None
+    assert markdown([nothing]).splitlines()[-1] == "| m | 16 | 0.0% |  | 0% | - | - |"
 
 
 def test_speedup_is_the_smallest_budget_with_the_same_accuracy():

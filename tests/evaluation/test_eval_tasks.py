@@ -46,6 +46,38 @@ def test_gsm8k_takes_the_number_behind_the_mark(tmp_path, suffix):
     assert task.score(problems[2], "1003") == 0
 
 
+@pytest.mark.parametrize(
+    ("task", "row", "where"),
+    [
+        (
+            "mine.jsonl",
+            {"problem": "ok \ud800?", "answer": 1},
+            r"row 2: field 'problem': .* got '\\ud800' at 3",
+        ),
+        (
+            "mine.jsonl",
+            {"problem": "ok", "answer": "\udfff"},
+            "row 2: field 'answer': expected text in Unicode",
+        ),
+        ("mine.jsonl", {"problem": "ok", "answer": 1, "id": "\ud800"}, "row 2: id of the problem"),
+        ("gsm8k", {"question": "ok \ud800", "answer": "#### 1"}, r"rows.jsonl, row 2: field 'question': exp"),
+        ("gsm8k-x5", {"question": "ok \ud800", "answer": "#### 1"}, "rows.jsonl, row 2: field 'question'"),
+        (
+            "olympiadbench-maths",
+            {"question": "ok", "context": "\ud800", "final_answer": ["1"], "is_multiple_answer": False},
+            "rows.jsonl: row 2: text of the problem: expected text in Unicode",
+        ),
+    ],
+)
+def test_half_of_a_character_is_refused_at_once(tmp_path, task, row, where):
+    """It can be neither encoded nor written down, so the evaluation would end at that problem, each time."""
+    good = json.loads(json.dumps(row).replace("\\ud800", "x").replace("\\udfff", "1"))
+    local = task.endswith(".jsonl")
+    path = write_rows(tmp_path / ("mine.jsonl" if local else "rows.jsonl"), [{**good, "id": "g"}, row])
+    with pytest.raises(TaskError, match=where):
+        (make_task(str(path)) if local else make_task(task, path)).problems()
+
+
 def test_gsm8k_without_the_mark_is_refused(tmp_path):
     task = make_task(
         "gsm8k", write_rows(tmp_path / "rows.jsonl", [{"question": "Why?", "answer": "Because."}])

@@ -52,10 +52,17 @@ def test_prompts_from_a_file(tmp_path):
         ('{"prompt": "A", "harmful": "no"}', "harmful: expected true or false"),
         ('{"prompt": "A", "id": 2}\n{"prompt": "B"}', "line 2: id: '2' is that of an earlier line"),
         ("", "expected at least one prompt"),
+        (
+            '{"prompt": "A"}\n{"prompt": "B \\ud800"}',
+            r"line 2: prompt: expected text in Unicode, got 'B \\ud800'",
+        ),
+        ('{"prompt": "A", "id": "\\udfff"}', "line 1: id: expected text in Unicode"),
     ):
         path.write_text(text)
         with pytest.raises(PromptFileError, match=message):
             read_prompts(path)
+    path.write_text('{"prompt": "A", "id": null}\n{"prompt": "B", "id": null}\n', encoding="utf-8-sig")
+    assert [prompt.id for prompt in read_prompts(path)] == ["1", "2"]
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(PromptFileError, match="UTF-8"):
         read_prompts(path)

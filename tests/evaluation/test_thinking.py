@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -11,7 +11,14 @@ import hogwild
 from engine.tiny import make_model
 from fakes import ToyTokenizer
 from hogwild.engine.events import FinishEvent, TokenEvent
-from hogwild.evaluation.thinking import evaluate_thinking, record_run, summarize, write_records
+from hogwild.evaluation.listening import HEADER, remarks, rows
+from hogwild.evaluation.thinking import (
+    ThinkRecord,
+    evaluate_thinking,
+    record_run,
+    summarize,
+    write_records,
+)
 
 
 @dataclass
@@ -46,6 +53,65 @@ def test_only_the_public_answer_counts():
     failed = FinishEvent(reason="error", message="no room")
     record = record_run(Sum("a", "2 + 3?"), "async", 0, [said("5", 2), failed], score)
     assert (record.score, record.error) == (0.0, "no room")
+
+
+def record(first=None, delay=10.0, error="", score=0.0):
+    forward = None if first is None else round(10 * first)
+    return ThinkRecord(
+        problem="a", method="m", seed=0, answer="", score=score, first_seconds=first, first_forward=forward,
+        delay=delay, beyond_tolerance=delay - 1, longest=delay, delay_forwards=9, forwards=100, tokens=100,
+        seconds=10.0, finish="error" if error else "max_forwards", text="", error=error,
+    )  # fmt: skip
+
+
+def test_runs_that_failed_are_wrong_and_make_nothing_quicker():
+    whole = [record(first=4.0, score=1.0), record(delay=20.0)]
+    failed = [record(delay=0.001, error="no room"), record(first=0.1, delay=0.1, error="no room")]
+    (with_failed,), (without,) = summarize([*whole, *failed]), summarize(whole)
+    assert with_failed == replace(without, runs=4, failed=2, accuracy=0.25)
+    assert (without.delay, without.first_seconds, without.spoke) == (15.0, 4.0, 1)
+    (summary,) = summarize(failed)
+    assert (summary.runs, summary.failed, summary.spoke, summary.accuracy) == (2, 2, 0, 0.0)
+    assert summary.delay is summary.longest is summary.forwards is summary.first_seconds is None
+    assert rows([summary])[0] == ("m", "0.0%", "0 of 0", *["-"] * 6)
+
+
+def test_a_method_that_hardly_ever_speaks_does_not_look_quick():
+    (summary,) = summarize([record(first=3.0), *[record() for _ in range(9)]])
+    assert dict(zip(HEADER, rows([summary])[0], strict=True))["spoke"] == "1 of 10"
+    (remark,) = remarks([summary])
+    assert "of the runs that spoke" in remark
+    assert remarks(summarize([record(first=3.0)])) == []
+    (remark,) = remarks(summarize([record(first=3.0), record(error="no room")]))
+    assert "Some runs failed" in remark and "1 of 2 with m" in remark
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_the_first_question_is_begun_before_anything_is_timed_on_cuda(engine, monkeypatch, cuda):
+    asked = []
+    make = engine.thinking
+
+    def thinking(text, method, **options):
+        asked.append((text, options["max_forwards"]))
+        return make(text, method, **options)
+
+    monkeypatch.setattr(engine, "thinking", thinking)
+    monkeypatch.setattr("hogwild.evaluation.thinking.needs_warm_up", lambda engine: cuda)
+    questions = [Sum("a", "2 + 3?"), Sum("b", "4 + 1?")]
+    watched = []
+    records = list(
+        evaluate_thinking(
+            engine,
+            questions,
+            score,
+            "no-think",
+            max_forwards=40,
+            watch=lambda q, events: watched.append(q.id),
+        )
+    )
+    assert asked == [*[("2 + 3?", 32)] * cuda, ("2 + 3?", 40), ("4 + 1?", 40)]
+    assert [record.problem for record in records] == watched == ["a", "b"]
+    assert engine.pool.used_pages == 0
 
 
 def test_methods_on_the_same_questions(engine, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,10 @@ from rich.text import Text
 
 from hogwild.cli.placement import check_placement
 from hogwild.cli.progress import Preparation
+from hogwild.cli.run import RunFailed
 from hogwild.cli.samples import SampleProgress
 from hogwild.cli.tables import figures_table
-from hogwild.cli.writable import check_folder
+from hogwild.cli.writable import check_folder, check_results
 from hogwild.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -26,7 +27,14 @@ if TYPE_CHECKING:
     from hogwild.evaluation.plan import Plan
     from hogwild.evaluation.records import Record
     from hogwild.evaluation.tasks import Task
+    from hogwild.evaluation.thinking import ThinkRecord
     from hogwild.protocols import Engine
+
+# What is replaced each time; the records, from which it is made, never are.
+RESULTS = (
+    *("report.html", "report.md", "summary.json", "accuracy-forwards.png", "accuracy-seconds.png"),
+    *("delays.json", "accuracy-delay.png"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,18 @@ class CompareRequest:
         """Where everything is written."""
         return self.output or Path("results") / f"{Path(self.task).stem}-{Path(self.model).name}"
 
+    @property
+    def trace_folder(self) -> Path | None:
+        """Where traces are written, if they are wanted."""
+        return self.folder / "traces" if self.traces else None
+
 
 def compare(request: CompareRequest) -> None:
     """Runs the request, shows the table and writes the report.
 
     Raises:
         HogwildError, ValueError: a bad request, before the model is loaded.
+        RunFailed: not one run ended as it should.
     """
     from hogwild.cli import listening
     from hogwild.evaluation.listening import is_listened_to
@@ -77,6 +91,7 @@ def compare(request: CompareRequest) -> None:
         return
     comparison = run_all(request)
     show(request, comparison)
+    check_runs(request, comparison.records.values())
 
 
 def run_all(request: CompareRequest) -> Comparison:
@@ -88,7 +103,8 @@ def run_all(request: CompareRequest) -> Comparison:
         task, plan = check(request)
         engine = make_engine(request, preparation)
     planned = len(plan.problems(task)) * plan.runs
-    with SampleProgress(console, request.methods, planned, partial(_score, plan.budgets[-1])) as progress:
+    score = partial(_score, plan.budgets[-1])
+    with SampleProgress(console, request.methods, planned, score, request.trace_folder) as progress:
         try:
             return compare_methods(
                 engine,
@@ -136,6 +152,7 @@ def check(request: CompareRequest) -> tuple[Task, Plan]:
     SamplingParams(**sampling)
     check_placement(request.device, request.dtype)
     check_folder("--output", request.folder)
+    check_results("--output", request.folder, RESULTS, ("samples", "delays"))
     for package in ("math_verify", "matplotlib", "jinja2"):
         need(package, "an evaluation")
     task = make_task(request.task, request.data, run_code=request.run_code)
@@ -166,6 +183,19 @@ def show(request: CompareRequest, comparison: Comparison) -> None:
         console = Console(width=200)
     console.print(_table(comparison))
     console.print(f"{len(comparison.problems)} problems; report: {paths[0]}", markup=False, highlight=False)
+
+
+def check_runs(request: CompareRequest, records: Iterable[Sequence[Record | ThinkRecord]]) -> None:
+    """Refuses to call it a success where every run of every method failed.
+
+    Raises:
+        RunFailed: it did; with what the first one said.
+    """
+    errors = [record.error for found in records for record in found]
+    if all(errors):
+        raise RunFailed(
+            f"{len(errors)} of {len(errors)} runs failed, the first of them: {errors[0]}; see {request.folder}"
+        )
 
 
 def _score(budget: int, record: Record) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hogwild.cli.compare import CompareRequest, run_all, show
+from hogwild.cli.compare import CompareRequest, check_runs, run_all, show
 
 
 def evaluate(request: CompareRequest) -> None:
@@ -10,6 +10,7 @@ def evaluate(request: CompareRequest) -> None:
 
     Raises:
         HogwildError, ValueError: a bad request, before the model is loaded.
+        RunFailed: not one run ended as it should.
     """
     from hogwild.cli import listening
     from hogwild.evaluation.comparison import gather
@@ -20,3 +21,4 @@ def evaluate(request: CompareRequest) -> None:
         return
     comparison = run_all(request)
     show(request, gather(comparison, request.folder))
+    check_runs(request, comparison.records.values())

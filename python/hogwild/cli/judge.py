@@ -17,7 +17,7 @@ from rich.table import Table
 from hogwild.cli.placement import check_placement
 from hogwild.cli.progress import Preparation
 from hogwild.cli.run import RunFailed
-from hogwild.cli.writable import check_folder
+from hogwild.cli.writable import check_folder, check_results
 from hogwild.errors import HogwildError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def judge(request: JudgeRequest) -> None:
 
     console = Console(stderr=True)
     check_folder("--output", request.output)
+    check_results("--output", request.output, ["scores.png"], ["verdicts.jsonl"])
     with Preparation(console) as preparation:
         conversations = read_all(request.traces, console)
         model = make_model(request, preparation)

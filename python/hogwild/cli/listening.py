@@ -34,6 +34,7 @@ def evaluate(request: CompareRequest) -> None:
 
     Raises:
         HogwildError, ValueError: a bad request, before the model is loaded.
+        RunFailed: not one run ended as it should.
     """
     from hogwild.evaluation.listening import Listening, gather
 
@@ -43,18 +44,21 @@ def evaluate(request: CompareRequest) -> None:
         task, plan = _check(request)
         speech = None if request.speech is None else _speech(request.speech)
         engine = compare.make_engine(request, preparation)
+    runs = []
     planned = len(plan.problems(task)) * plan.runs
-    with SampleProgress(console, request.methods, planned, attrgetter("score")) as progress:
+    score = attrgetter("score")
+    with SampleProgress(console, request.methods, planned, score, request.trace_folder) as progress:
         try:
             for method, policy in policies.items():
                 listening = Listening(
                     engine, task, method, plan, request.folder, policy, request.traces, speech
                 )
-                records = listening.run(progress.begin, progress.add)
+                runs.append(listening.run(progress.begin, progress.add))
         except KeyboardInterrupt:
             progress.say(f"stopped; the same command goes on with what {request.folder} has")
             raise
-    _show(request, listening, gather(listening, records))
+    _show(request, listening, gather(listening, runs[-1]))
+    compare.check_runs(request, runs)
 
 
 def _policy(request: CompareRequest, method: str) -> Policy | None:
@@ -101,7 +105,7 @@ def _check(request: CompareRequest) -> tuple[Task, Plan]:
 
 
 def _show(request: CompareRequest, listening: Listening, summaries: list[ThinkSummary]) -> None:
-    from hogwild.evaluation.listening import HEADER, rows, to_dict, write_summaries
+    from hogwild.evaluation.listening import HEADER, remarks, rows, to_dict, write_summaries
 
     *_, plot = write_summaries(listening, summaries)
     if request.as_json:
@@ -116,4 +120,6 @@ def _show(request: CompareRequest, listening: Listening, summaries: list[ThinkSu
     if not console.is_terminal:  # files have all the room that is needed
         console = Console(width=200)
     console.print(table)
+    for sentence in remarks(summaries):
+        console.print(sentence, markup=False, highlight=False)
     console.print(f"plot: {plot}", markup=False, highlight=False)

@@ -60,7 +60,10 @@ DrawSeed = Annotated[
     ),
 ]
 
-Trace = Annotated[Path | None, typer.Option(help="Record the run in this file, for replay.")]
+Trace = Annotated[
+    Path | None,
+    typer.Option(help="Record the run in this file, for replay; a recorded run is replaced, nothing else."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 

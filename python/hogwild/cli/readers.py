@@ -12,7 +12,7 @@ from rich.console import Console
 
 from hogwild.cli.live import LiveReader
 from hogwild.cli.plain import JsonReader, PlainReader
-from hogwild.cli.writable import check_file
+from hogwild.cli.writable import check_trace
 from hogwild.engine.events import Event
 from hogwild.engine.trace import TraceWriter
 
@@ -45,10 +45,13 @@ def make_reader(as_json: bool) -> Reader:
 
 
 class TraceReader:
-    """Records events in a file, which appears with the first event."""
+    """Records events in a file, which appears with the first event.
+
+    A run that was recorded there before is replaced; any other file is refused.
+    """
 
     def __init__(self, path: Path) -> None:
-        check_file("--trace", path)
+        check_trace("--trace", path)
         self.path = path
         self._writer: TraceWriter | None = None
 

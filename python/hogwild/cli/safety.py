@@ -19,7 +19,7 @@ from hogwild.cli.progress import Preparation
 from hogwild.cli.run import RunFailed
 from hogwild.cli.think import ThinkRequest, make_engine, parse_policy
 from hogwild.cli.think import check as check_thinking
-from hogwild.cli.writable import check_folder
+from hogwild.cli.writable import check_folder, check_results
 from hogwild.errors import HogwildError
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def _check(request: SafetyRequest) -> tuple[list[SafetyPrompt], Safety]:
 
     check_thinking(_thinking(request))
     check_folder("--output", request.folder)
+    check_results("--output", request.folder, [SUMMARY], ["guarded.jsonl"])
     if request.at_once < 1:
         raise ValueError(f"--at-once: expected at least 1, got {request.at_once}")
     given: dict[str, Any] = {"hold": request.hold, "every": request.every}

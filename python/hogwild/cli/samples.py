@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -33,11 +34,18 @@ class SampleProgress:
         methods: all that will run.
         planned: runs of each.
         score: how right the answer of a record is; their mean is shown.
+        traces: the folder for a trace of each run, if there is to be one.
     """
 
     def __init__(
-        self, console: Console, methods: Sequence[str], planned: int, score: Callable[[Any], float]
+        self,
+        console: Console,
+        methods: Sequence[str],
+        planned: int,
+        score: Callable[[Any], float],
+        traces: Path | None = None,
     ) -> None:
+        self._traces = traces
         self.console, self.planned, self._score = console, planned, score
         self._scores: dict[str, list[float]] = {method: [] for method in methods}
         self._bars = Progress(
@@ -62,6 +70,11 @@ class SampleProgress:
         self._update(method)
         if known and not self.console.is_terminal:
             self.say(f"{method}: {len(known)} of {self.planned} are there already")
+        if missing := self._without_trace(method, known):
+            self.say(
+                f"{method}: {missing} runs that are there already have no trace, and are not run again for one; "
+                "another --output has traces of all"
+            )
 
     def add(self, method: str, record: Record | ThinkRecord) -> None:
         """A run has ended."""
@@ -74,6 +87,13 @@ class SampleProgress:
             done == self.planned or done % max(1, self.planned // _LINES) == 0
         ):
             self.say(f"{method}: {done} of {self.planned}, {self._accuracy(method)}")
+
+    def _without_trace(self, method: str, known: Sequence[Record | ThinkRecord]) -> int:
+        from hogwild.evaluation.evaluate import trace_path
+
+        if self._traces is None:
+            return 0
+        return sum(not trace_path(self._traces, method, *record.key).exists() for record in known)
 
     def say(self, line: str) -> None:
         """A line of its own."""

@@ -82,6 +82,24 @@ def read_trace(path: str | os.PathLike[str]) -> Iterator[Event]:
             yield event
 
 
+def is_trace(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a trace of this program, of whatever version.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return _format(file.readline(1000)) == FORMAT
+
+
+def _format(line: bytes) -> object:
+    try:
+        header = json.loads(line)
+    except ValueError:
+        return None
+    return header.get("format") if isinstance(header, dict) else None
+
+
 def _check_header(path: str, line: bytes) -> None:
     try:
         header = json.loads(line)

@@ -68,6 +68,8 @@ class ChunkDelay:
 class Delays:
     """What a listener waited for. A run that ended without a public token is one silence from start to end.
 
+    Of a run that failed this is what there was until then, and nothing to compare with other runs.
+
     Attributes:
         first_seconds, first_forward: when the first public token was generated; None if none was.
         chunks: every chunk as it was heard.

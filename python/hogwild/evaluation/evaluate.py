@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,10 @@ from hogwild.evaluation.driver import Outcome, run_jobs
 from hogwild.evaluation.plan import Plan
 from hogwild.evaluation.records import Point, Record, RecordFile
 from hogwild.evaluation.tasks import Problem, Task
+from hogwild.evaluation.warm_up import WARM_UP, needs_warm_up
 from hogwild.protocols import Engine
+
+_LONGEST = 100  # bytes of a problem's id in a file's name, which may have 255
 
 
 class Job(NamedTuple):
@@ -79,17 +83,24 @@ class Evaluation:
         """
         jobs = self.jobs()
         waiting = [job for job in jobs if not records.has(job.problem.id, job.seed)]
+        if needs_warm_up(self.engine):  # else compiling would be part of the first runs' seconds
+            first = waiting[: self.plan.at_once]
+            for _ in run_jobs(self.engine, first, self._short_protocol, self.plan.at_once):
+                pass
         for record in self._score_all(run_jobs(self.engine, waiting, self._protocol, self.plan.at_once)):
             records.add(record)
             tell(record)
         return [records.records[job.problem.id, job.seed] for job in jobs]
 
-    def _protocol(self, job: Job) -> Protocol:
+    def _short_protocol(self, job: Job) -> Protocol:
+        return self._protocol(job, (min(WARM_UP, self.plan.budgets[-1]),))
+
+    def _protocol(self, job: Job, budgets: tuple[int, ...] | None = None) -> Protocol:
         return self.engine.method(
             self.method,
             job.problem.text,
             seed=job.seed,
-            budgets=self.plan.budgets,
+            budgets=budgets or self.plan.budgets,
             answer=self.task.answer_form,
             answer_tokens=self.task.answer_tokens,
             find_answer=self.task.find,
@@ -120,9 +131,7 @@ class Evaluation:
     def _record(self, outcome: Outcome[Job]) -> Record:
         problem, seed = outcome.job
         if self.traces is not None:
-            write_trace(
-                self.traces / file_name(self.method), f"{file_name(problem.id)}-{seed}", outcome.events
-            )
+            write_trace(trace_path(self.traces, self.method, problem.id, seed), outcome.events)
         clock = Clock(outcome.events)
         texts: dict[str, list[str]] = {}
         scores: dict[str, float] = {}
@@ -158,9 +167,18 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", text)
 
 
-def write_trace(folder: Path, name: str, events: list[Event]) -> None:
+def trace_path(folder: Path, method: str, problem: str, seed: int) -> Path:
+    """Where the trace of a run is; no two runs have the same place."""
+    name = file_name(problem)
+    if name != problem or len(name.encode()) > _LONGEST:
+        cut = name.encode()[:_LONGEST].decode(errors="ignore")
+        name = f"{cut}-{hashlib.sha256(problem.encode()).hexdigest()[:8]}"
+    return folder / file_name(method) / f"{name}-{seed}.jsonl"
+
+
+def write_trace(path: Path, events: Sequence[Event]) -> None:
     """Write a run's events for `hogwild replay` and `hogwild judge`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with TraceWriter(folder / f"{name}.jsonl") as trace:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TraceWriter(path) as trace:
         for event in events:
             trace.write(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -38,7 +39,8 @@ class HogwildLM(LM):
         method: any method, such as "self-consistency:4"; see `hogwild.protocols.methods.parse`.
         max_forwards: sequential forwards of a run; by default the task's `max_gen_toks`, or 256.
         answer_tokens: length of an early answer.
-        answer_format: the reply; "{answer}" stands for the answer. "{text}" for all that was written.
+        answer_format: the reply; "{answer}" stands for the answer, "{text}" for all that was written. Braces that
+            are meant as such are written twice.
         batch_size: requests that run side by side.
         device, dtype: see `hogwild.models.loading.load`. The harness asks for "cuda:0" where nothing is said, so a
             CUDA device counts only where there is CUDA.
@@ -69,8 +71,7 @@ class HogwildLM(LM):
         super().__init__()
         if workers is not None and method is not None:
             raise ValueError(f"expected workers or method, got workers={workers} and method={method!r}")
-        if "{answer}" not in answer_format.replace("{text}", "{answer}"):
-            raise ValueError(f"answer_format: expected {{answer}} or {{text}} in it, got {answer_format!r}")
+        _check_format(answer_format)
         self.method = method or f"hogwild:{2 if workers is None else workers}"
         parse(self.method)
         for name, value in (("max_forwards", max_forwards), ("answer_tokens", answer_tokens)):
@@ -163,6 +164,20 @@ class HogwildLM(LM):
         for stop in stops:
             reply = reply.partition(stop)[0] if stop else reply
         return reply
+
+
+def _check_format(text: str) -> None:
+    """Refuse a format of replies before it spoils all of them."""
+    expected = (
+        f"answer_format: expected {{answer}} or {{text}} in it and nothing else in braces, got {text!r}; braces "
+        "that are meant as such are written twice, as in \\boxed{{{answer}}}"
+    )
+    try:
+        fields = [field for _, *field in string.Formatter().parse(text) if field[0] is not None]
+    except ValueError as error:
+        raise ValueError(f"{expected} ({error})") from None
+    if not fields or any(field not in (["answer", "", None], ["text", "", None]) for field in fields):
+        raise ValueError(expected)
 
 
 def _stops(settings: dict[str, Any]) -> list[str]:

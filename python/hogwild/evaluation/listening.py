@@ -10,7 +10,7 @@ from typing import Any
 
 from hogwild.engine.events import Event
 from hogwild.evaluation import plots
-from hogwild.evaluation.evaluate import file_name, write_trace
+from hogwild.evaluation.evaluate import file_name, trace_path, write_trace
 from hogwild.evaluation.plan import Plan
 from hogwild.evaluation.records import LineFile
 from hogwild.evaluation.speech import SpeechModel
@@ -21,7 +21,8 @@ from hogwild.protocols.async_reasoning import METHODS, Policy
 
 DELAYS, TRACES = "delays", "traces"  # folders in that of the evaluation
 SUMMARY, PLOT = "delays.json", "accuracy-delay.png"
-HEADER = ("method", "accuracy", "first word", "forwards to it", "delay", "beyond 1 s", "longest", "forwards")
+_FIGURES = ("accuracy", "spoke", "first word", "forwards to it", "delay", "beyond 1 s", "longest", "forwards")
+HEADER = ("method", *_FIGURES)
 
 
 class ThinkRecordFile(LineFile[ThinkRecord]):
@@ -68,6 +69,7 @@ class Listening:
         return {
             "task": self.task.name,
             "data": str(getattr(self.task, "data", None) or ""),
+            "problems": self.task.digest,
             "method": self.method,
             "model": str(getattr(self.engine.model.config, "name_or_path", "")),
             "dtype": str(self.engine.model.dtype).removeprefix("torch."),
@@ -107,8 +109,7 @@ class Listening:
     def _runs(self, problems: Sequence[Problem], seed: int) -> Iterator[ThinkRecord]:
         def watch(problem: Question, events: Sequence[Event]) -> None:
             if self.traces:
-                folder = self.folder / TRACES / file_name(self.method)
-                write_trace(folder, f"{file_name(problem.id)}-{seed}", list(events))
+                write_trace(trace_path(self.folder / TRACES, self.method, problem.id, seed), events)
 
         options: dict[str, Any] = {} if self.policy is None else {"policy": self.policy}
         for record in evaluate_thinking(
@@ -162,7 +163,13 @@ def write_summaries(listening: Listening, summaries: Sequence[ThinkSummary]) -> 
     numbers, plot = listening.folder / SUMMARY, listening.folder / PLOT
     text = json.dumps(to_dict(listening, summaries), indent=2, ensure_ascii=False)
     numbers.write_text(text + "\n", encoding="utf-8")
-    points = {summary.method: (summary.delay, summary.accuracy) for summary in summaries}
+    points = {
+        summary.method + (f" ({_failed(summary)} failed)" if summary.failed else ""): (
+            summary.delay,
+            summary.accuracy,
+        )
+        for summary in summaries
+    }
     plots.save(plots.accuracy_against_delay(points, listening.task.title), plot)
     return [numbers, plot]
 
@@ -173,12 +180,33 @@ def rows(summaries: Sequence[ThinkSummary]) -> list[tuple[str, ...]]:
         (
             summary.method,
             f"{100 * summary.accuracy:.1f}%",
-            "" if summary.first_seconds is None else f"{summary.first_seconds:.1f} s",
-            "" if summary.first_forward is None else f"{summary.first_forward:,.0f}",
-            f"{summary.delay:.1f} s",
-            f"{summary.beyond_tolerance:.1f} s",
-            f"{summary.longest:.1f} s",
-            f"{summary.forwards:,.0f}",
+            f"{summary.spoke} of {summary.runs - summary.failed}",
+            _figure(summary.first_seconds, ".1f", " s"),
+            _figure(summary.first_forward),
+            _figure(summary.delay, ".1f", " s"),
+            _figure(summary.beyond_tolerance, ".1f", " s"),
+            _figure(summary.longest, ".1f", " s"),
+            _figure(summary.forwards),
         )
         for summary in summaries
     ]
+
+
+def remarks(summaries: Sequence[ThinkSummary]) -> list[str]:
+    """What else is to be known of the table, in sentences."""
+    sentences = []
+    if failed := [f"{_failed(summary)} with {summary.method}" for summary in summaries if summary.failed]:
+        sentences.append(f"Some runs failed, count as wrong and are in no other figure: {', '.join(failed)}.")
+    if any(summary.spoke < summary.runs - summary.failed for summary in summaries):
+        sentences.append(
+            "First words are those of the runs that spoke; the others were waited through to their end."
+        )
+    return sentences
+
+
+def _failed(summary: ThinkSummary) -> str:
+    return f"{summary.failed} of {summary.runs}"
+
+
+def _figure(value: float | None, form: str = ",.0f", unit: str = "") -> str:
+    return "-" if value is None else f"{value:{form}}{unit}"

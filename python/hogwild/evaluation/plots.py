@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,10 @@ def accuracy_against_forwards(summaries: Sequence[MethodSummary], title: str) ->
 
 def accuracy_against_seconds(summaries: Sequence[MethodSummary], title: str, at_once: int) -> Any:
     """The same against the mean time of a run within the budget, with `at_once` runs side by side."""
-    figure, axes = _accuracy(summaries, title, lambda entry: entry.seconds)
+    # Where all runs failed there is no time, and no point.
+    figure, axes = _accuracy(
+        summaries, title, lambda entry: math.nan if entry.seconds is None else entry.seconds
+    )
     beside = "" if at_once == 1 else f", {at_once} problems at once"
     axes.set_xlabel(f"seconds of a run (mean{beside})")
     axes.set_xlim(left=0)
@@ -69,8 +73,10 @@ def _accuracy(
     return figure, axes
 
 
-def accuracy_against_delay(points: Mapping[str, tuple[float, float]], title: str) -> Any:
+def accuracy_against_delay(points: Mapping[str, tuple[float | None, float]], title: str) -> Any:
     """A matplotlib figure: of each method the mean silence of a run, in seconds, and the accuracy, from 0 to 1.
+
+    A method without a silence, whose runs all failed, has a name and no point.
 
     Raises:
         MissingPackageError: matplotlib is not installed.
@@ -79,7 +85,7 @@ def accuracy_against_delay(points: Mapping[str, tuple[float, float]], title: str
     axes.margins(x=0.15)
     for number, (method, (delay, accuracy)) in enumerate(points.items()):
         axes.plot(
-            delay,
+            math.nan if delay is None else delay,
             100 * accuracy,
             color=_COLOURS[number % len(_COLOURS)],
             marker=_MARKERS[number % len(_MARKERS)],

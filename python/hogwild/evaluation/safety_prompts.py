@@ -38,7 +38,8 @@ def read_prompts(path: str | os.PathLike[str]) -> list[SafetyPrompt]:
     """
     prompts: dict[str, SafetyPrompt] = {}
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        # Some programs write a byte order mark.
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise PromptFileError(f"{path}: not a text in UTF-8: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -51,10 +52,18 @@ def read_prompts(path: str | os.PathLike[str]) -> list[SafetyPrompt]:
         text = values.get("prompt") if isinstance(values, dict) else None
         if not isinstance(text, str) or not text.strip():
             raise PromptFileError(f"{path}, line {number}: expected an object with a text 'prompt'")
+        for field in ("prompt", "id"):
+            try:
+                str(values.get(field)).encode()
+            except UnicodeEncodeError:  # half of a character, which JSON can spell
+                raise PromptFileError(
+                    f"{path}, line {number}: {field}: expected text in Unicode, got {values[field]!r}"
+                ) from None
         harmful = values.get("harmful")
         if harmful is not None and not isinstance(harmful, bool):
             raise PromptFileError(f"{path}, line {number}: harmful: expected true or false, got {harmful!r}")
-        name = str(values.get("id", number))
+        own = values.get("id")
+        name = str(number if own is None else own)
         if name in prompts:
             raise PromptFileError(f"{path}, line {number}: id: {name!r} is that of an earlier line")
         prompts[name] = SafetyPrompt(name, text, harmful)

@@ -33,15 +33,15 @@ class BudgetSummary:
         accuracy: mean score; several runs of a problem count as one, with their mean.
         gain: mean difference to the method that was compared with, on the same problems; None without one.
         given: the part of the runs that gave an answer by themselves.
-        forwards, seconds: means of what runs took within the budget.
+        forwards, seconds: means of what runs took within the budget, over those that did not fail; None if all did.
     """
 
     budget: int
     accuracy: Mean
     gain: Mean | None
     given: float
-    forwards: float
-    seconds: float
+    forwards: float | None
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class MethodSummary:
         method: its name.
         budgets: ascending.
         problems, runs, failed: how many; runs that failed have no answers, and count as wrong.
-        tokens: mean number of tokens that all workers of a run sampled together.
+        tokens: mean number of tokens that all workers of a run sampled together; of runs that failed there is none.
     """
 
     method: str
@@ -60,7 +60,7 @@ class MethodSummary:
     problems: int
     runs: int
     failed: int
-    tokens: float
+    tokens: float | None
 
     @property
     def best(self) -> BudgetSummary:
@@ -91,12 +91,15 @@ def summarize(
         problems=len({record.problem for record in records}),
         runs=len(records),
         failed=sum(bool(record.error) for record in records),
-        tokens=fmean(record.tokens for record in records),
+        tokens=_mean([record.tokens for record in records if not record.error]),
     )
 
 
 def _within(budget: int, records: Sequence[Record], baseline: Sequence[Record] | None) -> BudgetSummary:
     points = [point_of(record, budget) for record in records]
+    done = [
+        point_of(record, budget) for record in records if not record.error
+    ]  # others broke off, and were quick
     scores = _scores(budget, records)
     gain = None
     if baseline is not None:
@@ -108,9 +111,13 @@ def _within(budget: int, records: Sequence[Record], baseline: Sequence[Record] |
         accuracy=Mean.of(list(scores.values())),
         gain=gain,
         given=fmean(point.given for point in points),
-        forwards=fmean(point.forwards for point in points),
-        seconds=fmean(point.seconds for point in points),
+        forwards=_mean([point.forwards for point in done]),
+        seconds=_mean([point.seconds for point in done]),
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def point_of(record: Record, budget: int) -> Point:

@@ -9,8 +9,8 @@ from hogwild.evaluation.summary import BudgetSummary, Mean, MethodSummary
 HEADER = ("method", "budget", "accuracy", "difference", "own", "forwards", "seconds")
 EXPLANATION = (
     "Budget: sequential forwards that a run may take. Accuracy: mean over the problems and its standard error. "
-    "Difference: to the first method on the same problems. Own: runs that gave an answer by themselves; the "
-    "others were asked for one. Forwards, seconds: means of what runs took."
+    "Difference: to the first method on the same problems. Own: runs that gave an answer by themselves, "
+    "without being asked for one. Forwards, seconds: means of what runs took that did not fail."
 )
 
 
@@ -26,8 +26,8 @@ def _row(method: str, entry: BudgetSummary) -> tuple[str, ...]:
         percent(entry.accuracy),
         percent(entry.gain, signed=True) if entry.gain is not None else "",
         f"{100 * entry.given:.0f}%",
-        f"{entry.forwards:,.0f}",
-        f"{entry.seconds:.1f}",
+        "-" if entry.forwards is None else f"{entry.forwards:,.0f}",
+        "-" if entry.seconds is None else f"{entry.seconds:.1f}",
     )
 
 

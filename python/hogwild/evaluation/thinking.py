@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from hogwild.engine.events import Event, FinishEvent
 from hogwild.evaluation.delays import CHUNK_TOKENS, measure_delays
 from hogwild.evaluation.speech import SpeechModel
+from hogwild.evaluation.warm_up import WARM_UP, needs_warm_up
 from hogwild.protocols import Engine, ThinkResult
 
 
@@ -38,7 +39,8 @@ class ThinkRecord:
         problem, method, seed: what was run.
         answer: what stands in the last box of the public text; without a box, the text itself.
         score: of the public answer; thoughts do not count.
-        first_seconds, first_forward, delay, beyond_tolerance, longest, delay_forwards: see `Delays`.
+        first_seconds, first_forward, delay, beyond_tolerance, longest, delay_forwards: see `Delays`; of a run that
+            failed, as far as it came.
         forwards, tokens, seconds: of the whole run.
         finish: why it ended.
         text: all that the user was told.
@@ -93,9 +95,15 @@ def evaluate_thinking(
         watch: called with the events of each run.
         options: further arguments of `Engine.thinking`, the same for all methods that are compared.
 
-    A run that fails is recorded with its error and scores 0; the others go on.
+    A run that fails is recorded with its error and scores 0; the others go on. On CUDA the first question is begun once
+    before, and nothing is kept of that: what is compiled then is no delay.
     """
-    for question in questions:
+    for place, question in enumerate(questions):
+        if place == 0 and needs_warm_up(engine):
+            limit = min(WARM_UP, options.get("max_forwards", WARM_UP))
+            short = engine.thinking(question.text, method, seed=seed, **{**options, "max_forwards": limit})
+            for _ in engine.run([short]):
+                pass
         protocol = engine.thinking(question.text, method, seed=seed, **options)
         events = [event for _, event in engine.run([protocol])]
         watch(question, events)
@@ -150,19 +158,30 @@ def write_records(path: str | os.PathLike[str], records: Iterable[ThinkRecord]) 
 
 @dataclass(frozen=True)
 class ThinkSummary:
-    """A method on a task: means over its runs, times in seconds; None where no run has a value."""
+    """A method on a task: means over its runs, times in seconds; None where no run has a value.
+
+    Attributes:
+        method: its name.
+        runs, failed: how many; runs that failed count as wrong, and are in no other mean.
+        spoke: runs, of those that did not fail, in which the user was told anything at all.
+        accuracy: mean score.
+        first_seconds, first_forward: of the runs that spoke.
+        delay, beyond_tolerance, longest, delay_forwards: see `Delays`; a run that never spoke was waited through.
+        forwards: of the whole run.
+    """
 
     method: str
     runs: int
     failed: int
+    spoke: int
     accuracy: float
     first_seconds: float | None
     first_forward: float | None
-    delay: float
-    beyond_tolerance: float
-    longest: float
-    delay_forwards: float
-    forwards: float
+    delay: float | None
+    beyond_tolerance: float | None
+    longest: float | None
+    delay_forwards: float | None
+    forwards: float | None
 
 
 def summarize(records: Iterable[ThinkRecord]) -> list[ThinkSummary]:
@@ -174,17 +193,20 @@ def summarize(records: Iterable[ThinkRecord]) -> list[ThinkSummary]:
 
 
 def _summary(method: str, runs: list[ThinkRecord]) -> ThinkSummary:
-    def mean(name: str) -> float:
-        return statistics.fmean(getattr(run, name) for run in runs)
+    done = [run for run in runs if not run.error]  # a run that breaks off early would be a quick one
+    spoke = [run for run in done if run.first_forward is not None]
 
-    spoke = [run for run in runs if run.first_forward is not None]
+    def mean(name: str, among: list[ThinkRecord] = done) -> float | None:
+        return statistics.fmean(getattr(run, name) for run in among) if among else None
+
     return ThinkSummary(
         method=method,
         runs=len(runs),
-        failed=sum(bool(run.error) for run in runs),
-        accuracy=mean("score"),
-        first_seconds=statistics.fmean(run.first_seconds or 0.0 for run in spoke) if spoke else None,
-        first_forward=statistics.fmean(run.first_forward or 0 for run in spoke) if spoke else None,
+        failed=len(runs) - len(done),
+        spoke=len(spoke),
+        accuracy=statistics.fmean(run.score for run in runs),
+        first_seconds=mean("first_seconds", spoke),
+        first_forward=mean("first_forward", spoke),
         delay=mean("delay"),
         beyond_tolerance=mean("beyond_tolerance"),
         longest=mean("longest"),

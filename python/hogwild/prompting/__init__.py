@@ -6,7 +6,13 @@ from hogwild.prompting.chat_format import ChatFormat, chat_format
 from hogwild.prompting.collaboration import PERSONS, collaboration_prompt, headers_for
 from hogwild.prompting.family import Family, FamilyError, family_for, family_names, load_family
 from hogwild.prompting.headers import NAMES, Headers, join_names, worker_names
-from hogwild.prompting.plain import control_tokens, encode_inside, encode_plain, encode_template
+from hogwild.prompting.plain import (
+    control_tokens,
+    encode_filled,
+    encode_inside,
+    encode_plain,
+    encode_template,
+)
 from hogwild.prompting.sentences import ends_sentence
 from hogwild.prompting.solo import early_line, solo_prompt
 from hogwild.prompting.steps import SEPARATOR, StepDetector, StepRule
@@ -34,6 +40,7 @@ __all__ = [
     "control_tokens",
     "early_line",
     "encode_after",
+    "encode_filled",
     "encode_inside",
     "encode_plain",
     "encode_template",

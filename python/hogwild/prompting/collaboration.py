@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hogwild.errors import UnknownNameError
@@ -10,6 +10,7 @@ from hogwild.prompting.answers import AnswerFormat, answer_format
 from hogwild.prompting.examples import worked
 from hogwild.prompting.family import Family, family_for
 from hogwild.prompting.headers import Headers, join_names
+from hogwild.prompting.plain import encode_filled
 from hogwild.prompting.turns import assistant_start, check_problem
 
 LAYOUTS = ("combined", "contiguous", "interleaved")
@@ -39,7 +40,7 @@ def collaboration_prompt(
     are the title of the finished steps, where the layout has them.
 
     Args:
-        problem: what the workers are to solve.
+        problem: what the workers are to solve; control tokens in it are spelled out.
         workers: their names.
         layout: "combined", "interleaved" or "contiguous"; the rules say what the workers see.
         tokenizer: a Hugging Face tokenizer.
@@ -49,7 +50,8 @@ def collaboration_prompt(
         person: the rules speak to the workers ("second") or as the workers ("first").
 
     Raises:
-        ValueError: `problem` is empty, or the layout or the person is unknown.
+        ValueError: `problem` is empty or cannot be written without a control token, or the layout or the person
+            is unknown.
     """
     check_problem(problem)
     for name, value, known in (("layout", layout, LAYOUTS), ("person", person, PERSONS)):
@@ -58,17 +60,19 @@ def collaboration_prompt(
     family = family or family_for(tokenizer)
     form, headers = answer_format(answer), family.headers
     title = "" if layout == "contiguous" else headers.past
-    task = family.task.format(problem=problem.strip())
     rules = [_rules(family, workers, layout, form, person)]
-    if not family.chat:
-        if examples:
-            rules += _patterns(family, workers, layout, form)
-        parts = [*rules, task, *([title] if title else [])]
-        return list(tokenizer.encode(headers.separator.join(parts)))
-    if examples and len(workers) > 1 and family.examples:
+    if examples and not family.chat:
+        rules += _patterns(family, workers, layout, form)
+    elif examples and len(workers) > 1 and family.examples:
         rules += [family.examples_title, *_shown(family, workers, layout, form)]
-    text = assistant_start(family, tokenizer, task, rules="\n\n".join(rules))
-    return list(tokenizer.encode(text + title, add_special_tokens=False))
+
+    def fill(texts: Mapping[str, str]) -> str:
+        task = family.task.format(**texts)
+        if family.chat:
+            return assistant_start(family, tokenizer, task, rules="\n\n".join(rules)) + title
+        return headers.separator.join([*rules, task, *([title] if title else [])])
+
+    return encode_filled(tokenizer, fill, {"problem": problem.strip()}, add_special_tokens=not family.chat)
 
 
 def _rules(family: Family, workers: Sequence[str], layout: str, form: AnswerFormat, person: str) -> str:

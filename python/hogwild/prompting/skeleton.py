@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from hogwild.prompting.answers import AnswerFormat
 from hogwild.prompting.family import Family
+from hogwild.prompting.plain import encode_filled
 from hogwild.prompting.turns import assistant_start
 
 MAX_POINTS = 16
@@ -15,8 +17,12 @@ _POINT = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 
 def outline_prompt(problem: str, tokenizer: Any, family: Family) -> list[int]:
     """Token ids of the request for a list of points; the model goes on behind "1."."""
-    text = family.skeleton.outline.format(problem=problem.strip())
-    return _encode(text, f"{family.skeleton.start}1.", tokenizer, family)
+
+    def fill(texts: Mapping[str, str]) -> str:
+        return _turn(family.skeleton.outline.format(**texts), f"{family.skeleton.start}1.", tokenizer, family)
+
+    texts = {"problem": problem.strip()}
+    return encode_filled(tokenizer, fill, texts, add_special_tokens=not family.chat)
 
 
 def point_prompt(
@@ -24,15 +30,20 @@ def point_prompt(
 ) -> list[int]:
     """Token ids of the request for point `index` (from 1) of the list; the model goes on behind its title."""
     outline = "\n".join(f"{number}. {point}" for number, point in enumerate(points, start=1))
-    text = family.skeleton.point.format(
-        problem=problem.strip(), outline=outline, index=index, point=points[index - 1], final=form.final
-    )
-    return _encode(text, point_title(index, points[index - 1], family), tokenizer, family)
+    point = points[index - 1]
+    texts = {"problem": problem.strip(), "outline": outline, "point": point, "title": _bare(point)}
+
+    def fill(texts: Mapping[str, str]) -> str:
+        content = {name: text for name, text in texts.items() if name != "title"}
+        text = family.skeleton.point.format(index=index, final=form.final, **content)
+        return _turn(text, point_title(index, texts["title"], family), tokenizer, family)
+
+    return encode_filled(tokenizer, fill, texts, add_special_tokens=not family.chat)
 
 
 def point_title(index: int, point: str, family: Family) -> str:
     """How the text of a point begins."""
-    title = f"Part {index}: {point.rstrip('.:')}"
+    title = f"Part {index}: {_bare(point)}"
     return f"**{title}.**" if family.chat else f"{family.skeleton.start}{title}."
 
 
@@ -46,8 +57,10 @@ def read_points(outline: str) -> list[str]:
     return points
 
 
-def _encode(text: str, start: str, tokenizer: Any, family: Family) -> list[int]:
-    if not family.chat:
-        return list(tokenizer.encode(text + start))
-    turn = assistant_start(family, tokenizer, text, think=False)
-    return list(tokenizer.encode(turn + start, add_special_tokens=False))
+def _bare(point: str) -> str:
+    return point.rstrip(".:")
+
+
+def _turn(text: str, start: str, tokenizer: Any, family: Family) -> str:
+    """The request, and how the reply to it begins."""
+    return (assistant_start(family, tokenizer, text, think=False) if family.chat else text) + start

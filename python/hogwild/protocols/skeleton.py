@@ -11,7 +11,7 @@ from hogwild.cache.view import ViewSpec
 from hogwild.engine.checks import check_integer
 from hogwild.engine.events import Event, ModeEvent
 from hogwild.engine.feed import Feed, Result
-from hogwild.prompting import encode_after, solo_prompt
+from hogwild.prompting import control_tokens, encode_after, encode_plain, solo_prompt
 from hogwild.prompting.skeleton import outline_prompt, point_prompt, point_title, read_points
 from hogwild.protocols.budgeted import BudgetedProtocol
 from hogwild.protocols.finisher import Copies, Finisher
@@ -99,7 +99,10 @@ class SkeletonProtocol(BudgetedProtocol):
         if not parts:
             return self._solo
         text = separator.join(parts) + separator
-        return (*self._solo, *encode_after(self._tokenizer, separator, text))
+        tokens = encode_after(self._tokenizer, separator, text)
+        if control_tokens(self._tokenizer).keys() & set(tokens):  # text that says what such tokens are called
+            tokens = encode_plain(self._tokenizer, text)
+        return (*self._solo, *tokens)
 
     # ------------------------------------------------------------------ forwards
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from hogwild.errors import HogwildError
 from hogwild.evaluation.extras import need
+from hogwild.prompting import encode_filled
 
 Message = dict[str, str]
 
@@ -115,21 +116,27 @@ class LocalJudge:
     def ask(self, messages: Sequence[Message], seed: int) -> str:
         import torch
 
-        if getattr(self._tokenizer, "chat_template", None):
-            text = self._tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=True
-            )
-            inputs = self._tokenizer(text, add_special_tokens=False, return_tensors="pt")
-        else:
-            text = "\n\n".join(message["content"] for message in messages) + "\n\n"
-            inputs = self._tokenizer(text, return_tensors="pt")
+        chat = bool(getattr(self._tokenizer, "chat_template", None))
+
+        def fill(texts: Mapping[str, str]) -> str:
+            if not chat:
+                return "\n\n".join([*texts.values(), ""])
+            turns = [
+                {**message, "content": text} for message, text in zip(messages, texts.values(), strict=True)
+            ]
+            return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+        # What is judged must not be able to end its turn and give the verdict itself.
+        contents = {str(place): message["content"] for place, message in enumerate(messages)}
+        ids = encode_filled(self._tokenizer, fill, contents, add_special_tokens=not chat)
+        inputs = torch.tensor([ids], device=self._model.device)
         limit = getattr(self._model.config, "max_position_embeddings", None)
-        length = inputs["input_ids"].shape[1]
+        length = len(ids)
         if limit is not None and length + self._settings["max_new_tokens"] > limit:
             raise JudgeError(
                 f"{self.name}: the conversation has {length} tokens, too many for {limit} positions"
             )
         torch.manual_seed(seed)
         with torch.inference_mode():
-            output = self._model.generate(**inputs.to(self._model.device), **self._settings)
+            output = self._model.generate(inputs, attention_mask=torch.ones_like(inputs), **self._settings)
         return self._tokenizer.decode(output[0, length:], skip_special_tokens=True)

@@ -10,6 +10,7 @@ import hogwild
 from hogwild.evaluation import plots, table
 from hogwild.evaluation.comparison import Comparison, write_summary
 from hogwild.evaluation.extras import need
+from hogwild.evaluation.report.asking import asking
 from hogwild.evaluation.report.example import choose_example
 from hogwild.evaluation.report.findings import cautions, findings
 from hogwild.evaluation.report.words import describe
@@ -58,6 +59,7 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
         or "as the model was published",
         "model": Path(comparison.model).name or "the model",
         "methods": [(method, describe(method)) for method in comparison.methods],
+        "asking": asking(comparison.methods),
         "findings": findings(comparison),
         "cautions": cautions(comparison),
         "summaries": summaries,

@@ -10,7 +10,7 @@ from typing import Any
 
 from hogwild.evaluation.grading.answers import same_answer
 from hogwild.evaluation.tasks.source import Row, Source, TaskError
-from hogwild.evaluation.tasks.task import Problem, Task, check_ids
+from hogwild.evaluation.tasks.task import Problem, Task, check_ids, check_text
 
 
 class DataSetTask(Task):
@@ -29,7 +29,12 @@ class DataSetTask(Task):
     def _problems(self) -> list[Problem]:
         rows = self.source.rows(self.data)
         try:
-            return check_ids([self.problem(row, number) for number, row in enumerate(rows)])
+            return check_ids(
+                [
+                    check_text(self.problem(row, number), f"row {number + 1}")
+                    for number, row in enumerate(rows)
+                ]
+            )
         except TaskError as error:
             raise TaskError(f"{self.data or self.source.path}: {error}") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hogwild.evaluation.grading.answers import same_answer
 from hogwild.evaluation.tasks.dataset import id_of, short_problem
 from hogwild.evaluation.tasks.source import TaskError, check_fields, read_file
-from hogwild.evaluation.tasks.task import Problem, Task, check_ids
+from hogwild.evaluation.tasks.task import Problem, Task, check_ids, check_text
 
 FIELDS = ("problem", "answer")
 
@@ -42,7 +42,10 @@ class LocalTask(Task):
                 raise TaskError(f"{where}: field 'answer': expected text or a number, got {row['answer']!r}")
         return check_ids(
             [
-                short_problem(id_of(row, f"{self.name}-{number}"), row["problem"], row["answer"])
+                check_text(
+                    short_problem(id_of(row, f"{self.name}-{number}"), row["problem"], row["answer"]),
+                    f"{self.data}, row {number + 1}",
+                )
                 for number, row in enumerate(rows)
             ]
         )

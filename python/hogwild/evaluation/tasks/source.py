@@ -112,7 +112,8 @@ def check_fields(rows: Sequence[Row], fields: Sequence[str], where: str) -> None
     """Refuse rows that lack one of `fields`.
 
     Raises:
-        TaskError: there are no rows, or the first one that lacks a field, or has one without text.
+        TaskError: there are no rows, or the first one that lacks a field, or has one without text or with half of a
+            character, which JSON can spell and nothing can encode.
     """
     if not rows:
         raise TaskError(f"{where}: there are no rows")
@@ -125,3 +126,11 @@ def check_fields(rows: Sequence[Row], fields: Sequence[str], where: str) -> None
             )
         if empty := [name for name in fields if not str(row[name]).strip()]:
             raise TaskError(f"{where_row}: nothing in field {', '.join(map(repr, empty))}")
+        for name in fields:
+            try:
+                str(row[name]).encode()
+            except UnicodeEncodeError as error:
+                half = str(row[name])[error.start]
+                raise TaskError(
+                    f"{where_row}: field {name!r}: expected text in Unicode, got {half!r} at {error.start}"
+                ) from None

@@ -77,6 +77,22 @@ class Task(ABC):
         """How right an answer to `problem` is, from 0 to 1."""
 
 
+def check_text(problem: Problem, where: str) -> Problem:
+    """The problem, if it can be encoded and written down.
+
+    Raises:
+        TaskError: it has half of a character, which JSON can spell; with `where`.
+    """
+    for name, text in (("id", problem.id), ("text", problem.text), ("answer", problem.reference)):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise TaskError(
+                f"{where}: {name} of the problem: expected text in Unicode, got {text[error.start]!r} at {error.start}"
+            ) from None
+    return problem
+
+
 def check_ids(problems: Sequence[Problem]) -> list[Problem]:
     """The problems, if no two have the same id, by which their records are kept.
 
