@@ -6,6 +6,7 @@ import base64
 import json
 import pickle
 import sys
+import time
 import types
 import zlib
 from decimal import Decimal
@@ -13,6 +14,8 @@ from decimal import Decimal
 import pytest
 
 from hogwild.errors import UnknownNameError
+from hogwild.evaluation.grading.lists import split_answers
+from hogwild.evaluation.grading.prose import letter_in_prose, number_in_prose
 from hogwild.evaluation.plan import Plan
 from hogwild.evaluation.tasks import TASKS, TaskError, make_task
 from hogwild.evaluation.tasks.lettered import find_letter
@@ -303,6 +306,16 @@ NO_CHOICES += ["(B) (C)", "B=5", "B_2", "B2", "AB", "Bob", "B/C", "-B", "answer"
 @pytest.mark.parametrize("answer", NO_CHOICES)
 def test_a_letter_that_is_no_choice(answer):
     assert find_letter(answer) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["*" * 20_000, "{" * 20_000, "\n" * 20_000, "answer " * 20_000, r"\text{" * 5_000]
+)
+def test_a_long_text_is_looked_through_quickly(text):
+    start = time.process_time()
+    assert find_letter(text) is None and letter_in_prose(text) is None and number_in_prose(text) is None
+    assert len(split_answers(text)) >= 1
+    assert time.process_time() - start < 2
 
 
 def test_prose_without_a_box_is_read_as_the_reference_is(tmp_path):

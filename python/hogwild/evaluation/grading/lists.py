@@ -97,16 +97,17 @@ def readings(text: str, count: int, brackets: str = "([{") -> Iterator[list[str]
     text, found = peel(text, brackets), False
     commas = [match.start() for match in _THOUSANDS.finditer(text)]
     for chosen in islice(combinations(commas, len(parts) - count), _MOST_READINGS):
-        if all(_sets_apart(text, place, chosen) for place in chosen):
-            parts = split_answers(_without(text, chosen), brackets)
+        dropped = set(chosen)
+        if all(_sets_apart(text, place, dropped) for place in chosen):
+            parts = split_answers(_without(text, dropped), brackets)
             if len(parts) == count:
                 found = True
                 yield parts
     if not found:
-        yield split_answers(_without(text, commas), brackets)
+        yield split_answers(_without(text, set(commas)), brackets)
 
 
-def _sets_apart(text: str, place: int, chosen: Sequence[int]) -> bool:
+def _sets_apart(text: str, place: int, chosen: set[int]) -> bool:
     """Whether the comma at `place` continues a number such as 1,234,567 whose other commas are in `chosen`."""
     start = place
     while start and text[start - 1].isdigit():
@@ -116,7 +117,7 @@ def _sets_apart(text: str, place: int, chosen: Sequence[int]) -> bool:
     return place - start <= 3 and text[start] != "0" and text[start - 1 : start] != "."
 
 
-def _without(text: str, places: Sequence[int]) -> str:
+def _without(text: str, places: set[int]) -> str:
     return "".join(character for place, character in enumerate(text) if place not in places)
 
 

@@ -12,7 +12,7 @@ _NUMBER = re.compile(
 )
 _ALONE = r"(?:[B-HJ-Z](?![\w'’])|[AI](?![\w'’]|\s+[a-z]))"  # "A cat" and "I think" are no choices
 _LETTER = re.compile(
-    r"\((?P<bracket>[A-Z])\)|\*\*\(?(?P<bold>[A-Z])\)?[.:]?\*\*|^\s*(?P<line>[A-Z])[.)]?\s*$"
+    r"\((?P<bracket>[A-Z])\)|\*\*\(?(?P<bold>[A-Z])\)?[.:]?\*\*|^[ \t]*(?P<line>[A-Z])[.)]?[ \t]*$"
     r"|\b(?i:(?:answer|option|choice|letter)(?:\s+is)?:?\s*(?:\*\*|\$|\()*(?:option\s+)?)"
     rf"(?P<named>{_ALONE})",
     re.MULTILINE,

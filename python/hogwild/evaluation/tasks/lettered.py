@@ -22,6 +22,7 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _LETTER = re.compile(r"[\s(\[{]*([A-Z])(?!\w)(?:\s*[)\]}]|\s*[.:]+\s|\s+[-–—(\[]|[\s.,:]*\Z)")
+_LONGEST = 1000  # characters that are looked at: the letter stands at the beginning
 _ANOTHER = re.compile(r"\W*(?:and|or)\b|[\s,;&/)\]}]*\([A-Z]\)")
 
 
@@ -83,7 +84,9 @@ def find_letter(answer: str) -> str | None:
     "A cat" and "B or C" name none: a letter counts where it stands alone, in brackets or wrappers of its own, or with
     a mark between it and what follows.
     """
-    marked = _WRAPPED.sub(lambda match: f" ({next(filter(None, match.groups()), '')}) ", unwrap(answer))
+    marked = _WRAPPED.sub(
+        lambda match: f" ({next(filter(None, match.groups()), '')}) ", unwrap(answer[:_LONGEST])
+    )
     text = _LEAD.sub("", plain_spaces(marked).replace("\\", " "), count=1)
     found = _LETTER.match(text)
     return found[1] if found and not _ANOTHER.match(text, found.end(1)) else None
