@@ -23,11 +23,13 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def plain_spaces(text: str) -> str:
-    r"""With `\,`, `\;`, `\!`, `\:` and `~` as blanks; as nothing where they set thousands apart."""
+    r"""With `\,`, `\;`, `\:` and `~` as blanks; as nothing where they set thousands apart. `\!` is nothing."""
 
     def space(match: re.Match[str]) -> str:
         if match[0] == r"\\":  # a line break, whatever follows it
             return match[0]
+        if match[0] == r"\!":  # less than no space, as in 32,\!348
+            return ""
         after = text[match.end() : match.end() + 4]
         grouped = match.start() and text[match.start() - 1].isdigit() and re.match(r"\d{3}(?!\d)", after)
         return "" if grouped else " "

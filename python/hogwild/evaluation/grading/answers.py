@@ -16,6 +16,10 @@ from hogwild.prompting.quantities import find_quantity, stated_quantity
 _EQUALS = re.compile(r"(?<![<>!:\\])=|≈|\\approx(?![a-zA-Z])")
 _RELATION = re.compile(r"\s*(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)(?![a-zA-Z]))")
 _SLACK = Fraction(101, 100)  # of a tolerance, for a reference that is rounded itself
+# factorials, sums and the like, and powers with more than two digits or another power in the exponent
+_HUGE = re.compile(
+    r"!|\\(?:sum|prod|int|lim|binom|Gamma|zeta)(?![a-zA-Z])|\^\s*(?!\{\s*-?\d{1,2}\s*\}(?!\s*\^)|-?\d(?![\d^]))"
+)
 _SECONDS = 2  # for the value of one formula
 
 
@@ -99,11 +103,11 @@ def _is_permutation(answers: list[str], wanted: Sequence[str], tolerances: Seque
 
 
 def _is_other_kind(given: str, expected: str) -> bool:
-    """Whether one is a set in braces and the other a pair or an interval, or only one a relation such as "< 18".
+    """Whether one is a set in braces and the other a pair or an interval, or a relation is given for a number.
 
     The library takes them for the same.
     """
-    if bool(_RELATION.match(given)) != bool(_RELATION.match(expected)):
+    if _RELATION.match(given) and find_quantity(expected):
         return True
     kinds = [kind_of_list(text) for text in (given, expected)]
     return "\\{" in kinds and ("(" in kinds or "[" in kinds)
@@ -111,18 +115,18 @@ def _is_other_kind(given: str, expected: str) -> bool:
 
 def _is_within(given: str, expected: str, tolerance: float) -> bool:
     """Whether the values of two formulae differ by no more than the tolerance; no if they have none."""
-    values = [_value(_EQUALS.split(given)[-1]), _value(expected)]
+    values = [value_of(_EQUALS.split(given)[-1]), value_of(expected)]
     if None in values:
         return False
     return abs(values[0] - values[1]) <= tolerance * float(_SLACK)  # type: ignore[operator]
 
 
 @functools.lru_cache(maxsize=4096)
-def _value(text: str) -> float | None:
+def value_of(text: str) -> float | None:
     """The real number that a formula comes to; None for anything else, or if that takes too long."""
     if quantity := find_quantity(text):
         return _as_float(quantity.value)
-    if "!" in text:  # no alarm cuts short what a huge factorial takes
+    if _HUGE.search(text):  # an alarm does not always cut short what that takes
         return None
     math_verify = need("math_verify", "comparing answers")
     parsed = _parse(text)
