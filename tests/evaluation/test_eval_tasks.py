@@ -6,6 +6,7 @@ import base64
 import json
 import pickle
 import sys
+import time
 import types
 import zlib
 from decimal import Decimal
@@ -13,8 +14,11 @@ from decimal import Decimal
 import pytest
 
 from hogwild.errors import UnknownNameError
+from hogwild.evaluation.grading.lists import split_answers
+from hogwild.evaluation.grading.prose import letter_in_prose, number_in_prose
 from hogwild.evaluation.plan import Plan
 from hogwild.evaluation.tasks import TASKS, TaskError, make_task
+from hogwild.evaluation.tasks.lettered import find_letter
 from hogwild.evaluation.tasks.source import Source
 
 pytest.importorskip("math_verify")
@@ -129,6 +133,37 @@ def test_one_of_five_answers_in_a_box_does_not_end_a_run():
     assert make_task(__file__.replace(".py", ".jsonl")).find(sample) == "1"  # of other tasks it does
 
 
+@pytest.mark.parametrize(
+    "form", ["{}", "[{}]", r"\{{{}\}}", r"\left[{}\right]", r"\text{{{}}}", r"\mathbf{{({})}}"]
+)
+@pytest.mark.parametrize("comma", [", ", r",\; ", r" \\ ", "; "])
+def test_five_answers_in_any_brackets_end_a_run_and_count(form, comma):
+    task = make_task("arith-x5")
+    problem = task.problems()[0]
+    answer = form.format(comma.join(problem.expected))
+    assert task.find(f"So \\boxed{{{answer}}}") == answer and task.score(problem, answer) == 1
+    wrong = form.format(comma.join([*problem.expected[:4], "-1"]))
+    assert task.score(problem, wrong) == 0.8
+
+
+def test_five_placeholders_do_not_end_a_run():
+    task = make_task("arith-x5")
+    for box in ("a, b, c, d, e", "answer1, answer2, answer3, answer4, answer5", "[a_1, a_2, a_3, a_4, a_5]"):
+        assert task.find(f"I write \\boxed{{{box}}}") is None
+    assert task.find("I write \\boxed{6 ") is None
+
+
+def test_five_questions_say_how_answers_are_given(tmp_path):
+    problem = make_task("gsm8k-x5", write_rows(tmp_path / "rows.jsonl", gsm8k_rows(5))).problems()[0]
+    (first,) = [line for line in problem.text.splitlines() if "answers" in line]
+    assert "one box" in first and "separated by commas" in first
+
+
+@pytest.mark.parametrize("name", ["math500", "olympiadbench-maths", "olympiadbench-physics", "gsm8k-x5"])
+def test_formulae_and_lists_have_room_in_an_early_answer(name):
+    assert make_task(name).answer_tokens == 64
+
+
 def test_arithmetic_comes_from_the_seed_and_is_right():
     one, same, other = (make_task("arith-x5", seed=seed).problems() for seed in (0, 0, 1))
     assert one == same and [p.text for p in one] != [p.text for p in other]
@@ -159,8 +194,37 @@ def test_olympiad_allows_any_order_and_the_given_tolerance(tmp_path):
     assert (
         task.score(roots, "-0.5, 1") == 1 and task.score(roots, "1") == 0 and task.score(roots, "1, 1") == 0
     )
+    assert task.score(roots, r"\{1, -\frac12\}") == 1 and task.score(roots, "(1, -0.5)") == 0
+    assert "one box, separated by commas" in roots.text and "list" not in far.text
     assert far.text.startswith("A car.\n\nHow far?") and "in m, without the unit" in far.text
     assert task.score(far, "2.6") == 1 and task.score(far, "2.7") == 0
+
+
+def olympiad_task(tmp_path, answers, error):
+    row = {"id": 1, "question": "How far?", "final_answer": answers, "error": error}
+    return make_task("olympiadbench-physics", write_rows(tmp_path / "rows.jsonl", [row]))
+
+
+@pytest.mark.parametrize("error", ["1e-1,5e-1", "1e-1, 5e-1", [0.1, 0.5], ["1e-1", "5e-1"]])
+def test_olympiad_tolerances_may_be_one_for_each_answer(tmp_path, error):
+    for answers in (["1", "2"], ["$1$, $2$"]):
+        task = olympiad_task(tmp_path, answers, error)
+        (problem,) = task.problems()
+        assert problem.expected["tolerance"] == [0.1, 0.5]
+        assert task.score(problem, "2.4, 1.05") == 1 and task.score(problem, "2, 1.4") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "tolerance"), [(None, None), ("", None), ("0.1", 0.1), (0.1, 0.1), ([0.1], 0.1)]
+)
+def test_olympiad_tolerances_of_one_answer(tmp_path, error, tolerance):
+    assert olympiad_task(tmp_path, ["1"], error).problems()[0].expected["tolerance"] == tolerance
+
+
+@pytest.mark.parametrize("error", ["±0.1", "-0.1", "nan", "1e-1;2", "0.1,0.2,0.3", [[0.1]], {"a": 1}])
+def test_a_tolerance_that_is_none_is_refused(tmp_path, error):
+    with pytest.raises(TaskError, match=r"row 1: field 'error': expected .*, got "):
+        olympiad_task(tmp_path, ["1", "2"], error).problems()
 
 
 def livecode_row(**changes):
@@ -306,6 +370,76 @@ def test_options_have_letters(tmp_path):
         assert task.score(problem, right) == 1, right
     for wrong in ("A", "C. Three", "Two", "Both", "B or C", "A B", "b", ""):
         assert task.score(problem, wrong) == 0, wrong
+
+
+CHOICES = [
+    r"\textbf{(B)}\ 5",
+    r"B \text{ four}",
+    "**B**",
+    "[B]",
+    r"\text{ B}",
+    r"\textit{B}",
+    r"\boldsymbol{B}",
+    "B (Four)",
+]
+CHOICES += [
+    "B - foo",
+    "Option B",
+    "Answer: B",
+    "B,",
+    "{B}",
+    r"\rm B",
+    r"\text{Option B}",
+    r"\text{B: }5",
+    "**B**: four",
+]
+CHOICES += ["The correct answer is (B)", "B. K", r"\text{B}\text{.}", "B\\", "(B) Four and five"]
+
+
+@pytest.mark.parametrize("answer", CHOICES)
+def test_a_letter_that_stands_as_a_choice(answer):
+    assert find_letter(answer) == "B"
+    assert find_letter(answer.replace("B", "D")) == "D"
+
+
+NO_CHOICES = [
+    "A cat sat",
+    "I think",
+    r"\text{A cat}",
+    "B and C",
+    "(B) or (C)",
+    "B) or C)",
+    r"B \text{ or } C",
+    "B, C",
+]
+NO_CHOICES += ["(B) (C)", "B=5", "B_2", "B2", "AB", "Bob", "B/C", "-B", "answer", "(A, B)", "A 5"]
+
+
+@pytest.mark.parametrize("answer", NO_CHOICES)
+def test_a_letter_that_is_no_choice(answer):
+    assert find_letter(answer) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["*" * 20_000, "{" * 20_000, "\n" * 20_000, "answer " * 20_000, r"\text{" * 5_000]
+)
+def test_a_long_text_is_looked_through_quickly(text):
+    start = time.process_time()
+    assert find_letter(text) is None and letter_in_prose(text) is None and number_in_prose(text) is None
+    assert len(split_answers(text)) >= 1
+    assert time.process_time() - start < 2
+
+
+def test_prose_without_a_box_is_read_as_the_reference_is(tmp_path):
+    row = {"question": "Which?", "options": ["One", "Two", "Three"], "answer": "B"}
+    lettered = make_task("mmlu-pro", write_rows(tmp_path / "rows.jsonl", [row]))
+    (problem,) = lettered.problems()
+    assert lettered.read(problem, "Not (A), so the answer is B.") == "B"
+    assert lettered.read(problem, " A cat. ") == "A cat."
+    rows = [{"problem": "2 + 2?", "answer": 4}, {"problem": "Square?", "answer": "x^2"}]
+    task = make_task(str(write_rows(tmp_path / "mine.jsonl", rows)))
+    number, formula = task.problems()
+    assert task.read(number, "So 2 + 2 is 4.") == "4" and task.read(formula, " x^2 ") == "x^2"
 
 
 @pytest.mark.parametrize(

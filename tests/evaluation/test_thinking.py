@@ -12,6 +12,7 @@ from engine.tiny import make_model
 from fakes import ToyTokenizer
 from hogwild.engine.events import FinishEvent, TokenEvent
 from hogwild.evaluation.listening import HEADER, remarks, rows
+from hogwild.evaluation.tasks import make_task
 from hogwild.evaluation.thinking import (
     ThinkRecord,
     evaluate_thinking,
@@ -112,6 +113,30 @@ def test_the_first_question_is_begun_before_anything_is_timed_on_cuda(engine, mo
     assert asked == [*[("2 + 3?", 32)] * cuda, ("2 + 3?", 40), ("4 + 1?", 40)]
     assert [record.problem for record in records] == watched == ["a", "b"]
     assert engine.pool.used_pages == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("So the answer is 18.", "18"),
+        ("There are 18 pens and no more.", "18"),
+        ("**18**", "18"),
+        ("So \\boxed{18}, written as \\boxed{answer}.", "18"),
+        ("So \\boxed{18} \\boxed{}", "18"),
+        ("It is \\boxed{18}, not \\boxed{", "18"),
+        ("It is \\boxed{19}, not 18.", "19"),
+        ("No idea.", "No idea."),
+    ],
+)
+def test_an_answer_is_read_from_the_last_box_that_holds_one_or_from_the_text(text, answer, tmp_path):
+    pytest.importorskip("math_verify")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"problem": "How many?", "answer": "18"}))
+    task = make_task(str(tmp_path / "rows.jsonl"))
+    end = FinishEvent(reason="eos", forwards=9, tokens=3, seconds=0.9)
+    events = [said(text, 3), end]
+    record = record_run(task.problems()[0], "async", 0, events, task.score, read=task.read)
+    assert (record.answer, record.score) == (answer, float(answer == "18"))
+    assert record_run(task.problems()[0], "async", 0, [end], task.score, read=task.read).score == 0
 
 
 def test_methods_on_the_same_questions(engine, tmp_path):

@@ -1,5 +1,7 @@
 """Finding answers, and how they are asked for."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +82,85 @@ def test_a_box_that_only_speaks_of_the_task_is_no_answer():
         assert BOX.find(f"I have to write \\boxed{{{content}}}") is None
     assert BOX.find("The \\boxed{answer 42 is right}") == "answer 42 is right"
     assert BOX.find("So it is \\boxed{\\frac{1}{2}}") == "\\frac{1}{2}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        r"\text{answer}",
+        "[answer]",
+        "<answer>",
+        r"\text{...}",
+        r"\quad",
+        r"\,",
+        "answer here",
+        "your answer",
+        r"\mathbf{\text{final answer}}",
+        "a, b, c, d, e",
+        "[a, b, c, d, e]",
+        "a_1, a_2, a_3, a_4, a_5",
+        "answer1, answer2, …",
+        r"\text{answer}_1, \ldots, \text{answer}_5",
+        r"\text{answer 1, answer 2, ...}",
+        "ans1, ans2",
+    ],
+)
+def test_placeholders_do_not_end_a_run(content):
+    assert BOX.find(f"I write it as \\boxed{{{content}}}") is None
+    assert BOX.find(f"It is \\boxed{{7}}, written as \\boxed{{{content}}}") == "7"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a",
+        "x",
+        "a, b",
+        "x_1",
+        "a_1, a_2",
+        "A, B, C, D, E",
+        "b, c, d, e, f",
+        r"\{\}",
+        "()",
+        r"\emptyset",
+        "1, ..., n",
+    ],
+)
+def test_what_may_be_meant_is_an_answer(content):
+    assert BOX.find(f"It is \\boxed{{{content}}}") == content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed{" * 40_000,
+        "\\boxed{\n\n" * 40_000,
+        "\\boxed{" * 40_000 + "}" * 40_000,
+        "\\boxed{" * 40_000 + "\n\n",
+        "so \\boxed{answer}, " * 40_000,
+    ],
+)
+def test_many_boxes_take_no_more_time_than_their_number_says(text):
+    """Of 40,000 boxes, what is quadratic takes minutes."""
+    start = time.process_time()
+    find_boxed(text)
+    BOX.find(text)
+    assert time.process_time() - start < 10
+
+
+def test_who_asks_with_each_token_reads_the_last_paragraph_only():
+    text = "so \\boxed{18}, \\boxed{19}\n\n" * 20_000
+    start = time.process_time()
+    for _ in range(1000):
+        assert BOX.find(text) == "19"
+    assert time.process_time() - start < 2
+
+
+def test_a_box_within_boxes_that_are_broken_off_or_in_another():
+    assert find_boxed("\\boxed{a \\boxed{b {\\boxed{c}} \\boxed{d\n\nmore") == "c"
+    assert find_boxed("\\boxed{\\boxed{ a }{ b }\\boxed{{\\boxed{c}}}}") == "a{ b }{c}"
+    assert find_boxed("line \\\\\\boxed{5}") == "5"
+    assert BOX.closed("\\boxed{5}} of \\boxed{6}") == "5"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,13 @@ def test_the_families_of_the_package():
         ("/models/qwen3-32b-awq", "qwen3"),
         ("Qwen/Qwen3-4B-Instruct-2507", "chat"),  # does not think
         ("Qwen/Qwen3.5-9B", "chat"),
+        ("Qwen/Qwen3.5-9B-v1", "chat"),
+        ("someone/Qwen3-32B-exl3-4.0bpw", "qwen3"),
+        ("./Qwen3-8B-sft-v1.2", "qwen3"),
+        ("/scratch/qwen3/mistral-7b-sft", "chat"),
+        ("/scratch/gemma-3-it/qwen3-8b/", "qwen3"),
+        ("/scratch/qwen3-8b-sft/checkpoint-500", "qwen3"),
+        ("/hub/models--Qwen--Qwen3-8B/snapshots/0a1b2c3d4e5f", "qwen3"),
         ("Qwen/QwQ-32B-AWQ", "qwq"),
         ("microsoft/Phi-4-reasoning-plus", "phi4"),
         ("microsoft/phi-4", "chat"),

@@ -110,15 +110,50 @@ def test_majority_vote(given, asked, winner):
     assert protocol.answers[0].answer == winner
 
 
-@pytest.mark.parametrize(
-    "one, same", [("1{,}000", "1000"), (r"\dfrac{1}{2}", r"\frac{1}{2}"), (r"\left(1\right)", "(1)")]
-)
+SAME_VOTES = [
+    ("1{,}000", "1000"),
+    (r"\dfrac{1}{2}", r"\frac{1}{2}"),
+    (r"\left(1\right)", "(1)"),
+    ("1,000", "1000"),
+    (r"\$18", "18"),
+    ("18 dollars", "18"),
+    (r"\text{B}", "B"),
+    (r"\frac12", r"\frac{1}{2}"),
+    (r"\frac12x", r"\frac{1}{2}x"),
+    ("5", "5.0"),
+    ("x = 5", "5"),
+    (r"50\%", "50%"),
+    ("**B**", "B"),
+]
+
+
+@pytest.mark.parametrize("one, same", SAME_VOTES)
 def test_votes_for_one_answer_in_several_spellings_count_together(one, same):
     protocol = self_consistency(4, vote=True, budgets=[30])
     names = ["Alice", "Bob", "Carol", "Dave"]
     answers = ["7", one, same, "8"]
     run(protocol, {n: f"\\boxed{{{a}}}" for n, a in zip(names, answers, strict=True)})
     assert protocol.answers[0].answer == one
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("18", "18x"),
+        ("5", "-5"),
+        ("50", "50%"),
+        ("12", "1, 2"),
+        ("5", r"x \ge 5"),
+        ("5", "x>=5"),
+        ("(1,2)", "(2,1)"),
+        ("2", "x=1, y=2"),
+    ],
+)
+def test_votes_for_different_answers_do_not(one, other):
+    protocol = self_consistency(3, vote=True, budgets=[30])
+    answers = ["7", one, other]
+    run(protocol, {n: f"\\boxed{{{a}}}" for n, a in zip(["Alice", "Bob", "Carol"], answers, strict=True)})
+    assert protocol.answers[0].answer == "7"  # all have one vote
 
 
 def test_every_thread_without_an_answer_votes_from_its_own_view():

@@ -120,6 +120,7 @@ class Listening:
             seed=seed,
             speech=self.speech,
             watch=watch,
+            read=self.task.read,
             max_forwards=self.plan.budgets[-1],
             **self.plan.sampling,
             **options,

@@ -30,6 +30,14 @@ class Question(Protocol):
 Score = Callable[[Any, str], float]
 """Called as ``score(question, answer)`` with the public answer; 1 is right, 0 wrong."""
 
+Read = Callable[[Any, str], str]
+"""Called as ``read(question, text)`` with a public text without a box; gives the answer that it states."""
+
+
+def read_all(question: Question, text: str) -> str:
+    """The text as it stands."""
+    return text.strip()
+
 
 @dataclass(frozen=True)
 class ThinkRecord:
@@ -37,7 +45,7 @@ class ThinkRecord:
 
     Attributes:
         problem, method, seed: what was run.
-        answer: what stands in the last box of the public text; without a box, the text itself.
+        answer: what stands in the last box of the public text that holds an answer; without one, what `Read` finds.
         score: of the public answer; thoughts do not count.
         first_seconds, first_forward, delay, beyond_tolerance, longest, delay_forwards: see `Delays`; of a run that
             failed, as far as it came.
@@ -81,6 +89,7 @@ def evaluate_thinking(
     speech: SpeechModel | None = None,
     chunk_tokens: int = CHUNK_TOKENS,
     watch: Callable[[Question, Sequence[Event]], None] = lambda question, events: None,
+    read: Read = read_all,
     **options: Any,
 ) -> Iterator[ThinkRecord]:
     """Run a method on questions, one after the other, so that the delays are those of a user who is alone.
@@ -93,6 +102,7 @@ def evaluate_thinking(
         seed: of the random draws.
         speech, chunk_tokens: see `measure_delays`.
         watch: called with the events of each run.
+        read: finds the answer in a text without a box, such as `Task.read`; by default all of the text is the answer.
         options: further arguments of `Engine.thinking`, the same for all methods that are compared.
 
     A run that fails is recorded with its error and scores 0; the others go on. On CUDA the first question is begun once
@@ -107,7 +117,7 @@ def evaluate_thinking(
         protocol = engine.thinking(question.text, method, seed=seed, **options)
         events = [event for _, event in engine.run([protocol])]
         watch(question, events)
-        yield record_run(question, method, seed, events, score, speech, chunk_tokens)
+        yield record_run(question, method, seed, events, score, speech, chunk_tokens, read)
 
 
 def record_run(
@@ -118,10 +128,11 @@ def record_run(
     score: Score,
     speech: SpeechModel | None = None,
     chunk_tokens: int = CHUNK_TOKENS,
+    read: Read = read_all,
 ) -> ThinkRecord:
     """The record of one run, from its events."""
     result, delays = ThinkResult.from_events(events), measure_delays(events, speech, chunk_tokens)
-    answer = result.answer or result.text.strip()
+    answer = result.answer or read(question, result.text)
     last = events[-1]
     failed = isinstance(last, FinishEvent) and last.reason == "error"
     return ThinkRecord(

@@ -1,7 +1,8 @@
 """What models are told, and how their text is read: prompts, headers, ends of steps, answers."""
 
-from hogwild.prompting.answers import ANSWER_FORMATS, AnswerFormat, answer_format, find_boxed
+from hogwild.prompting.answers import ANSWER_FORMATS, AnswerFormat, answer_format
 from hogwild.prompting.asynchronous import ARRANGEMENTS, AsyncPrompts, async_prompts, sequential_prompts
+from hogwild.prompting.boxes import find_boxed
 from hogwild.prompting.chat_format import ChatFormat, chat_format
 from hogwild.prompting.collaboration import PERSONS, collaboration_prompt, headers_for
 from hogwild.prompting.family import Family, FamilyError, family_for, family_names, load_family

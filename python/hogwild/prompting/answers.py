@@ -7,74 +7,8 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from hogwild.errors import UnknownNameError
-
-BOXED = "\\boxed"
-_PARAGRAPH = "\n\n"
-# what a worker writes in the box when it only speaks of the task: "answer", "answer1, ..., answer5"
-_PLACEHOLDER = re.compile(r"(?:answer[_ ]?\{?\d*\}?|\.\.\.|…|\\[lc]?dots|[\s,;])*", re.IGNORECASE)
-
-
-def find_boxed(text: str) -> str | None:
-    r"""What stands in the last complete `\boxed{...}` of `text`, stripped; None if there is none.
-
-    Braces inside may be nested; those escaped by a backslash do not count. Boxes within a box are a part of it. A box
-    that is still open at the end hides what is in it; one that a blank line breaks off is none.
-    """
-    boxes = _boxes(text)
-    return boxes[-1] if boxes else None
-
-
-def _boxes(text: str) -> list[str]:
-    """The contents of the complete boxes that stand in no other box, in their order."""
-    boxes = []
-    place = text.find(BOXED)
-    while place >= 0:
-        start = _opening(text, place + len(BOXED))
-        end = None if start is None else _closing(text, start)
-        if start is not None and end is None and _PARAGRAPH not in text[start:]:
-            break  # what follows may still belong to this box
-        if start is not None and end is not None:
-            boxes.append(_unboxed(text[start + 1 : end]))
-        place = text.find(BOXED, place + len(BOXED) if end is None else end)
-    return boxes
-
-
-def _unboxed(content: str) -> str:
-    """Without the boxes within, which leave what they hold."""
-    place = content.find(BOXED)
-    while place >= 0:
-        start = _opening(content, place + len(BOXED))
-        end = None if start is None else _closing(content, start)
-        if start is None or end is None:
-            place = content.find(BOXED, place + len(BOXED))
-        else:
-            content = content[:place] + content[start + 1 : end].strip() + content[end + 1 :]
-            place = content.find(BOXED, place)
-    return content.strip()
-
-
-def _opening(text: str, start: int) -> int | None:
-    """Where the brace stands that opens at `start`, blanks apart."""
-    while start < len(text) and text[start].isspace():
-        start += 1
-    return start if start < len(text) and text[start] == "{" else None
-
-
-def _closing(text: str, start: int) -> int | None:
-    """Where the brace closes that opens at `start`; None if it does not before a blank line or the end."""
-    end = text.find(_PARAGRAPH, start)
-    depth, place = 0, start
-    while place < (end if end >= 0 else len(text)):
-        if text[place] == "\\":
-            place += 1
-        elif text[place] == "{":
-            depth += 1
-        elif text[place] == "}":
-            depth -= 1
-            if depth == 0:
-                return place
-        place += 1
-    return None
+from hogwild.prompting.boxes import BOXED, box_end, boxes_backwards, unboxed
+from hogwild.prompting.placeholders import is_placeholder
 
 
 class AnswerFormat(ABC):
@@ -121,13 +55,11 @@ class BoxedAnswer(AnswerFormat):
     ends = "}\n"  # a blank line breaks off the box around a box
 
     def find(self, text: str) -> str | None:
-        answers = [box for box in _boxes(text) if not _PLACEHOLDER.fullmatch(box)]
-        return answers[-1] if answers else None
+        return next((box for box in boxes_backwards(text) if not is_placeholder(box)), None)
 
     def closed(self, continuation: str) -> str | None:
-        text = "{" + continuation
-        end = _closing(text, 0)
-        return None if end is None else _unboxed(text[1:end])
+        end = box_end(continuation)
+        return None if end is None else unboxed(continuation[:end])
 
     def cut(self, continuation: str) -> str | None:
         lines = continuation.strip().splitlines()

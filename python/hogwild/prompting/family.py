@@ -133,16 +133,30 @@ def family_for(tokenizer: Any, model: str = "") -> Family:
 
     Args:
         tokenizer: its tokenizer; without a chat template the model is taken for a base model.
-        model: its name, such as "Qwen/Qwen3-8B"; the tokenizer's name is looked at too.
+        model: its name, such as "Qwen/Qwen3-8B"; the tokenizer's name is looked at too. Of a path the last part
+            counts that can be a model's name, as in "qwen3-8b-sft/checkpoint-500".
     """
     if not getattr(tokenizer, "chat_template", None):
         return _built_in("generic")
-    names = f"{model} {getattr(tokenizer, 'name_or_path', '')}".lower()
+    names = " ".join(_own_name(name) for name in (model, str(getattr(tokenizer, "name_or_path", "") or "")))
     for name in family_names():
         family = _built_in(name)
         if any(re.search(pattern, names) for pattern in family.matches):
             return family
     return _built_in("chat")
+
+
+# parts of a path that are no model's name: "checkpoint-500", "snapshots", a hash
+_NO_NAME = re.compile(
+    r"(?:checkpoints?|snapshots?|global|steps?|epochs?|final|best|last|latest|merged|models?|weights|outputs?|hf"
+    r"|main|[-_.\d])*|[0-9a-f]{7,}"
+)
+
+
+def _own_name(path: str) -> str:
+    """The last part of a path that can be a model's name, in lower case; all of the path if no part can."""
+    parts = re.split(r"[\\/]", path.lower())
+    return next((part for part in reversed(parts) if not _NO_NAME.fullmatch(part)), path.lower())
 
 
 @functools.cache

@@ -13,6 +13,8 @@ from hogwild.engine.events import Event
 from hogwild.engine.feed import Feed, Result
 from hogwild.prompting import solo_prompt, worker_names
 from hogwild.prompting.headers import MOST_WORKERS
+from hogwild.prompting.latex import plain_spaces, plain_words, unwrap
+from hogwild.prompting.quantities import stated_quantity
 from hogwild.protocols.budgeted import BudgetedProtocol, Snapshot
 from hogwild.protocols.finisher import Copies, Finisher
 from hogwild.protocols.thread import Thread
@@ -182,6 +184,13 @@ class SelfConsistencyProtocol(ThreadsProtocol):
 
 
 def _essence(answer: str) -> str:
-    """What must be the same for two votes to be for the same answer."""
-    answer = re.sub(r"\\[dt]frac(?![a-z])", r"\\frac", answer)
-    return re.sub(r"\s+|\$|\\[,;! ]|\{,\}|\\(?:left|right)(?![a-z])", "", answer).rstrip(".").lower()
+    """What must be the same for two votes to be for the same answer: the number, or the text as it reads."""
+    if quantity := stated_quantity(answer):
+        return str(quantity.value)
+    answer = re.sub(r"\\[dt]frac(?![a-z])", r"\\frac", unwrap(plain_spaces(answer)))
+    answer = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", answer)
+    return (
+        re.sub(r"\s+|\\?\$|\\ |\\(?=%)|\{,\}|\\(?:left|right)(?![a-z])", "", plain_words(answer))
+        .rstrip(".")
+        .lower()
+    )

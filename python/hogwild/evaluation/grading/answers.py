@@ -5,17 +5,30 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
 
 from hogwild.evaluation.extras import need
+from hogwild.evaluation.grading.lists import bare, kind_of_list, parts_of_references, readings
+from hogwild.prompting.latex import plain_spaces, unwrap
+from hogwild.prompting.quantities import find_quantity, stated_quantity
 
-_OPENING, _CLOSING = "([{", ")]}"
-_AND = r"(?:\\(?:text|mathrm|mbox)\{\s*(?:and|or)\s*\}|(?<![\w\\])(?:and|or)(?!\w))"
-_MARK = re.compile(rf"[,;\n](?:\s*{_AND})?|{_AND}|[{re.escape(_OPENING + _CLOSING)}]")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_EQUALS = re.compile(r"(?<![<>!:\\])=|≈|\\approx(?![a-zA-Z])")
+_RELATION = re.compile(r"\s*(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)(?![a-zA-Z]))")
+_SLACK = Fraction(101, 100)  # of a tolerance, for a reference that is rounded itself
+# factorials, sums and the like, and powers with more than two digits or another power in the exponent
+_HUGE = re.compile(
+    r"!|\\(?:sum|prod|int|lim|binom|Gamma|zeta)(?![a-zA-Z])|\^\s*(?!\{\s*-?\d{1,2}\s*\}(?!\s*\^)|-?\d(?![\d^]))"
+)
+_SECONDS = 2  # for the value of one formula
 
 
 def same_answer(given: str, expected: str, tolerance: float | None = None) -> bool:
     """Whether two answers mean the same, by the math-verify library.
+
+    Where the reference is a number, the answer may be that number as people write it: with a currency, a unit, "x ="
+    or "about" in front (see `find_quantity`). Where the reference has a unit too, and the answer another one, it is
+    left to the library.
 
     Args:
         given: the model's answer: LaTeX, a number or a word, with or without dollar signs.
@@ -24,57 +37,64 @@ def same_answer(given: str, expected: str, tolerance: float | None = None) -> bo
 
     Call it in the main thread: a comparison that takes too long is cut short by an alarm, and then it is no.
     """
-    given, expected = _bare(given), _bare(expected)
+    given, expected = bare(plain_spaces(given)), bare(plain_spaces(expected))
     if not given:
         return False
-    if given == expected:
+    if given == expected or unwrap(given) == unwrap(expected):
         return True
-    if tolerance is not None and (difference := _difference(given, expected)) is not None:
-        return difference <= tolerance * 1.01  # a reference that is rounded itself
-    math_verify = need("math_verify", "comparing answers")
-    return bool(math_verify.verify(_parse(expected), _parse(given)))
+    wanted, stated = find_quantity(expected), stated_quantity(given)
+    if wanted and stated and (not wanted.unit or not stated.unit or wanted.unit == stated.unit):
+        if abs(wanted.value - stated.value) <= Fraction(tolerance or 0) * _SLACK:
+            return True
+        given, expected = stated.number, wanted.number
+    elif tolerance is not None and _is_within(given, expected, tolerance):
+        return True
+    return not _is_other_kind(given, expected) and _verify(expected, given)
 
 
 def same_result(given: str, expected: str) -> bool:
     """Whether `given` is the number that a calculation results in: "31" and "18 + 13 = 31", but not "18 + 13"."""
-    result = given.rpartition("=")[2]
-    return len(re.findall(r"\d+", _number(result))) == 1 and same_answer(result, expected)
-
-
-def split_answers(text: str) -> list[str]:
-    """The parts of a list of answers: between commas, semicolons, line breaks and "and" outside of all brackets."""
-    parts, start, depth = [], 0, 0
-    for mark in _MARK.finditer(text):
-        if mark[0] in _OPENING:
-            depth += 1
-        elif mark[0] in _CLOSING:
-            depth = max(0, depth - 1)
-        elif depth == 0:
-            parts.append(text[start : mark.start()])
-            start = mark.end()
-    return [_bare(part) for part in [*parts, text[start:]]]
+    result = plain_spaces(given).rpartition("=")[2]
+    numbers = re.findall(r"\d+", re.sub(r"\{,\}|(?<=\d),(?=\d{3})", "", result))
+    return len(numbers) == 1 and same_answer(result, expected)
 
 
 def part_of_answers(
     given: str, expected: Sequence[str], same: Callable[[str, str], bool] = same_answer
 ) -> float:
     """The part of `expected` that stands in its place in the list `given`, from 0 to 1; `same` compares two."""
-    answers = split_answers(given)
-    if len(answers) > len(expected):  # perhaps because of thousands: 1,234, 5
-        answers = split_answers(_THOUSANDS.sub("", given))
-    right = sum(same(a, b) for a, b in zip(answers, expected, strict=False))
-    return right / len(expected)
+    return max(
+        sum(same(a, b) for a, b in zip(answers, expected, strict=False)) / len(expected)
+        for answers in readings(given, len(expected))
+    )
 
 
-def same_answers(given: str, expected: Sequence[str], tolerance: float | None = None) -> bool:
-    """Whether `given` lists all of `expected` and nothing else, in whatever order."""
-    wanted = [part for text in expected for part in _parts_of_reference(text)]
+def same_answers(
+    given: str, expected: Sequence[str], tolerance: float | Sequence[float | None] | None = None
+) -> bool:
+    r"""Whether `given` lists all of `expected` and nothing else, in whatever order.
+
+    `\{2, 3\}` is such a list, but (2, 3) is a pair and [2, 3] an interval.
+
+    Args:
+        given: the model's answer.
+        expected: the references.
+        tolerance: as of `same_answer`: one for all references, or one each.
+    """
+    wanted = parts_of_references(expected)
+    each = list(tolerance) if isinstance(tolerance, Sequence) else [tolerance] * len(wanted)
+    if len(each) != len(wanted):
+        raise ValueError(f"tolerance: expected one for each of {len(wanted)} answers, got {len(each)}")
     if len(wanted) == 1:
-        return same_answer(given, wanted[0], tolerance)
-    answers = split_answers(given)
+        return same_answer(given, wanted[0], each[0])
+    brackets = "{" if len(wanted) == 2 else "{["  # no interval has three ends
+    return any(_is_permutation(answers, wanted, each) for answers in readings(given, len(wanted), brackets))
+
+
+def _is_permutation(answers: list[str], wanted: Sequence[str], tolerances: Sequence[float | None]) -> bool:
     if len(answers) != len(wanted):
         return False
-    for reference in wanted:
+    for reference, tolerance in zip(wanted, tolerances, strict=True):
         match = next((answer for answer in answers if same_answer(answer, reference, tolerance)), None)
         if match is None:
             return False
@@ -82,26 +102,54 @@ def same_answers(given: str, expected: Sequence[str], tolerance: float | None = 
     return True
 
 
-def _parts_of_reference(text: str) -> list[str]:
-    """Several formulae with a pair of dollar signs each are several answers; a list inside one pair also is."""
-    return [part for part in split_answers(_bare(text)) if part]
+def _is_other_kind(given: str, expected: str) -> bool:
+    """Whether one is a set in braces and the other a pair or an interval, or a relation is given for a number.
+
+    The library takes them for the same.
+    """
+    if _RELATION.match(given) and find_quantity(expected):
+        return True
+    kinds = [kind_of_list(text) for text in (given, expected)]
+    return "\\{" in kinds and ("(" in kinds or "[" in kinds)
 
 
-def _bare(text: str) -> str:
-    """Without dollar signs, a full stop and blanks around it."""
-    return text.strip().strip("$").strip().removesuffix(".").strip()
+def _is_within(given: str, expected: str, tolerance: float) -> bool:
+    """Whether the values of two formulae differ by no more than the tolerance; no if they have none."""
+    values = [value_of(_EQUALS.split(given)[-1]), value_of(expected)]
+    if None in values:
+        return False
+    return abs(values[0] - values[1]) <= tolerance * float(_SLACK)  # type: ignore[operator]
 
 
-def _difference(a: str, b: str) -> float | None:
-    """Between two plain numbers, such as 1.5e-3 or 1{,}000; None if one is something else."""
+@functools.lru_cache(maxsize=4096)
+def value_of(text: str) -> float | None:
+    """The real number that a formula comes to; None for anything else, or if that takes too long."""
+    if quantity := find_quantity(text):
+        return _as_float(quantity.value)
+    if _HUGE.search(text):  # an alarm does not always cut short what that takes
+        return None
+    math_verify = need("math_verify", "comparing answers")
+    parsed = _parse(text)
+    if not parsed or isinstance(parsed[0], str):
+        return None
     try:
-        return abs(float(_number(a)) - float(_number(b)))
-    except ValueError:
+        return math_verify.utils.timeout(_SECONDS)(_as_float)(parsed[0])
+    except math_verify.errors.TimeoutException:
         return None
 
 
-def _number(text: str) -> str:
-    return re.sub(r"\{,\}|(?<=\d),(?=\d{3})", "", text)
+def _as_float(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ArithmeticError, AttributeError):  # no number, or one that is too large
+        return None
+    return number if abs(number) < float("inf") else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _verify(expected: str, given: str) -> bool:
+    math_verify = need("math_verify", "comparing answers")
+    return bool(math_verify.verify(_parse(expected), _parse(given)))
 
 
 @functools.lru_cache(maxsize=4096)

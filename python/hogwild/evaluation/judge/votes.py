@@ -12,7 +12,7 @@ from hogwild.evaluation.judge.conversation import MODES, Conversation
 from hogwild.evaluation.judge.models import JudgeError, JudgeModel
 from hogwild.evaluation.judge.rubric import HIGHEST, LOWEST, messages
 from hogwild.evaluation.summary import Mean
-from hogwild.prompting.answers import find_boxed
+from hogwild.prompting import find_boxed
 
 VOTES = 3
 _ATTEMPTS = 3  # of a vote whose reply has no level in it

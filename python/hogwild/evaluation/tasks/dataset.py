@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hogwild.evaluation.grading.answers import same_answer
+from hogwild.evaluation.grading.prose import number_in_prose
 from hogwild.evaluation.tasks.source import Row, Source, TaskError
 from hogwild.evaluation.tasks.task import Problem, Task, check_ids, check_text
+from hogwild.prompting.quantities import find_quantity
 
 
 class DataSetTask(Task):
@@ -45,6 +47,9 @@ class DataSetTask(Task):
     def problem(self, row: Row, number: int) -> Problem:
         """The problem of one row; `number` counts from 0."""
 
+    def read(self, problem: Problem, text: str) -> str:
+        return read_prose(text, problem.reference)
+
     def score(self, problem: Problem, answer: str) -> float:
         return float(same_answer(answer, problem.expected))
 
@@ -52,6 +57,12 @@ class DataSetTask(Task):
 def short_problem(id: Any, question: str, answer: str) -> Problem:
     """A problem with one answer, a number or a formula."""
     return Problem(str(id), question.strip(), str(answer), str(answer))
+
+
+def read_prose(text: str, reference: str) -> str:
+    """The answer in a text without a box: its number where the reference is one, otherwise the text."""
+    number = number_in_prose(text) if find_quantity(reference) else None
+    return number or text.strip()
 
 
 def id_of(row: Row, otherwise: Any) -> Any:

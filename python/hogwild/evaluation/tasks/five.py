@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from hogwild.evaluation.grading.answers import part_of_answers, same_result, split_answers
+from hogwild.evaluation.grading.answers import part_of_answers, same_result
+from hogwild.evaluation.grading.lists import split_answers
 from hogwild.evaluation.tasks.math import Gsm8k, gsm8k_answer
 from hogwild.evaluation.tasks.source import TaskError
 from hogwild.evaluation.tasks.task import Problem, Task
 from hogwild.prompting import join_names
 
 COUNT = 5
+LIST = "Put all their answers into one box, in this order and separated by commas."
 SIZES = (9, 20, 50, 100, 500)  # of the numbers in a problem of arithmetic: from easy to hard
 
 
 def five_questions(id: str, questions: Sequence[str], answers: Sequence[str]) -> Problem:
     """One problem of several numbered questions, whose answers are wanted in their order."""
     lines = "\n".join(f"{number}. {question.strip()}" for number, question in enumerate(questions, start=1))
-    text = f"Solve these problems. The answer is a list of all their answers in this order.\n\n{lines}"
-    return Problem(id, text, list(answers), ", ".join(answers))
+    return Problem(id, f"Solve these problems. {LIST}\n\n{lines}", list(answers), ", ".join(answers))
 
 
 class FiveQuestions(Task):

@@ -7,16 +7,30 @@ import re
 from collections.abc import Sequence
 from string import ascii_uppercase
 
+from hogwild.evaluation.grading.prose import letter_in_prose
 from hogwild.evaluation.tasks.dataset import DataSetTask
 from hogwild.evaluation.tasks.source import Row, Source, TaskError
 from hogwild.evaluation.tasks.task import Problem
+from hogwild.prompting.latex import plain_spaces, unwrap
 
-# a letter by itself, with what models put around it: "B", "(B)", "\\text{B}", "B. Four metres"
-_LETTER = re.compile(r"[\s$(\\]*(?:(?:text|textbf|mathrm|mathbf)\{\(?)?([A-Z])(?:[).:}$\s]*$|[).:}]+\s)")
+_WRAPPED = re.compile(
+    r"\\(?:text|math)(?:bf|it|rm|sf|tt|normal)?\s*\{([^{}]*)\}|\\boldsymbol\s*\{([^{}]*)\}|\*\*(.+?)\*\*"
+)
+# what stands before the letter, and what may follow it: "Option B", "(B) Four metres", "B - four", "B (four)"
+_LEAD = re.compile(
+    r"\W*(?:the\s+)?(?:(?:correct|right|final)\s+)?(?:answer|option|choice|letter)(?:\s+is)?\W+",
+    re.IGNORECASE,
+)
+_LETTER = re.compile(r"[\s(\[{]*([A-Z])(?!\w)(?:\s*[)\]}]|\s*[.:]+\s|\s+[-–—(\[]|[\s.,:]*\Z)")
+_LONGEST = 1000  # characters that are looked at: the letter stands at the beginning
+_ANOTHER = re.compile(r"\W*(?:and|or)\b|[\s,;&/)\]}]*\([A-Z]\)")
 
 
 class LetteredTask(DataSetTask):
     """A question, its options with letters in front, and the letter of the right one."""
+
+    def read(self, problem: Problem, text: str) -> str:
+        return letter_in_prose(text) or text.strip()
 
     def score(self, problem: Problem, answer: str) -> float:
         return float(find_letter(answer) == problem.expected)
@@ -65,6 +79,14 @@ def lettered_problem(id: str, question: str, options: Sequence[str], right: int)
 
 
 def find_letter(answer: str) -> str | None:
-    """The letter that an answer names; None if it does not begin with one by itself."""
-    found = _LETTER.match(answer.strip())
-    return found[1] if found else None
+    """The letter that an answer names as its choice; None if it does not begin with one.
+
+    "A cat" and "B or C" name none: a letter counts where it stands alone, in brackets or wrappers of its own, or with
+    a mark between it and what follows.
+    """
+    marked = _WRAPPED.sub(
+        lambda match: f" ({next(filter(None, match.groups()), '')}) ", unwrap(answer[:_LONGEST])
+    )
+    text = _LEAD.sub("", plain_spaces(marked).replace("\\", " "), count=1)
+    found = _LETTER.match(text)
+    return found[1] if found and not _ANOTHER.match(text, found.end(1)) else None

@@ -8,7 +8,7 @@ from numbers import Number
 from pathlib import Path
 
 from hogwild.evaluation.grading.answers import same_answer
-from hogwild.evaluation.tasks.dataset import id_of, short_problem
+from hogwild.evaluation.tasks.dataset import id_of, read_prose, short_problem
 from hogwild.evaluation.tasks.source import TaskError, check_fields, read_file
 from hogwild.evaluation.tasks.task import Problem, Task, check_ids, check_text
 
@@ -52,6 +52,9 @@ class LocalTask(Task):
 
     def problems(self) -> Sequence[Problem]:
         return self._problems
+
+    def read(self, problem: Problem, text: str) -> str:
+        return read_prose(text, problem.reference)
 
     def score(self, problem: Problem, answer: str) -> float:
         return float(same_answer(answer, problem.expected))

@@ -35,6 +35,7 @@ class Math500(DataSetTask):
     name = "math500"
     title = "MATH-500"
     about = "500 problems from mathematics competitions of high schools."
+    answer_tokens = 64  # formulae, matrices and lists
     source = Source("HuggingFaceH4/MATH-500", "test", ("problem", "answer"))
 
     def problem(self, row: Row, number: int) -> Problem:

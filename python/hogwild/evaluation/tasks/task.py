@@ -66,6 +66,13 @@ class Task(ABC):
         """The answer to a problem in what a run has written so far, which ends the run; None if there is none yet."""
         return answer_format(self.answer_form).find(text)
 
+    def read(self, problem: Problem, text: str) -> str:
+        """The answer in a whole text that has no box, such as "So it is 18."; `score` is asked about it.
+
+        By default the text as it stands.
+        """
+        return text.strip()
+
     @cached_property
     def digest(self) -> str:
         """A hash of all problems and their answers, by which records of others are told."""

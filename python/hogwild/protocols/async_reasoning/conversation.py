@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from hogwild.engine.events import AnswerEvent, InputEvent, InterventionEvent
-from hogwild.prompting import AsyncPrompts, find_boxed
+from hogwild.prompting import AsyncPrompts
 from hogwild.protocols.async_reasoning.encoded import EncodedPrompts
 from hogwild.protocols.async_reasoning.inbox import Push
 from hogwild.protocols.async_reasoning.modes import FOLDING, WAITING, WRITER
 from hogwild.protocols.async_reasoning.policies import Policy
+from hogwild.protocols.async_reasoning.result import answer_in
 from hogwild.protocols.async_reasoning.safety import Safety
 from hogwild.protocols.async_reasoning.streams import Streams
 from hogwild.protocols.async_reasoning.switch import Switch
@@ -104,7 +105,7 @@ class Conversation:
     def answer_event(self) -> AnswerEvent:
         """The turn's answer, as it is told at its end."""
         answer = self._streams.writer.public
-        return AnswerEvent(worker=WRITER, text=find_boxed(answer) or answer.strip())
+        return AnswerEvent(worker=WRITER, text=answer_in(answer) or answer.strip())
 
     def fold(self, token: int | None) -> None:
         """One more token of the summary; None: its end."""

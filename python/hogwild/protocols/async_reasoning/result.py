@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hogwild.engine.events import AnswerEvent, Event, FinishEvent, RollbackEvent, StartEvent, TokenEvent
-from hogwild.prompting import find_boxed
+from hogwild.prompting import answer_format
 from hogwild.protocols.async_reasoning.modes import THINKER, WRITER
 
 
@@ -39,8 +39,8 @@ class ThinkResult:
 
     @property
     def answer(self) -> str | None:
-        r"""What stands in the last `\\boxed{}` of the public text; None if there is none."""
-        return find_boxed(self.text)
+        r"""What stands in the last `\boxed{}` of the public text that holds an answer; None if there is none."""
+        return answer_in(self.text)
 
     @classmethod
     def from_events(cls, events: Iterable[Event]) -> ThinkResult:
@@ -60,6 +60,11 @@ class ThinkResult:
             tokens=reading.finish.tokens,
             seconds=reading.finish.seconds,
         )
+
+
+def answer_in(text: str) -> str | None:
+    r"""What stands in the last `\boxed{}` of a text that is complete; empty boxes and placeholders do not count."""
+    return answer_format("boxed").find(f"{text}\n")
 
 
 @dataclass
