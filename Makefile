@@ -60,7 +60,7 @@ bench: $(READY)  ## measure on this machine's CPU; results go to bench/results
 IN_TREE   = PYTHONPATH=$(CURDIR):$(CURDIR)/python$(if $(PYTHONPATH),:$(PYTHONPATH))
 GPU_ARCH ?= $(shell $(PYTHON) -c 'import torch; print(";".join(sorted({"%d.%d" % torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())})))')
 GPU_NAME ?= $(shell PYTHONPATH=bench $(PYTHON) -c 'import results_io; print(results_io.device_slug("cuda"))')
-COMMIT   ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
+COMMIT   ?= $(shell $(PYTHON) bench/measured_commit.py)
 JOBS     ?= $(shell nproc)
 SANITIZER ?= $(firstword $(shell command -v compute-sanitizer) $(wildcard $(CUDA_HOME)/bin/compute-sanitizer /usr/local/cuda/bin/compute-sanitizer))
 NATIVE    = build/native

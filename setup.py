@@ -4,7 +4,8 @@ Environment variables:
   FORCE_CUDA            1: build the CUDA sources or fail; 0: CPU only; unset: what is there decides
   TORCH_CUDA_ARCH_LIST  architectures as PyTorch writes them ("8.0;9.0+PTX"); unset: those of the PyTorch
                         that is installed
-  CUDA_HOME             where the CUDA toolkit is; unset: nvcc on PATH, then /usr/local/cuda
+  CUDA_HOME             where the CUDA toolkit is, there and nowhere else; unset: CUDA_PATH, nvcc on PATH, then
+                        /usr/local/cuda
   MAX_JOBS              number of compilers at a time
 """
 
@@ -30,9 +31,10 @@ def find_cuda_home() -> Path | None:
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     on_path = shutil.which("nvcc")
     candidates = [Path(named)] if named else []
-    if on_path:
+    if on_path and not named:
         candidates += [Path(on_path).parent.parent, Path(on_path).resolve().parent.parent]
-    candidates.append(Path("/usr/local/cuda"))
+    if not named:
+        candidates.append(Path("/usr/local/cuda"))
     for home in candidates:
         if (home / "bin" / "nvcc").is_file() and (home / "include" / "cuda_runtime.h").is_file():
             return home
@@ -51,7 +53,9 @@ def cuda_decision() -> tuple[Path | None, str | None]:
     if torch.version.cuda is None:
         reason = f"the PyTorch it was built against ({torch.__version__}) has no CUDA"
     elif home is None:
-        reason = "no CUDA toolkit was found when it was built (nvcc on PATH, or CUDA_HOME)"
+        named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+        where = f"in {named}, which CUDA_HOME or CUDA_PATH named" if named else "(nvcc on PATH, or CUDA_HOME)"
+        reason = f"no CUDA toolkit was found when it was built {where}"
     elif release is None:
         reason = f"nvcc in {home} did not say its version when it was built"
     elif release.split(".")[0] != torch.version.cuda.split(".")[0]:
@@ -76,6 +80,11 @@ def cuda_arch_list() -> str:
     """What TORCH_CUDA_ARCH_LIST says, else those of the installed PyTorch that the kernels can use."""
     chosen = os.environ.get("TORCH_CUDA_ARCH_LIST")
     if chosen:
+        for arch in re.findall(r"\b(\d+)\.(\d)", chosen):
+            if int("".join(arch)) < MIN_CUDA_ARCH:
+                raise SystemExit(
+                    f"TORCH_CUDA_ARCH_LIST is {chosen!r}; expected architectures from 8.0 on, where the kernels start"
+                )
         return chosen
     # torch.cuda.get_arch_list() answers nothing where no GPU is visible; this is what it reads.
     flags = torch._C._cuda_getArchFlags() or ""

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from hogwild.cli.writable import check_folder
+from hogwild.cli.writable import check_file, check_folder
+from hogwild.errors import HogwildError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a benchmark's `main`; what it was given wrongly is told in a line."""
+    try:
+        main()
+    except HogwildError as error:
+        sys.exit(f"error: {error}")
 
 
 def positive(text: str) -> int:
@@ -35,10 +46,10 @@ def output(text: str) -> Path:
     path = Path(text)
     try:
         check_folder("", path.parent)
+        if path.parent.is_dir():
+            check_file("", path)
     except ValueError:
-        writable = False
-    else:
-        writable = not path.is_dir()
-    if not writable:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a file in a folder that can be written to")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a file in a folder that can be written to"
+        ) from None
     return path

@@ -14,7 +14,7 @@ import time
 
 import results_io
 import torch
-from arguments import output, positive
+from arguments import output, positive, run
 from transformers import PreTrainedTokenizerBase
 
 import hogwild
@@ -104,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -98,12 +98,12 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="one length, few rounds: to see that it runs")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=positive, default=31)
+    parser.add_argument("--rounds", type=positive, help="default: 31, or 3 if --quick")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
-    rounds = 3 if args.quick else args.rounds
+    rounds = args.rounds or (3 if args.quick else 31)
     cases = [(4096, 4)] if args.quick else [(300, 4), (4096, 1), (4096, 2), (4096, 4), (4096, 8)]
     print(
         f"{results_io.device_name()}; {HEADS} query and {KV_HEADS} kv heads, head_dim {HEAD_DIM}; microseconds"

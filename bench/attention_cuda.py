@@ -25,7 +25,7 @@ import combined_layout
 import results_io
 import torch
 import torch.nn.functional as F
-from arguments import integers, output
+from arguments import integers, output, positive
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -200,10 +200,10 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=integers, metavar="L,...", help="default: 300,4096,16384,65536")
     parser.add_argument("--workers", type=integers, metavar="W,...", help="default: 1,2,4,8")
-    parser.add_argument("--heads", type=int, default=40, help="query heads (default: 40)")
-    parser.add_argument("--kv-heads", type=int, default=8, help="default: 8")
-    parser.add_argument("--head-dim", type=int, default=128, help="default: 128")
-    parser.add_argument("--page-size", type=int, default=32, help="default: 32")
+    parser.add_argument("--heads", type=positive, default=40, help="query heads (default: 40)")
+    parser.add_argument("--kv-heads", type=positive, default=8, help="default: 8")
+    parser.add_argument("--head-dim", type=positive, default=128, help="default: 128")
+    parser.add_argument("--page-size", type=positive, default=32, help="default: 32")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="default: bf16")
     parser.add_argument(
         "--json", type=output, help="file of results (default: in bench/results; none if --quick)"
@@ -211,8 +211,10 @@ def main() -> None:
     parser.add_argument("--commit", help="what is measured, where Git is not there to say it")
     parser.add_argument("--quick", action="store_true", help="one length, little time: to see that it runs")
     args = parser.parse_args()
-    if args.heads < 1 or args.kv_heads < 1 or args.heads % args.kv_heads:
+    if args.heads % args.kv_heads:
         parser.error(f"--heads is {args.heads}; expected a multiple of --kv-heads ({args.kv_heads})")
+    if args.head_dim % 2:
+        parser.error(f"--head-dim is {args.head_dim}; expected an even number")
     if not torch.cuda.is_available():
         sys.exit("error: no CUDA device: nothing to measure")
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ import time
 
 import results_io
 import torch
-from arguments import integers, output, positive
+from arguments import integers, output, positive, run
 from transformers.generation.streamers import BaseStreamer
 
 import hogwild
@@ -86,7 +86,7 @@ def run_generate(model, prompt: list[int], count: int) -> list[float]:
     times = Times()
     ids = torch.tensor([prompt])
     model.generate(
-        ids, attention_mask=torch.ones_like(ids), do_sample=False, min_new_tokens=count, max_new_tokens=count,
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, min_new_tokens=count + 1, max_new_tokens=count + 1,
         streamer=times,
     )  # fmt: skip
     after_prefill = times.at[2:]  # the first two are the prompt and the token that its prefill gave
@@ -168,7 +168,7 @@ def main() -> None:
     header = tokenizer.encode("**Alice [1]:**", add_special_tokens=False)
 
     def decode(workers: int, forwards: int) -> Decode:
-        return Decode(prompt, header, workers, forwards)
+        return Decode(prompt, header, workers, forwards + 1)  # the first one writes the headers
 
     run_generate(model, prompt, 4)
     generate: list[float] = []
@@ -224,4 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -25,7 +25,7 @@ from typing import Any
 
 import results_io
 import torch
-from arguments import integers, output, positive
+from arguments import integers, output, positive, run
 
 from hogwild.engine.graphs import DEFAULT_COMPILE
 from hogwild.measure import huggingface
@@ -38,7 +38,13 @@ from hogwild.models import text_config
 from hogwild.models.compiled import COMPILE_MODES
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-
+METHODS = {
+    True: (
+        "medians over rows of a few forwards of the engine, at most {} in all, greedy, and of replays between the "
+        "rows: the model's part; the matrix products: mean of graph replays; random keys and values"
+    ),
+    False: "medians of {} forwards of the engine, greedy; the matrix products by themselves; random keys and values",
+}
 
 Case = tuple[int, int]  # sequences, tokens of context
 
@@ -143,7 +149,13 @@ def main() -> None:
     parser.add_argument("--plot", type=output, help="a file for the plot, which needs matplotlib")
     parser.add_argument("--commit", help="what is measured, if Git is not there to say it")
     args = parser.parse_args()
-    if args.device == "cuda" and not torch.cuda.is_available():
+    try:
+        device = torch.device(args.device)
+    except RuntimeError:
+        parser.error(
+            f"--device is {args.device}; expected a device of PyTorch's, such as cuda, cuda:1 or cpu"
+        )
+    if device.type == "cuda" and not torch.cuda.is_available():
         sys.exit("error: no CUDA device: nothing to measure (--device cpu measures the processor)")
 
     began = time.perf_counter()
@@ -157,7 +169,7 @@ def main() -> None:
 
     def tell(t: DecodeTime) -> None:
         elapsed = time.perf_counter() - began
-        graph = "" if t.captured or args.device == "cpu" else "  NOT CAPTURED"
+        graph = "" if t.captured or device.type == "cpu" else "  NOT CAPTURED"
         print(
             f"  [{elapsed:4.0f} s] {counted(t.sessions, t.workers)}, {t.context:,}: {t.us / 1e3:.3f} ms, "
             f"{t.us / t.floor_us:.3f} of the floor{graph}",
@@ -200,18 +212,16 @@ def main() -> None:
         print(f"\nTable 2{title}\n" + table_2(same, text_config(model).num_hidden_layers))
         print("\n" + "\n".join(explain(same)))
     rows = [
-        row_of(args.model, args.dtype, args.compile, t, row) for t, row in zip(times, beside, strict=True)
+        row_of(args.model, args.dtype, args.compile if t.captured else "none", t, row)
+        for t, row in zip(times, beside, strict=True)
     ]
-    name = "decode_cuda" + f"-{args.model.rpartition('/')[2]}"
+    name = f"decode_cuda-{Path(args.model).name}"
     if max(args.sessions) > 1:
         name += f"-{max(args.sessions)}_sessions"
     path = results_io.write(
-        "decode_cuda" if args.json else name,
+        name,
         rows,
-        method=(
-            f"medians over rows of a few forwards of the engine, {args.forwards} in all, greedy, and of replays "
-            "between the rows: the model's part; the matrix products: mean of graph replays; random keys and values"
-        ),
+        method=METHODS[device.type == "cuda"].format(args.forwards),
         path=args.json,
         device=args.device,
         commit=args.commit,
@@ -222,4 +232,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

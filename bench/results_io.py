@@ -7,11 +7,11 @@ import importlib.metadata
 import json
 import platform
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
+from measured_commit import measured_commit
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -71,7 +71,7 @@ def write(
         "benchmark": benchmark,
         "device": device_name(device),
         "date": datetime.date.today().isoformat(),
-        "commit": commit or _commit(),
+        "commit": commit or measured_commit(),
         "versions": _versions(device),
         "method": method,
         "rows": rows,
@@ -94,19 +94,3 @@ def _versions(device: str) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             pass
     return versions
-
-
-def _commit() -> str:
-    """The commit measured, with "-dirty" where files differ from it (other results do not count), or "unknown"."""
-
-    def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
-        return "unknown"
-    changed = git(
-        "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results", ":!README.md"
-    )
-    return commit + ("-dirty" if changed else "")

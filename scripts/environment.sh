@@ -33,6 +33,9 @@ at_least '__import__("platform").python_version()' "$min_python" ||
 command -v "${CXX:-c++}" >/dev/null ||
     stop "a C++ compiler is needed to build the extension (Debian and Ubuntu: apt install g++), or set CXX="
 
+if [ -x "$VENV/bin/python" ] && ! "$VENV/bin/python" -c 'import pip' 2>/dev/null; then
+    stop "$VENV has no pip: making it was cut off, perhaps; remove it and try again"
+fi
 if [ ! -x "$VENV/bin/python" ]; then
     "$python" -c 'import venv, ensurepip' 2>/dev/null ||
         stop "$python has no venv module (Debian and Ubuntu: apt install python3-venv)"

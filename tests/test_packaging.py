@@ -7,11 +7,13 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import setuptools
@@ -96,13 +98,7 @@ def test_a_missing_or_foreign_extension_is_named(source: dict, message: str, tmp
 def test_a_cuda_toolkit_is_used_if_it_fits(
     toolkit: str, force: str, reason: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
-    monkeypatch.setenv("FORCE_CUDA", "0")
-    spec = importlib.util.spec_from_file_location("hogwild_setup", ROOT / "setup.py")
-    assert spec and spec.loader
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-
+    script = setup_script(monkeypatch)
     nvcc = tmp_path / "bin" / "nvcc"
     for file in (nvcc, tmp_path / "include" / "cuda_runtime.h"):
         file.parent.mkdir()
@@ -120,6 +116,45 @@ def test_a_cuda_toolkit_is_used_if_it_fits(
     else:
         home, why = script.cuda_decision()
         assert home is None and re.search(reason, why)
+
+
+def setup_script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The functions of setup.py, which sets nothing up."""
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    monkeypatch.setenv("FORCE_CUDA", "0")
+    spec = importlib.util.spec_from_file_location("hogwild_setup", ROOT / "setup.py")
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_a_cuda_toolkit_that_is_named_is_the_only_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = setup_script(monkeypatch)
+    for file in (tmp_path / "bin" / "nvcc", tmp_path / "include" / "cuda_runtime.h"):
+        file.parent.mkdir()
+        file.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    assert script.find_cuda_home() == tmp_path
+    monkeypatch.setenv("CUDA_HOME", "/opt/cuda-misspelt")
+    monkeypatch.setenv("FORCE_CUDA", "1")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    with pytest.raises(SystemExit, match=r"no CUDA toolkit .* in /opt/cuda-misspelt, which CUDA_HOME"):
+        script.cuda_decision()
+
+
+@pytest.mark.parametrize("archs", ["7.5", "7.0;9.0", "6.1+PTX"])
+def test_architectures_that_are_too_old(archs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = setup_script(monkeypatch)
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", archs)
+    with pytest.raises(SystemExit, match=r"TORCH_CUDA_ARCH_LIST is .*; expected architectures from 8.0 on"):
+        script.cuda_arch_list()
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0;9.0a+PTX;12.0")
+    assert script.cuda_arch_list() == "8.0;9.0a+PTX;12.0"
 
 
 def test_a_misspelt_requirement_of_tests_is_an_error(

@@ -18,6 +18,7 @@ struct Flag {
     std::string name;
     std::string value;  // the default, then what was given
     std::string help;
+    bool is_given = false;
 };
 
 class Flags {
@@ -34,10 +35,26 @@ class Flags {
             if (!flag) fail("unknown flag " + name);
             if (i + 1 == argc) fail(name + " needs a value");
             flag->value = argv[i + 1];
+            flag->is_given = true;
         }
     }
 
     const std::string& text(const std::string& name) { return find(name)->value; }
+
+    bool is_given(const std::string& name) { return find(name)->is_given; }
+
+    // A file that can be written, or "" for none: asked before what takes long.
+    const std::string& output(const std::string& name) {
+        const std::string& path = text(name);
+        if (path.empty()) return path;
+        std::FILE* file = std::fopen(path.c_str(), "r+");
+        const bool is_new = !file;
+        if (is_new) file = std::fopen(path.c_str(), "w");
+        if (!file) fail("--" + name + " is " + path + "; expected a file that can be written");
+        std::fclose(file);
+        if (is_new) std::remove(path.c_str());
+        return path;
+    }
 
     int number(const std::string& name, int least = 1, int most = kMost) {
         return parse(name, text(name), least, most);

@@ -234,6 +234,17 @@ class Call {
     AttentionParams params_{};
 };
 
+// What of a launch its kernel uses. "calls": 0 is the kernel for all, 1 that for one session, 2 that for few
+// keys.
+NamedInts chosen_launch(const cuda::AttentionLaunch& plan, DType dtype) {
+    const bool is_plain = dtype == DType::kFloat32;
+    const bool has_ring = !is_plain && plan.calls != cuda::Calls::kFewKeys;
+    return {{"ctas", is_plain ? 0 : plan.num_ctas.divisor()},
+            {"calls", static_cast<int>(plan.calls)},
+            {"slots", has_ring ? plan.ring_slots : 0},
+            {"block_cost", has_ring ? plan.block_cost : 0}};
+}
+
 Row measure(const Shape& shape, const Options& options, const Timer& timer, const Flags& flags) {
     const Call call(shape, options);
     if (const char* reason = cuda::why_no_kernel(call.params())) {
@@ -265,7 +276,7 @@ Row measure(const Shape& shape, const Options& options, const Timer& timer, cons
             us[0],
             us[1],
             {{"empty launch", us[2]}},
-            {{"ctas", plan.num_ctas.divisor()}, {"slots", plan.ring_slots}, {"block_cost", plan.block_cost}}};
+            chosen_launch(plan, options.dtype)};
 }
 
 // All lengths and numbers of workers of one shape.
@@ -336,6 +347,11 @@ Options chosen_options(Flags& flags) {
     options.interleaved = flags.number("interleaved", 0, 1) == 1;
     options.tuning = {flags.number("ctas", 0), flags.number("slots", 0), flags.number("block-cost", -1),
                       chosen_kernel(flags)};
+    for (const char* name : {"ctas", "slots", "block-cost", "kernel"}) {
+        if (options.dtype == DType::kFloat32 && flags.is_given(name)) {
+            flags.fail(std::string("--") + name + " is for bf16 and fp16; fp32 has a kernel without choices");
+        }
+    }
     if (options.new_tokens > options.own_tokens) {
         flags.fail("--new-tokens is " + flags.text("new-tokens") + "; expected at most --own (" +
                    flags.text("own") + "), which counts them");
@@ -385,10 +401,11 @@ int run(int argc, char** argv) {
         std::fprintf(stderr, "no CUDA device: nothing to measure\n");
         return EXIT_FAILURE;
     }
+    const std::string path = flags.output("json");
     const Timer timer(repetitions);
     Report report{"attention", flags.text("commit"), method(options), {}};
     for (const Shape& shape : shapes) report.rows.push_back(measure(shape, options, timer, flags));
-    report.publish(flags.text("json"));
+    report.publish(path);
     return EXIT_SUCCESS;
 }
 

@@ -132,11 +132,12 @@ int run(int argc, char** argv) {
         std::fprintf(stderr, "no CUDA device: nothing to measure\n");
         return EXIT_FAILURE;
     }
+    const std::string path = flags.output("json");
     const Timer timer(flags.number("repetitions"));
     Report report{"cache", flags.text("commit"), Timer::method(), {}};
     for (const int tokens : lengths) report.rows.push_back(bench_append(shape, tokens, timer));
     for (const int tokens : lengths) report.rows.push_back(bench_move(shape, tokens, timer));
-    report.publish(flags.text("json"));
+    report.publish(path);
     return EXIT_SUCCESS;
 }
 

@@ -347,6 +347,7 @@ int run(int argc, char** argv) {
         std::fprintf(stderr, "no CUDA device: nothing to measure\n");
         return EXIT_FAILURE;
     }
+    const std::string path = flags.output("json");
     const Kinds kinds(chosen_grid(flags));
     std::vector<Launch> launches;
     for (const Kind& kind : kinds.all()) launches.push_back(kind.launch);
@@ -357,7 +358,7 @@ int run(int argc, char** argv) {
     for (std::size_t i = 0; i < kinds.all().size(); ++i) {
         report.rows.push_back(row_of(kinds.all()[i], us[i], us.back()));
     }
-    report.publish(flags.text("json"));
+    report.publish(path);
     return EXIT_SUCCESS;
 }
 
