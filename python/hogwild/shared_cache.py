@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -86,6 +86,10 @@ class SharedCacheManager(CacheArgument):
         cache_structure: Sequence[Sequence[CacheBlock]],
         write_to: Sequence[CacheBlock] | None = None,
     ) -> None:
+        if isinstance(cache_structure, Block) or not isinstance(cache_structure, Iterable):
+            raise TypeError(
+                f"cache_structure: expected a list of blocks for each worker, got {cache_structure!r}"
+            )
         self.cache_structure = [_blocks(f"cache_structure[{i}]", b) for i, b in enumerate(cache_structure)]
         if not self.cache_structure:
             raise BlockError("cache_structure: expected the blocks of at least one worker, got none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy
 import pytest
 import torch
 from filled import contents, same, write
@@ -166,3 +167,39 @@ def test_keys_of_another_device_dtype_or_shape(pool, change, message):
     with pytest.raises(BlockError, match=message):
         pool.layer(0, change(k), k, pool.layers[0].rotary)
     assert same(contents(a), before)
+
+
+@pytest.mark.parametrize("tokens", [[5, 6], (5, 6), range(5, 7), torch.tensor([5, 6]), numpy.array([5, 6])])
+def test_ids_of_any_kind_are_kept_as_integers(pool, tokens):
+    own = Block(pool)
+    ForwardPlan([(View([own]), tokens)]).commit()
+    assert own.tokens == [5, 6] and {type(token) for token in own.tokens} == {int}
+
+
+@pytest.mark.parametrize(
+    "rows, error, message",
+    [
+        (lambda view: [(view, [5.0])], TypeError, r"rows\[0\]: expected token ids .*, got \[5.0\]"),
+        (lambda view: [(view, {5, 6})], TypeError, r"rows\[0\]: expected token ids .*, got \{5, 6\}"),
+        (lambda view: [(view, {5: 6})], TypeError, r"rows\[0\]: expected token ids"),
+        (lambda view: [(view, [[5]])], TypeError, r"rows\[0\]: expected token ids"),
+        (lambda view: [(view, [5, -3])], ValueError, r"rows\[0\]: expected token ids of 0 or more, got -3"),
+        (lambda view: [(view, [5], 3)], TypeError, r"rows\[0\]: expected a view and its token ids"),
+        (lambda view: None, TypeError, r"rows: expected pairs of a view and its token ids, got None"),
+    ],
+)
+def test_rows_that_are_none(pool, rows, error, message):
+    own = Block(pool)
+    with pytest.raises(error, match=message):
+        ForwardPlan(rows(View([own])))
+    with pytest.raises(TypeError, match="width: expected an integer or None, got 'x'"):
+        ForwardPlan([(View([own]), [5])], width="x")
+    assert pool.used_pages == 0
+
+
+@pytest.mark.parametrize("blocks", [None, 5])
+def test_views_of_nothing(blocks, pool):
+    with pytest.raises(TypeError, match=r"blocks: expected Block objects, got"):
+        View(blocks)
+    with pytest.raises(TypeError, match=r"blocks: expected Block objects, got Block"):
+        View(Block(pool))

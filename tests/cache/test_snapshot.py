@@ -10,7 +10,7 @@ from filled import DIM, HEADS, LAYERS, VALUE_DIM, contents, poison, same, write
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from hogwild.cache import Block, Pool, Rotary, load_blocks, save_blocks
+from hogwild.cache import UNKNOWN_TOKEN, Block, Pool, Rotary, load_blocks, save_blocks
 from hogwild.errors import BlockError, PoolExhausted
 
 
@@ -26,6 +26,25 @@ def saved(tmp_path):
     blocks = {"history": history, "twin": twin, "empty": empty}
     save_blocks(path, blocks)
     return path, blocks
+
+
+def test_tokens_whose_ids_nobody_told(tmp_path):
+    block, path = Block(Pool(page_size=16), "b"), tmp_path / "blocks.safetensors"
+    write(block, [3, UNKNOWN_TOKEN, UNKNOWN_TOKEN])
+    save_blocks(path, {"b": block})
+    loaded = load_blocks(path, Pool(page_size=16))["b"]
+    assert loaded.tokens == block.tokens and same(contents(loaded), contents(block))
+
+
+def test_names_and_paths_that_are_none(tmp_path):
+    block, path = Block(Pool(page_size=16), "b"), tmp_path / "blocks.safetensors"
+    with pytest.raises(ValueError, match=r"blocks: expected names of whole characters, got '\\ud800'"):
+        save_blocks(path, {"\ud800": block})
+    with pytest.raises(TypeError, match=r"path: expected the path of a file, got None"):
+        save_blocks(None, {"b": block})
+    with pytest.raises(TypeError, match=r"path: expected the path of a file, got None"):
+        load_blocks(None, block.pool)
+    assert not path.exists()
 
 
 def test_round_trip(saved):

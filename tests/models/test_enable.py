@@ -13,7 +13,7 @@ import torch
 from tiny_models import random_ids, tiny_model
 
 import hogwild
-from hogwild.cache import Block, ForwardPlan, Pool, View
+from hogwild.cache import Block, BlockSet, ForwardPlan, Pool, View
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
 from hogwild.models import binding_of, packed_forward
 from hogwild.shared_cache import CacheBlock, SharedCacheManager
@@ -235,6 +235,37 @@ def test_a_plain_call_beside_a_forward_is_refused(model, elsewhere):
     logits(model, past_key_values=block)
     handle.remove()
     assert len(block) == 12 and torch.equal(plain(), want)
+
+
+def test_gradients_are_refused(model):
+    """There are none of queries and keys, so what reached the embeddings would be a part of them."""
+    block = CacheBlock(config=model.config)
+    loss = model(input_ids=IDS, labels=IDS, past_key_values=block).loss
+    with pytest.raises(HogwildError, match="a forward with a shared cache has no gradients"):
+        loss.backward()
+    model(input_ids=IDS, labels=IDS).loss.backward()
+    assert model.model.layers[0].self_attn.q_proj.weight.grad.norm() > 0
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_several_blocks_are_no_cache(model, kind):
+    block = CacheBlock(config=model.config)
+    named = BlockSet(block.pool)
+    for cache, what in ((kind([block]), kind.__name__), (named, "BlockSet")):
+        with pytest.raises(
+            TypeError, match=rf"past_key_values: expected a CacheBlock.* got a {what} of blocks"
+        ):
+            logits(model, past_key_values=cache)
+    assert len(block) == 0
+
+
+def test_tokens_that_the_model_does_not_have(model):
+    block = Block(Pool())
+    plan = ForwardPlan([(View([block]), [5, 101])])
+    with pytest.raises(ValueError, match="plan: it has token 101; the model knows 0 to 100"):
+        packed_forward(model, plan)
+    plan.rollback()
+    assert len(block) == 0 and block.pool.used_pages == 0
 
 
 def test_wrappers_that_hand_everything_on():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+import operator
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -42,7 +43,8 @@ class ForwardPlan:
 
     Raises:
         BlockError: no rows, a row without tokens, two pools, or two rows that write to one block.
-        TypeError: tokens that are neither ids nor a number.
+        TypeError: tokens that are neither ids nor a number, or rows or a width that are none.
+        ValueError: negative ids.
         PoolExhausted: not enough free pages for all rows together.
     """
 
@@ -53,12 +55,20 @@ class ForwardPlan:
         ahead: Ahead | None = None,
         beside: ForwardPlan | None = None,
     ) -> None:
-        for row, (_, tokens) in enumerate(rows):
-            if isinstance(tokens, (bool, str, bytes)) or not isinstance(tokens, (int, Sized)):
-                raise TypeError(f"rows[{row}]: expected token ids or their number, got {tokens!r}")
-        self.views = [view for view, _ in rows]
-        self._ids = [None if isinstance(tokens, int) else tuple(tokens) for _, tokens in rows]
-        counts = [tokens if isinstance(tokens, int) else len(tokens) for _, tokens in rows]
+        if not isinstance(rows, Iterable):
+            raise TypeError(f"rows: expected pairs of a view and its token ids, got {rows!r}")
+        self.views: list[View] = []
+        self._ids: list[tuple[int, ...] | None] = []
+        counts: list[int] = []
+        for row, pair in enumerate(rows):
+            try:
+                view, tokens = pair
+            except (TypeError, ValueError):
+                raise TypeError(f"rows[{row}]: expected a view and its token ids, got {pair!r}") from None
+            ids = _token_ids(row, tokens)
+            self.views.append(view)
+            self._ids.append(ids)
+            counts.append(tokens if ids is None else len(ids))  # type: ignore[arg-type]
         expected = ahead is not None and width is None and ahead.expects(self.views, counts)
         if not expected:
             self._check(counts, width)
@@ -168,6 +178,8 @@ class ForwardPlan:
         self._open = False
 
     def _check(self, counts: list[int], width: int | None) -> None:
+        if width is not None and (isinstance(width, bool) or not isinstance(width, int)):
+            raise TypeError(f"width: expected an integer or None, got {width!r}")
         if not counts:
             raise BlockError("rows: a forward needs at least one row, got none")
         written: dict[Block, int] = {}
@@ -212,3 +224,20 @@ class ForwardPlan:
                 reservation.rollback()
             raise
         return done
+
+
+def _token_ids(row: int, tokens: object) -> tuple[int, ...] | None:
+    """The ids of a row's tokens; None where their number alone is given."""
+    if isinstance(tokens, int) and not isinstance(tokens, bool):
+        return None
+    if isinstance(tokens, Sequence) and not isinstance(tokens, (str, bytes)):
+        listed: object = tokens
+    else:  # a tensor or an array
+        listed = tokens.tolist() if hasattr(tokens, "tolist") else None
+    try:
+        ids = tuple(map(operator.index, listed))  # type: ignore[call-overload]
+    except TypeError:
+        raise TypeError(f"rows[{row}]: expected token ids or their number, got {tokens!r}") from None
+    if ids and min(ids) < 0:
+        raise ValueError(f"rows[{row}]: expected token ids of 0 or more, got {min(ids)}")
+    return ids

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from hogwild.cache.block import Block
 from hogwild.cache.pool import Pool
+from hogwild.cache.reservation import UNKNOWN_TOKEN
 from hogwild.cache.rotary import Rotary
 from hogwild.errors import BlockError
 
@@ -58,7 +59,8 @@ def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block], note:
 
     Raises:
         BlockError: no blocks, blocks of two pools, or parked ones.
-        TypeError: what is no block, or names or a note that are no text.
+        TypeError: what is no block, or a path, names or a note that are none.
+        ValueError: names that hold half of a character.
         OSError: the file cannot be written.
     """
     if not isinstance(blocks, Mapping):
@@ -66,6 +68,11 @@ def save_blocks(path: str | os.PathLike[str], blocks: Mapping[str, Block], note:
     for name, block in blocks.items():
         if not isinstance(name, str) or not isinstance(block, Block):
             raise TypeError(f"blocks: expected blocks by name, got {name!r}: {block!r}")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"blocks: expected names of whole characters, got {name!r}") from None
+    _check_path(path)
     if not isinstance(note, str):
         raise TypeError(f"note: expected text, got {note!r}")
     pools = {id(block.pool): block.pool for block in blocks.values()}
@@ -171,7 +178,13 @@ def read_note(path: str | os.PathLike[str]) -> str:
         return file.metadata().get("note", "")
 
 
+def _check_path(path: object) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path: expected the path of a file, got {path!r}")
+
+
 def _open(path: str | os.PathLike[str]) -> Any:
+    _check_path(path)
     if Path(path).is_dir():
         raise IsADirectoryError(f"path: {os.fspath(path)} is a folder; expected a file of saved blocks")
     try:
@@ -232,7 +245,7 @@ def _damage(file: _File) -> str:
             return f"block {name!r} has a page that is not among {file.pages}"
         if len(set(pages)) != len(pages):
             return f"block {name!r} has a page twice"
-        if not all(type(token) is int and token >= 0 for token in tokens):
+        if not all(type(token) is int and (token >= 0 or token == UNKNOWN_TOKEN) for token in tokens):
             return f"block {name!r} has a token that is no token id"
     return ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hogwild.cache.block import Block
@@ -47,6 +47,8 @@ class View:
     __slots__ = ("blocks", "own", "write_to")
 
     def __init__(self, blocks: Sequence[Block], write_to: Block | None = None) -> None:
+        if not isinstance(blocks, Iterable):
+            raise TypeError(f"blocks: expected Block objects, got {blocks!r}")
         self.blocks = tuple(blocks)
         for block in self.blocks:
             if not isinstance(block, Block):

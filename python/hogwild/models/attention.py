@@ -149,7 +149,23 @@ def _attention(
         else:
             window = int(sliding_window)
         out = _active().attend(AttentionCall(layer, q, k, v, scale, window, cap, sinks))
+        if torch.is_grad_enabled() and query.requires_grad:
+            out = _NoGradients.apply(out, query)
     return out.view(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
+
+
+class _NoGradients(torch.autograd.Function):
+    """Keeps a backward pass from taking what it finds behind attention for all there is."""
+
+    @staticmethod
+    def forward(ctx: Any, out: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> None:
+        raise HogwildError(
+            "a forward with a shared cache has no gradients; train with plain calls of the model"
+        )
 
 
 def _active() -> _Active:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from hogwild.cache import Block
+from hogwild.cache import Block, BlockSet
 from hogwild.errors import UnsupportedModelError
 from hogwild.models.binding import Binding
 from hogwild.models.cache_argument import CacheArgument, plan_inputs
@@ -56,6 +56,7 @@ class _Hooks:
             return None
         binding.settle()
         if not any(_is_cache(argument) for argument in (*args, *kwargs.values())):
+            _refuse_others(kwargs.get("past_key_values"))
             binding.begin_plain()
             return None
         kwargs = _named(module.forward, args) | kwargs
@@ -174,6 +175,15 @@ def binding_of(model: torch.nn.Module) -> Binding:
 
 def _is_cache(argument: object) -> bool:
     return isinstance(argument, (CacheArgument, Block))
+
+
+def _refuse_others(cache: object) -> None:
+    """Several blocks are a view where a manager makes one of them."""
+    if isinstance(cache, BlockSet) or (isinstance(cache, (list, tuple)) and any(map(_is_cache, cache))):
+        raise TypeError(
+            "past_key_values: expected a CacheBlock, or what SharedCacheManager.get_input_kwargs gives, got a "
+            f"{type(cache).__name__} of blocks"
+        )
 
 
 def _named(forward: Callable, args: tuple) -> dict[str, Any]:

@@ -31,11 +31,16 @@ def packed_forward(
 
     Raises:
         BlockError, ContextLengthError, UnsupportedModelError: see `Binding.running`.
+        ValueError: tokens that the model does not have, or a plan without token ids.
     """
     binding = binding_of(model)
     device = model.get_input_embeddings().weight.device
     if device.type == "meta":  # weights offloaded by accelerate, which moves the inputs itself
         device = torch.device("cpu")
+    if (highest := max(plan.token_ids)) >= binding.config.vocab_size:
+        raise ValueError(
+            f"plan: it has token {highest}; the model knows 0 to {binding.config.vocab_size - 1}"
+        )
     wanted = plan.last_rows if rows is None else list(rows)
     kept: Sequence[int] = wanted
     keep: torch.Tensor | int

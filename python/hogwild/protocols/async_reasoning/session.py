@@ -240,7 +240,8 @@ class ThinkSession:
 
         Raises:
             UnknownNameError: its policy is none of `POLICIES`, to which those of others can be added.
-            BlockError: not such a file, or one of another model or page size.
+            BlockError: not such a file, or one of a model of other shapes, or of another page size. Models of the
+                same shapes, such as a base model and one that was trained from it, cannot be told apart.
             PoolExhausted: the pool has no room for it.
         """
         try:
