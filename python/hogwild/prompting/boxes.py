@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from hogwild.prompting.latex import closing_brace
+
 BOXED = "\\boxed"
 _PARAGRAPH = "\n\n"
 _OPENING = r"\\boxed[^\S\n]*\n?[^\S\n]*\{"
@@ -88,11 +90,5 @@ def unboxed(content: str) -> str:
 
 def box_end(text: str) -> int | None:
     """Where the brace closes that opens before `text`; None if it does not before a blank line or the end."""
-    depth = 1
-    for mark in re.finditer(r"\\[^\n]|[{}]|\n\n", text):
-        depth += {"{": 1, "}": -1}.get(mark[0], 0)
-        if depth == 0:
-            return mark.start()
-        if mark[0] == _PARAGRAPH:
-            break
-    return None
+    end = closing_brace("{" + text.partition(_PARAGRAPH)[0], 0)
+    return None if end is None else end - 1

@@ -55,7 +55,7 @@ _UNIT = re.compile(
     rf"(?:{_DEGREE}|(?:\s*{_ATTACHED}(?![^\W\d_]){_POWER}|\s+{_FACTOR})(?:{_JOINT}{_FACTOR})*)?{_NOTE}[\s.,]*"
 )
 
-_EQUALS = re.compile(r"(?<![<>!:\\])=|≈|\\approx(?![a-zA-Z])|\\simeq(?![a-zA-Z])")
+EQUALS = re.compile(r"(?<![<>!:\\])=|≈|\\approx(?![a-zA-Z])|\\simeq(?![a-zA-Z])")
 # a name or a calculation stands before an equals sign; a relation, or several values, is something else
 _NO_RESULT = re.compile(
     r"[,;\n<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)(?![a-zA-Z])|(?<![a-zA-Z])(?:and|or|not)(?![a-zA-Z])"
@@ -104,7 +104,7 @@ def find_quantity(text: str) -> Quantity | None:
 
 def stated_quantity(text: str) -> Quantity | None:
     """The quantity that an answer comes to, such as 18 in "x = 18 dollars"; None if there is none, or more."""
-    *before, last = _EQUALS.split(unwrap(text))
+    *before, last = EQUALS.split(unwrap(text))
     if any(_NO_RESULT.search(part) for part in before):
         return None
     return find_quantity(_LEAD.sub("", last, count=1))

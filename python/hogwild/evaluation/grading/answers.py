@@ -11,9 +11,8 @@ from typing import Any
 from hogwild.evaluation.extras import need
 from hogwild.evaluation.grading.lists import bare, kind_of_list, parts_of_references, readings
 from hogwild.prompting.latex import plain_spaces, unwrap
-from hogwild.prompting.quantities import find_quantity, stated_quantity
+from hogwild.prompting.quantities import EQUALS, find_quantity, stated_quantity
 
-_EQUALS = re.compile(r"(?<![<>!:\\])=|≈|\\approx(?![a-zA-Z])")
 _RELATION = re.compile(r"\s*(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)(?![a-zA-Z]))")
 _SLACK = Fraction(101, 100)  # of a tolerance, for a reference that is rounded itself
 # factorials, sums and the like, and powers with more than two digits or another power in the exponent
@@ -115,7 +114,7 @@ def _is_other_kind(given: str, expected: str) -> bool:
 
 def _is_within(given: str, expected: str, tolerance: float) -> bool:
     """Whether the values of two formulae differ by no more than the tolerance; no if they have none."""
-    values = [value_of(_EQUALS.split(given)[-1]), value_of(expected)]
+    values = [value_of(EQUALS.split(given)[-1]), value_of(expected)]
     if None in values:
         return False
     return abs(values[0] - values[1]) <= tolerance * float(_SLACK)  # type: ignore[operator]
