@@ -60,11 +60,6 @@ class Lister {
                 full = pieces.size() + 32 >= kMaxPieces;  // keeps a place for a piece without keys
                 if (full) break;
                 piece.block = first_block + lane;
-                const bool is_whole = !piece.began_before && !piece.goes_on;
-                if (is_whole && !plan.is_single() && lane < blocks && blocks <= 32) {
-                    piece.block = turned(lane, blocks);
-                }
-                piece.table_row = first_row + piece.block;
                 KeyRange keys{0, 0};
                 int last = single_last;
                 if (plan.is_single() && blocks <= 32) {
@@ -75,9 +70,11 @@ class Lister {
                     }
                     last = inclusive_sum(plan.cost(keys));
                 }
-                const int place = start + offset + last - plan.cost(keys);
+                KeyRange own = pieces.own(keys, start + offset + last - plan.cost(keys));
+                if (blocks < 32 && !plan.is_single()) part_longest(blocks, piece.block, own);
+                piece.table_row = first_row + piece.block;
                 piece.opens = !opened && pieces.size() == before;  // of the first that is used
-                pieces.add(piece, keys, place);
+                pieces.add(piece, own);
                 offset += __shfl_sync(~0u, last, 31);
             }
             opened = opened || pieces.size() > before;
@@ -164,12 +161,23 @@ class Lister {
         head = whole(pieces.begin_at - plan.units[index].start, plan.units[index].weight);
     }
 
-    // The order of the blocks of a segment that the CTA has whole: each CTA begins with another one. Small
-    // blocks keep device memory less busy than long ones; so not all CTAs have theirs at the same time.
-    __device__ static int turned(int index, int size) {
-        constexpr int kTurns = 4;
-        const int turned = index + static_cast<int>(blockIdx.x % kTurns);
-        return size < kTurns ? index : turned < size ? turned : turned - size;
+    // Has the longest of fewer than 32 blocks in two parts, before and behind all others. Small blocks keep
+    // device memory less busy than long ones: it should have something to do at both ends, and not all CTAs
+    // should have small blocks at the same time.
+    __device__ void part_longest(int blocks, int& block, KeyRange& keys) const {
+        constexpr int kTurns = 4;    // CTAs in a row that differ
+        constexpr int kFewest = 32;  // runs that are worth another rotation
+        const int runs = keys.runs();
+        const int most = __reduce_max_sync(~0u, runs);
+        const int longest = __ffs(__ballot_sync(~0u, runs == most)) - 1;
+        const int turn = static_cast<int>(blockIdx.x % kTurns) + 1;
+        const int first_runs = most < kFewest ? most : most * turn / (kTurns + 1) / kTileRuns * kTileRuns;
+        block = lane == 0 || lane == blocks ? longest : lane <= longest ? lane - 1 : lane;
+        keys.begin = __shfl_sync(~0u, keys.begin, block);
+        keys.end = __shfl_sync(~0u, keys.end, block);
+        const int middle = min(keys.begin + first_runs * kRun, keys.end);
+        if (lane == 0) keys.end = middle;
+        if (lane == blocks) keys.begin = middle;
     }
 
     // How many heads, of which each takes up `weight` of the line, fit into a distance. They are few, and

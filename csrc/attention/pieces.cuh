@@ -28,15 +28,19 @@ class PieceList {
         m.more_pieces = more;
     }
 
-    // Adds the blocks of 32 lanes that lie in this CTA's part; all but the keys and the place in the list is
-    // in `piece`, whose `opens` is that of the first and whose `closes` is that of the last. The rotation of
-    // the first need not be an item of the ring.
+    // The keys of a block that lie in this CTA's part; `place` is the block's on the line.
+    __device__ KeyRange own(const KeyRange& keys, int place) const {
+        return {cut(begin_at - place, keys), min(cut(end_at - place, keys), keys.end)};
+    }
+
+    // Adds the blocks of 32 lanes of which keys are `own`; all but these and the place in the list is in
+    // `piece`, whose `opens` is that of the first and whose `closes` is that of the last. The rotation of the
+    // first need not be an item of the ring.
     template <bool kFirstHasAngles = true>
-    __device__ void add(Piece piece, const KeyRange& keys, int place) {
-        piece.begin = cut(begin_at - place, keys);
-        const int cut_end = cut(end_at - place, keys);
-        const bool used = piece.begin < cut_end;
-        piece.end = min(cut_end, keys.end);
+    __device__ void add(Piece piece, const KeyRange& own) {
+        piece.begin = own.begin;
+        piece.end = own.end;
+        const bool used = own.begin < own.end;
         const unsigned all_used = __ballot_sync(~0u, used);
         const int below = __popc(all_used & ((1u << lane) - 1));
         if (!kFirstHasAngles && below == 0) piece.num_angles = 0;

@@ -42,9 +42,19 @@ class Plan {
         meet();
         if (is_single()) return;  // all of it is the planning warp's
         const int warp = threadIdx.x / 32;
-        if (warp == Traits::kPlanningWarp) find_units();
-        __syncthreads();
-        for (int unit = warp; unit < m.num_units; unit += Traits::kWarps) weigh(unit);
+        const bool are_groups = groups_are_units();
+        if (are_groups) {
+            if (threadIdx.x == 0) m.num_units = p.num_groups;
+        } else {
+            if (warp == Traits::kPlanningWarp) find_units();
+            __syncthreads();
+        }
+        const int num_units = are_groups ? p.num_groups : m.num_units;
+        for (int unit = warp; unit < num_units; unit += Traits::kWarps) {
+            if (are_groups && lane == 0) units[unit] = {unit, 0, num_rows(unit), 0, 0};
+            __syncwarp();
+            weigh(unit);
+        }
         __syncthreads();
     }
 
@@ -111,16 +121,28 @@ class Plan {
     Tables<Traits> tables;
 
   private:
+    // Of a group.
+    __device__ int num_rows(int group) const {
+        return (tables.group_token(group + 1) - tables.group_token(group)) * launch.ratio.divisor();
+    }
+
+    // Whether each group is one unit, as where sessions decode: every warp sees that by itself, and none has
+    // to wait for the one that finds units. By each warp, a lane a group.
+    __device__ bool groups_are_units() const {
+        bool fit = true;
+#pragma unroll 1
+        for (int group = lane; group < p.num_groups; group += 32)
+            fit = fit && num_rows(group) <= launch.max_rows;
+        return __all_sync(~0u, fit);
+    }
+
     // Cuts each group's rows into units of about equal size. By one warp, a lane a group.
     __device__ void find_units() {
         int count = 0;
 #pragma unroll 1
         for (int first = 0; first < p.num_groups; first += 32) {
             const int group = first + lane;
-            int rows = 0;
-            if (group < p.num_groups) {
-                rows = (tables.group_token(group + 1) - tables.group_token(group)) * launch.ratio.divisor();
-            }
+            const int rows = group < p.num_groups ? num_rows(group) : 0;
             int size = launch.max_rows;
             int tiles = (rows + size - 1) / size;
             if (tiles > 1) {
@@ -144,7 +166,7 @@ class Plan {
     // By one warp, a lane a block.
     __device__ void weigh(int index) {
         Unit& unit = units[index];
-        const int blocks = num_blocks(unit);
+        const int blocks = unit.num_rows > 0 ? num_blocks(unit) : 0;
         const int first_block = tables.group_block(unit.group);
         const int begin = begin_token(unit);
         const int tokens = num_tokens(unit);

@@ -53,9 +53,9 @@ __device__ inline void prefetch_keys(const AttentionParams& p, const AttentionLa
     const int warp = compute_warp<Traits>();
     const int run = max(num_ctas.quotient(weight * in_head) - before, 0) + warp;
     const int key = run * kRun;
-    // More would be in the way of what is needed first. A line that is too long for this product gives any
-    // key.
-    constexpr int kPrefetchingWarps = 6;
+    // More would be in the way of what is needed first, which takes longer with several sessions. A line that
+    // is too long for this product gives any key.
+    constexpr int kPrefetchingWarps = Traits::kOneSession ? 6 : 10;
     if (warp >= kPrefetchingWarps || key < 0 || key >= longest) return;
     const int page = __ldg(p.block_table + std::int64_t{first_block + block} * p.max_pages +
                            (key >> log2_of(p.cache.page_size)));

@@ -59,7 +59,7 @@ class SlabRotation {
         if (!rotary.interleaved && rotary.half % 8 == 0 && rotary.start % 8 == 0) {
             rotate_chunks(part, parts, angles_of);
         } else {
-            rotate_elements(part, parts, angles_of);
+            rotate_any(part, parts, angles_of);
         }
     }
 
@@ -107,34 +107,58 @@ class SlabRotation {
         }
     }
 
-    // Any pairs: 8 dims, and their partners one by one.
+    // Any pairs, by chunks of 8 dims: at once where pairs are neighbours in a chunk, or else dim by dim.
     template <typename AnglesOf>
-    __device__ void rotate_elements(int part, int parts, AnglesOf angles_of) {
+    __device__ void rotate_any(int part, int parts, AnglesOf angles_of) {
 #pragma unroll 1
         for (int index = lane + 32 * part; index < kSlab * Traits::kChunks; index += 32 * parts) {
             const int row = index / Traits::kChunks;
             const int chunk = index % Traits::kChunks;
             const float* angles = angles_of(row);
             if (!angles) continue;
-            Chunk<T> x(read(row, chunk));
-#pragma unroll
-            for (int i = 0; i < 8; ++i) x.at[i] = rotated(x.at[i], row, chunk * 8 + i, angles);
-            write(row, chunk, x.bits());
+            if (rotary.interleaved && rotary.start % 2 == 0) {  // asked here, since registers are few
+                const int pair = (8 * chunk - rotary.start) / 2;
+                uint4 pairs = read(row, chunk);
+                pairs.x = rotated_pair(pairs.x, pair, angles);
+                pairs.y = rotated_pair(pairs.y, pair + 1, angles);
+                pairs.z = rotated_pair(pairs.z, pair + 2, angles);
+                pairs.w = rotated_pair(pairs.w, pair + 3, angles);
+                write(row, chunk, pairs);
+            } else {
+#pragma unroll 1
+                for (int dim = 8 * chunk; dim < 8 * chunk + 8; ++dim) {
+                    *reinterpret_cast<T*>(to + place(row, dim)) = from_float<T>(rotated(row, dim, angles));
+                }
+            }
         }
     }
 
-    __device__ float rotated(float x, int row, int dim, const float* angles) const {
+    __device__ std::uint32_t rotated_pair(std::uint32_t bits, int pair, const float* angles) const {
+        if (pair < 0 || pair >= rotary.half) return bits;
+        const float2 x = unpack<T>(bits);
+        const float cosine = angles[pair];
+        const float sine = angles[rotary.half + pair];
+        return pack<T>(x.x * cosine - x.y * sine, x.x * sine + x.y * cosine);
+    }
+
+    __device__ float rotated(int row, int dim, const float* angles) const {
+        const float x = element(row, dim);
         const int i = dim - rotary.start;
         if (i < 0 || i >= 2 * rotary.half) return x;
         const bool first = rotary.interleaved ? i % 2 == 0 : i < rotary.half;
         const int pair = rotary.interleaved ? i / 2 : first ? i : i - rotary.half;
         const int distance = rotary.interleaved ? 1 : rotary.half;
-        const int other = first ? dim + distance : dim - distance;
-        const unsigned char* at = from + Traits::offset(row, other / 8) + other % 8 * sizeof(T);
-        const float y = to_float(*reinterpret_cast<const T*>(at));
+        const float y = element(row, first ? dim + distance : dim - distance);
         const float cosine = angles[pair];
         const float sine = angles[rotary.half + pair];
         return first ? x * cosine - y * sine : x * cosine + y * sine;
+    }
+
+    __device__ static int place(int row, int dim) {
+        return Traits::offset(row, dim / 8) + dim % 8 * static_cast<int>(sizeof(T));
+    }
+    __device__ float element(int row, int dim) const {
+        return to_float(*reinterpret_cast<const T*>(from + place(row, dim)));
     }
 
     __device__ uint4 read(int row, int chunk) const {

@@ -49,7 +49,7 @@ __device__ inline void list_session(const AttentionParams& p, const AttentionLau
         piece.goes_on = pieces.end_at < weight;
         piece.block = lane;
         piece.table_row = first_block + lane;
-        pieces.add<!Traits::kRotatesRegisters>(piece, keys, last - cost);
+        pieces.add<!Traits::kRotatesRegisters>(piece, pieces.own(keys, last - cost));
         if (pieces.size() == 0) {
             if (Traits::kRotatesRegisters) piece.num_angles = 0;
             pieces.add_without_keys(piece);

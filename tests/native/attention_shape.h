@@ -194,6 +194,18 @@ inline std::vector<AttentionShape> short_sessions(std::uint64_t seed) {
     return shapes;
 }
 
+// Several sessions, of which one has a block so long that CTAs take it in two parts.
+inline AttentionShape long_session_among_others() {
+    AttentionShape s;
+    s.kv_heads = 1;
+    s.groups = 3;
+    s.max_other_blocks = 6;
+    s.long_block_tokens = 2500;
+    s.padding = true;
+    s.seed = 2;
+    return s;
+}
+
 // More groups, blocks or keys than a warp or a CTA takes at a time.
 inline std::vector<AttentionShape> crowds() {
     AttentionShape groups;
@@ -207,7 +219,7 @@ inline std::vector<AttentionShape> crowds() {
     AttentionShape keys;  // of one kv head, for all CTAs
     keys.kv_heads = 1;
     keys.long_block_tokens = 6000;
-    return {groups, blocks, keys};
+    return {groups, blocks, keys, long_session_among_others()};
 }
 
 // Products of a query with a key, about: bounds what the reference costs.

@@ -76,6 +76,14 @@ void test_sessions(std::uint64_t seed, int count, cuda::Calls calls) {
     }
 }
 
+void test_long_session() {
+    for (const int num_ctas : {1, 2, 6}) {
+        AttentionTuning tuning;
+        tuning.num_ctas = num_ctas;
+        test_case(long_session_among_others(), tuning, std::to_string(num_ctas) + " CTAs: ");
+    }
+}
+
 void test_random_cases(std::uint64_t seed, int count) {
     for (int tested = 0; tested < count; ++seed) {
         AttentionShape shape = random_shape(seed);
@@ -116,6 +124,7 @@ int main(int argc, char** argv) {
     }
     if (count != 1) {
         hogwild::test_every_kind(step);
+        hogwild::test_long_session();
         hogwild::test_sessions(seed, count, hogwild::cuda::Calls::kOneSession);
         hogwild::test_sessions(seed, count, hogwild::cuda::Calls::kFewKeys);
     }
