@@ -178,7 +178,7 @@ def admit(tokens: Tensor, plain: Tensor, classes: Tensor, ids: Tensor, admitted:
       plain: [C, V] bool for each class of tokens, whether an id is one of it; ids from V on, and negative ones, are of
         none.
       classes: [T] int32 the class that each token is to be of.
-      ids: [T or more] int64; the first T become `tokens`.
+      ids: [T or more] int64; the first T become `tokens`, with which it shares no memory.
       admitted: [1] int32; becomes 1 if every token is of its class, else 0.
     """
     torch.ops.hogwild.admit(tokens, plain, classes, ids, admitted)

@@ -248,7 +248,8 @@ AdmitParams admit_params(const at::Tensor& tokens, const at::Tensor& plain, cons
         .dtype(at::kLong)
         .device_of(tokens, "tokens")
         .shape({-1}, "[T or more]")
-        .contiguous();
+        .contiguous()
+        .apart_from(tokens, "tokens");
     HOGWILD_CHECK_VALUE(ids.size(0) >= num_tokens, op, ": ids has room for ", ids.size(0),
                         "; expected at least the ", num_tokens, " of tokens");
     Argument(op, "admitted", admitted).dtype(at::kInt).device_of(tokens, "tokens").shape({1}, "[1]");
