@@ -5,7 +5,7 @@ group, ``H`` query heads, ``K`` kv heads, ``D`` and ``Dv`` head dims of keys and
 ``R`` rotary dims. Queries, keys, values and pages are of one dtype: fp32, bf16 or fp16. All tensors of a call are on
 one device. Wrong dtypes raise TypeError and everything else that is wrong ValueError, naming the argument, before
 anything is written. What the elements of integer tensors say is checked on the CPU, and on CUDA where PyTorch ops
-serve a call; CUDA kernels trust it.
+serve a call; CUDA kernels trust it. Of fake and "meta" tensors devices, dtypes and numbers of dims are checked.
 
 CUDA kernels run on the current stream, do not wait for the device and may be captured into graphs. All ops have them,
 `attention` for
@@ -31,13 +31,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hogwild_cuda.fake_checks import check_fake
+
 
 def append(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
     """Write new keys and values into pages.
 
     Args:
       k, v: [T, K, D] and [T, K, Dv] new keys, rotated to their index in the block, and values; any strides.
-      k_cache, v_cache: [P, K, S, D] and [P, K, S, Dv] pages of one layer; written.
+      k_cache, v_cache: [P, K, S, D] and [P, K, S, Dv] pages of one layer; written. They share no memory with each
+        other or with k and v.
       slots: [T] int64, ``page * S + offset`` of each token; negative: it is not written. No slot twice.
     """
     torch.ops.hogwild.append(k, v, k_cache, v_cache, slots)
@@ -146,7 +149,7 @@ def move(
     """Copy entries from slot to slot and rotate their keys by the difference in position.
 
     Args:
-      k_cache, v_cache: [P, K, S, D] and [P, K, S, Dv] pages of one layer; written.
+      k_cache, v_cache: [P, K, S, D] and [P, K, S, Dv] pages of one layer; written. They share no memory.
       src_slots, dst_slots: [N] int64 ``page * S + offset``; an entry with a negative slot is skipped. No slot is
         both a source and a destination, and none is a destination twice.
       shift: [N] int32 what is added to each key's position; 0 copies its bits.
@@ -175,29 +178,20 @@ def admit(tokens: Tensor, plain: Tensor, classes: Tensor, ids: Tensor, admitted:
       plain: [C, V] bool for each class of tokens, whether an id is one of it; ids from V on, and negative ones, are of
         none.
       classes: [T] int32 the class that each token is to be of.
-      ids: [T or more] int64; the first T become `tokens`.
+      ids: [T or more] int64; the first T become `tokens`, with which it shares no memory.
       admitted: [1] int32; becomes 1 if every token is of its class, else 0.
     """
     torch.ops.hogwild.admit(tokens, plain, classes, ids, admitted)
 
 
-def _check_devices(op: str, **tensors: Tensor | None) -> None:
-    """Refuse tensors of several devices: with one "meta" tensor among them a call comes here, and does nothing."""
-    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    first, of = next((name, tensor.device) for name, tensor in given.items())
-    for name, tensor in given.items():
-        if tensor.device != of:
-            raise ValueError(f"{op}: {name} is on {tensor.device}; expected device {of}, that of {first}")
-
-
 @torch.library.register_fake("hogwild::append")
 def _append_fake(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
-    _check_devices("append", k_cache=k_cache, v_cache=v_cache, k=k, v=v, slots=slots)
+    check_fake("append", k_cache=k_cache, v_cache=v_cache, k=k, v=v, slots=slots)
 
 
 @torch.library.register_fake("hogwild::rotation_table")
 def _rotation_table_fake(query_pos: Tensor, rotary_pos: Tensor, inv_freq: Tensor) -> Tensor:
-    _check_devices("rotation_table", query_pos=query_pos, rotary_pos=rotary_pos, inv_freq=inv_freq)
+    check_fake("rotation_table", query_pos=query_pos, rotary_pos=rotary_pos, inv_freq=inv_freq)
     num_tokens, num_columns = query_pos.shape
     return inv_freq.new_empty(num_tokens, num_columns, 2, inv_freq.shape[0])
 
@@ -223,7 +217,7 @@ def _attention_fake(
     interleaved: bool = False,
     rotary_start: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    _check_devices(
+    check_fake(
         "attention",
         k_cache=k_cache,
         v_cache=v_cache,
@@ -256,7 +250,7 @@ def _move_fake(
     interleaved: bool = False,
     rotary_start: int = 0,
 ) -> None:
-    _check_devices(
+    check_fake(
         "move",
         k_cache=k_cache,
         v_cache=v_cache,
@@ -269,4 +263,4 @@ def _move_fake(
 
 @torch.library.register_fake("hogwild::admit")
 def _admit_fake(tokens: Tensor, plain: Tensor, classes: Tensor, ids: Tensor, admitted: Tensor) -> None:
-    _check_devices("admit", tokens=tokens, plain=plain, classes=classes, ids=ids, admitted=admitted)
+    check_fake("admit", tokens=tokens, plain=plain, classes=classes, ids=ids, admitted=admitted)

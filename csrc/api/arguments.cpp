@@ -50,6 +50,7 @@ AppendParams append_params(const at::Tensor& k, const at::Tensor& v, const at::T
     AppendParams params{};
     params.cache = cache_params(op, k_cache, v_cache);
     params.dtype = Argument(op, "k_cache", k_cache).element_type();
+    Argument(op, "v_cache", v_cache).apart_from(k_cache, "k_cache");
     Argument(op, "slots", slots)
         .dtype(at::kLong)
         .device_of(k_cache, "k_cache")
@@ -59,11 +60,15 @@ AppendParams append_params(const at::Tensor& k, const at::Tensor& v, const at::T
     Argument(op, "k", k)
         .dtype(k_cache.scalar_type())
         .device_of(k_cache, "k_cache")
-        .shape({num_tokens, k_cache.size(1), k_cache.size(3)}, "[T, K, D]");
+        .shape({num_tokens, k_cache.size(1), k_cache.size(3)}, "[T, K, D]")
+        .apart_from(k_cache, "k_cache")
+        .apart_from(v_cache, "v_cache");
     Argument(op, "v", v)
         .dtype(k_cache.scalar_type())
         .device_of(k_cache, "k_cache")
-        .shape({num_tokens, v_cache.size(1), v_cache.size(3)}, "[T, K, Dv]");
+        .shape({num_tokens, v_cache.size(1), v_cache.size(3)}, "[T, K, Dv]")
+        .apart_from(k_cache, "k_cache")
+        .apart_from(v_cache, "v_cache");
     const at::Tensor& k_rows = with_dense_rows(k, keep_alive);
     const at::Tensor& v_rows = with_dense_rows(v, keep_alive);
     params.k = k_rows.data_ptr();
@@ -189,6 +194,7 @@ MoveParams move_params(const at::Tensor& k_cache, const at::Tensor& v_cache, con
     MoveParams params{};
     params.cache = cache_params(op, k_cache, v_cache);
     params.dtype = Argument(op, "k_cache", k_cache).element_type();
+    Argument(op, "v_cache", v_cache).apart_from(k_cache, "k_cache");
     Argument(op, "src_slots", src_slots)
         .dtype(at::kLong)
         .device_of(k_cache, "k_cache")
@@ -242,7 +248,8 @@ AdmitParams admit_params(const at::Tensor& tokens, const at::Tensor& plain, cons
         .dtype(at::kLong)
         .device_of(tokens, "tokens")
         .shape({-1}, "[T or more]")
-        .contiguous();
+        .contiguous()
+        .apart_from(tokens, "tokens");
     HOGWILD_CHECK_VALUE(ids.size(0) >= num_tokens, op, ": ids has room for ", ids.size(0),
                         "; expected at least the ", num_tokens, " of tokens");
     Argument(op, "admitted", admitted).dtype(at::kInt).device_of(tokens, "tokens").shape({1}, "[1]");

@@ -55,6 +55,13 @@ class Argument {
         return *this;
     }
 
+    // What an op writes is no memory of another argument: which bits the other would have depends on threads.
+    const Argument& apart_from(const at::Tensor& other, const char* name) const {
+        HOGWILD_CHECK_VALUE(!overlap(tensor_, other), describe(), " and shares memory with ", name,
+                            "; expected memory of its own");
+        return *this;
+    }
+
     DType element_type() const {
         switch (tensor_.scalar_type()) {
             case at::kFloat:
@@ -69,6 +76,19 @@ class Argument {
     }
 
   private:
+    // Whether elements of one tensor lie between those of another.
+    static bool overlap(const at::Tensor& a, const at::Tensor& b) {
+        return a.numel() > 0 && b.numel() > 0 && begin_of(a) < end_of(b) && begin_of(b) < end_of(a);
+    }
+    static const char* begin_of(const at::Tensor& tensor) {
+        return static_cast<const char*>(tensor.const_data_ptr());
+    }
+    static const char* end_of(const at::Tensor& tensor) {
+        int64_t last = 0;
+        for (int64_t dim = 0; dim < tensor.dim(); ++dim) last += (tensor.size(dim) - 1) * tensor.stride(dim);
+        return begin_of(tensor) + (last + 1) * static_cast<int64_t>(tensor.element_size());
+    }
+
     std::string describe() const {
         return cat(op_, ": ", name_, " is ", tensor_.scalar_type(), " of shape ", tensor_.sizes(), " on ",
                    tensor_.device());

@@ -7,6 +7,7 @@
 #include "csrc/api/arguments.h"
 #include "csrc/api/cpu_values.h"
 #include "csrc/api/torch_threads.h"
+#include "csrc/api/written.h"
 #include "csrc/cpu/attention_plan.h"
 #include "csrc/cpu/ops.h"
 
@@ -19,6 +20,8 @@ void append(const at::Tensor& k, const at::Tensor& v, at::Tensor k_cache, at::Te
     const AppendParams params = append_params(k, v, k_cache, v_cache, slots, keep_alive);
     check_values(params);
     cpu::append(params, torch_threads());
+    count_write(k_cache);
+    count_write(v_cache);
 }
 
 at::Tensor rotation_table(const at::Tensor& query_pos, const at::Tensor& rotary_pos,
@@ -61,11 +64,15 @@ void move(at::Tensor k_cache, at::Tensor v_cache, const at::Tensor& src_slots, c
         move_params(k_cache, v_cache, src_slots, dst_slots, shift, inv_freq, interleaved, rotary_start);
     check_values(params);
     cpu::move(params, torch_threads());
+    count_write(k_cache);
+    count_write(v_cache);
 }
 
 void admit(const at::Tensor& tokens, const at::Tensor& plain, const at::Tensor& classes, at::Tensor ids,
            at::Tensor admitted) {
     cpu::admit(admit_params(tokens, plain, classes, ids, admitted));
+    count_write(ids);
+    count_write(admitted);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "csrc/api/arguments.h"
 #include "csrc/api/text.h"
+#include "csrc/api/written.h"
 #include "csrc/attention/attention.h"
 #include "csrc/cache/append.h"
 #include "csrc/cache/move.h"
@@ -28,6 +29,8 @@ void append(const at::Tensor& k, const at::Tensor& v, at::Tensor k_cache, at::Te
     const AppendParams params = append_params(k, v, k_cache, v_cache, slots, keep_alive);
     const c10::cuda::CUDAGuard guard(k_cache.device());
     C10_CUDA_CHECK(cuda::append(params, c10::cuda::getCurrentCUDAStream()));
+    count_write(k_cache);
+    count_write(v_cache);
 }
 
 at::Tensor rotation_table(const at::Tensor& query_pos, const at::Tensor& rotary_pos,
@@ -115,6 +118,8 @@ void move(at::Tensor k_cache, at::Tensor v_cache, const at::Tensor& src_slots, c
         move_params(k_cache, v_cache, src_slots, dst_slots, shift, inv_freq, interleaved, rotary_start);
     const c10::cuda::CUDAGuard guard(k_cache.device());
     C10_CUDA_CHECK(cuda::move(params, c10::cuda::getCurrentCUDAStream()));
+    count_write(k_cache);
+    count_write(v_cache);
 }
 
 void admit(const at::Tensor& tokens, const at::Tensor& plain, const at::Tensor& classes, at::Tensor ids,
@@ -122,6 +127,8 @@ void admit(const at::Tensor& tokens, const at::Tensor& plain, const at::Tensor& 
     const AdmitParams params = admit_params(tokens, plain, classes, ids, admitted);
     const c10::cuda::CUDAGuard guard(tokens.device());
     C10_CUDA_CHECK(cuda::admit(params, c10::cuda::getCurrentCUDAStream()));
+    count_write(ids);
+    count_write(admitted);
 }
 
 }  // namespace

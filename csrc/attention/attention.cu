@@ -255,7 +255,7 @@ const char* why_no_kernel(const AttentionParams& params) {
         return "k_cache or v_cache does not start at a multiple of 16 bytes";
     }
     Device device;
-    AttentionLaunch launch;
+    AttentionLaunch launch{};
     if (current_device(&device) == cudaSuccess && !choose(params, {}, device, &launch)) {
         return "it has more groups, tokens or pages than one launch serves";
     }

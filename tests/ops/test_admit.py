@@ -78,6 +78,18 @@ def test_bad_input(index, change, error, what, device: str) -> None:
     assert torch.equal(args[3], before)
 
 
+def test_ids_that_are_tokens(device: str) -> None:
+    """Some tokens would be written over before they are read."""
+    both = torch.arange(4, device=device)
+    plain = torch.ones(1, 9, dtype=torch.bool, device=device)
+    classes, admitted = torch.zeros(2, 3, dtype=torch.int32, device=device)
+    with pytest.raises(
+        ValueError, match=r"admit: ids is .* shares memory with tokens; expected memory of its own"
+    ):
+        torch.ops.hogwild.admit(both[:3], plain, classes, both[1:], admitted[:1])
+    assert both.tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.cuda
 def test_a_graph_that_the_device_leaves_out() -> None:
     x = torch.zeros(1000, device="cuda")

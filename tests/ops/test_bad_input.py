@@ -336,6 +336,44 @@ def test_one_meta_tensor_among_others() -> None:
         function(**(arguments | {name: value.to("meta") for name, value in tensors.items()}))
 
 
+def test_meta_tensors() -> None:
+    """Dtypes and numbers of dims are refused by name where nothing is computed, too."""
+    for op, arguments in good_calls():
+        function = getattr(torch.ops.hogwild, op)
+        tensors = {name: value.to("meta") for name, value in arguments.items() if isinstance(value, Tensor)}
+        for name, value in tensors.items():
+            with pytest.raises(TypeError, match=rf"{op}: {name} is torch.complex64 of .*; expected"):
+                function(**(arguments | tensors | {name: value.to(torch.complex64)}))
+            with pytest.raises(ValueError, match=rf"{op}: {name} is .* on meta; expected \[.*\]"):
+                function(**(arguments | tensors | {name: value[None]}))
+
+
+def test_a_compiled_call() -> None:
+    case = attention_case(Shape(seed=3))
+    compiled = torch.compile(torch.ops.hogwild.attention, fullgraph=True, backend="eager")
+    with pytest.raises(Exception, match=r"attention: q is .* of shape \[\d+, 16\].*; expected \[T, H, D\]"):
+        compiled(case.args[0][:, 0], *case.args[1:], **case.kwargs)
+
+
+def test_memory_that_is_written_is_no_other_arguments(device: str) -> None:
+    k_cache, v_cache = torch.zeros(2, 2, 3, 1, 4, 8, device=device)[0]
+    slots = torch.tensor([0, 5], device=device)
+    k, shift = torch.ones(2, 1, 8, device=device), torch.zeros(2, dtype=torch.int32, device=device)
+    torch.ops.hogwild.append(k, k, k_cache, v_cache, slots)  # what is read may be shared
+    before = k_cache.clone()
+    rows = k_cache[:2, :, 1]
+    own = "; expected memory of its own"
+    for name, call, message in (
+        ("append", (rows, k, k_cache, v_cache, slots), f"k is .* shares memory with k_cache{own}"),
+        ("append", (k, rows, k_cache, v_cache, slots), f"v is .* shares memory with k_cache{own}"),
+        ("append", (k, k, k_cache, k_cache, slots), f"v_cache is .* shares memory with k_cache{own}"),
+        ("move", (k_cache, k_cache, slots, slots + 1, shift, None), f"v_cache is .* with k_cache{own}"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: {message}"):
+            getattr(torch.ops.hogwild, name)(*call)
+    assert torch.equal(k_cache, before)
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", APPEND)
 def test_append_with_a_tensor_on_another_device(name: str) -> None:
