@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from hogwild.cache import Ahead, ForwardPlan, Pool, Rotary
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
-from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending, is_attending
+from hogwild.models.attention import IMPLEMENTATION, attending, is_attending
 from hogwild.models.cache_attend import CacheAttend, Inputs
 from hogwild.models.long_rows import find_long_rows
 from hogwild.models.probe import RotaryProbe, probe, trial_forward
@@ -44,6 +44,10 @@ class Binding:
         model: a causal language model of transformers, its weights loaded.
         max_length: longest view that is wanted; default: the model's own number of positions, and for longrope
             the end of its short range.
+
+    Attributes:
+        gives_logits, keeps_logits: whether it has a language model's head, and whether it computes the logits of
+            those tokens alone that `logits_to_keep` names.
 
     Raises:
         UnsupportedModelError: the model cannot share a cache; the message says why.
@@ -75,9 +79,10 @@ class Binding:
         }  # a plain call may change the model's own there
         self._frequencies = Watch([place for place in places if place not in held])
         with self._switched_on():
-            self.rotary: list[Rotary | None]
-            self._calls: list[LayerCall]
-            self.rotary, self._calls = probe(model, self.config, tensors_of(places), self.max_length)
+            found = probe(model, self.config, tensors_of(places), self.max_length)
+        self.rotary: list[Rotary | None] = found.rotary
+        self._calls = found.calls
+        self.gives_logits, self.keeps_logits = found.gives_logits, found.keeps_logits
 
     @property
     def model(self) -> PreTrainedModel:

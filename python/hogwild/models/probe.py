@@ -6,7 +6,9 @@ at each of them. Whatever then differs between the positions' queries and keys i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -15,7 +17,7 @@ from hogwild.cache import Rotary
 from hogwild.errors import HogwildError, UnsupportedModelError
 from hogwild.models.attention import Attend, AttentionCall, LayerCall, attending
 
-__all__ = ["RotaryProbe", "probe", "trial_forward"]
+__all__ = ["Findings", "RotaryProbe", "probe", "trial_forward"]
 
 _NEAR = (0, 7, 31)  # positions compared by rotation; the last one is compared by norm only
 _TOLERANCE = 0.03  # relative; bf16 rounding gives 0.004, a wrong candidate about 1
@@ -36,13 +38,29 @@ class RotaryProbe:
         return call.q.new_zeros(call.q.shape[0], call.q.shape[1], call.v.shape[2])
 
 
+class Findings(NamedTuple):
+    """What one forward tells of a model.
+
+    Attributes:
+        rotary: how each layer rotates its keys; None for a layer that does not.
+        calls: the attention layers in the order of their calls.
+        gives_logits: whether it ends in logits of every token of the vocabulary: with a language model's head.
+        keeps_logits: whether it knows `logits_to_keep`; models that do not may ignore it in silence.
+    """
+
+    rotary: list[Rotary | None]
+    calls: list[LayerCall]
+    gives_logits: bool
+    keeps_logits: bool
+
+
 def probe(
     model: PreTrainedModel,
     config: PreTrainedConfig,
     inv_freqs: Sequence[torch.Tensor],
     max_length: int | None,
-) -> tuple[list[Rotary | None], list[LayerCall]]:
-    """How each layer rotates its keys (None for a layer that does not), and the layers in the order of their calls.
+) -> Findings:
+    """Find out how a model rotates, and what it gives.
 
     Args:
         model: set to our attention implementation, its rotary embeddings frozen.
@@ -57,7 +75,7 @@ def probe(
     positions = torch.tensor([min(p, top) for p in _NEAR] + [top])
     record = RotaryProbe()
     try:
-        trial_forward(model, config, positions, record)
+        logits = trial_forward(model, config, positions, record)
     except HogwildError:
         raise
     except Exception as error:
@@ -71,23 +89,42 @@ def probe(
             "of transformers (recurrent layers, or attention of their own): their state cannot be shared by blocks"
         )
     match = _Matcher(inv_freqs, positions)
-    return [match(layer, *record.seen[layer]) for layer in expected], record.calls
+    gives_logits = logits is not None and logits.ndim == 3 and logits.shape[2] >= config.vocab_size
+    return Findings(
+        rotary=[match(layer, *record.seen[layer]) for layer in expected],
+        calls=record.calls,
+        gives_logits=gives_logits,
+        keeps_logits=gives_logits and logits is not None and logits.shape[1] == 1,
+    )
 
 
 def trial_forward(
     model: PreTrainedModel, config: PreTrainedConfig, positions: torch.Tensor, attend: Attend
-) -> None:
-    """One forward of the same token at each of `positions` ([n] int64), without any cache."""
+) -> torch.Tensor | None:
+    """One forward of the same token at each of `positions` ([n] int64), without any cache.
+
+    Returns:
+        What it gives as logits, those of the last token if it can be asked for them alone; None for no tensor.
+    """
     device = model.get_input_embeddings().weight.device
     device = torch.device("cpu") if device.type == "meta" else device
     with torch.no_grad(), attending(attend):
-        model(
+        output = model(
             input_ids=torch.full((1, len(positions)), _token(config), device=device),
             position_ids=positions[None].to(device),
             attention_mask=None,
             past_key_values=None,
             use_cache=False,
+            **({"logits_to_keep": 1} if _takes(model.forward, "logits_to_keep") else {}),
         )
+    logits = getattr(output, "logits", None)
+    return logits if isinstance(logits, torch.Tensor) else None
+
+
+def _takes(forward: Callable, name: str) -> bool:
+    """Whether it may be given an argument of this name."""
+    parameters = inspect.signature(forward).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _token(config: PreTrainedConfig) -> int:
