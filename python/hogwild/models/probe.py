@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -20,6 +20,7 @@ from hogwild.models.attention import Attend, AttentionCall, LayerCall, attending
 __all__ = ["Findings", "RotaryProbe", "probe", "trial_forward"]
 
 _NEAR = (0, 7, 31)  # positions compared by rotation; the last one is compared by norm only
+_ENDS = (0, -1)  # tokens of the forward whose outputs are compared
 _TOLERANCE = 0.03  # relative; bf16 rounding gives 0.004, a wrong candidate about 1
 
 
@@ -75,7 +76,7 @@ def probe(
     positions = torch.tensor([min(p, top) for p in _NEAR] + [top])
     record = RotaryProbe()
     try:
-        logits = trial_forward(model, config, positions, record)
+        output = trial_forward(model, config, positions, record)
     except HogwildError:
         raise
     except Exception as error:
@@ -89,36 +90,49 @@ def probe(
             "of transformers (recurrent layers, or attention of their own): their state cannot be shared by blocks"
         )
     match = _Matcher(inv_freqs, positions)
-    gives_logits = logits is not None and logits.ndim == 3 and logits.shape[2] >= config.vocab_size
-    return Findings(
-        rotary=[match(layer, *record.seen[layer]) for layer in expected],
-        calls=record.calls,
-        gives_logits=gives_logits,
-        keeps_logits=gives_logits and logits is not None and logits.shape[1] == 1,
+    rotary = [match(layer, *record.seen[layer]) for layer in expected]
+    _check_order(model, output)
+    logits: Any = getattr(output, "logits", None)
+    gives_logits = (
+        isinstance(logits, torch.Tensor) and logits.ndim == 3 and logits.shape[2] >= config.vocab_size
     )
+    keeps_logits = gives_logits and logits.shape[1] == len(_ENDS)
+    return Findings(rotary, record.calls, gives_logits, keeps_logits)
 
 
 def trial_forward(
     model: PreTrainedModel, config: PreTrainedConfig, positions: torch.Tensor, attend: Attend
-) -> torch.Tensor | None:
+) -> Any:
     """One forward of the same token at each of `positions` ([n] int64), without any cache.
 
     Returns:
-        What it gives as logits, those of the last token if it can be asked for them alone; None for no tensor.
+        What the model gives, with the logits of the first and the last token if it can be asked for them alone.
     """
     device = model.get_input_embeddings().weight.device
     device = torch.device("cpu") if device.type == "meta" else device
     with torch.no_grad(), attending(attend):
-        output = model(
+        return model(
             input_ids=torch.full((1, len(positions)), _token(config), device=device),
             position_ids=positions[None].to(device),
             attention_mask=None,
             past_key_values=None,
             use_cache=False,
-            **({"logits_to_keep": 1} if _takes(model.forward, "logits_to_keep") else {}),
+            **({"logits_to_keep": torch.tensor(_ENDS)} if _takes(model.forward, "logits_to_keep") else {}),
         )
-    logits = getattr(output, "logits", None)
-    return logits if isinstance(logits, torch.Tensor) else None
+
+
+def _check_order(model: PreTrainedModel, output: Any) -> None:
+    """Without attention, and layers that are recurrent beside it, nothing depends on what else there is."""
+    found = getattr(output, "logits", None)
+    found = getattr(output, "last_hidden_state", None) if found is None else found
+    if not isinstance(found, torch.Tensor) or found.ndim != 3:
+        return
+    first, last = found[0, 0].float(), found[0, -1].float()
+    if (last - first).norm() > _TOLERANCE * first.norm():
+        raise UnsupportedModelError(
+            f"{type(model).__name__} depends on the order of tokens by more than attention (recurrent layers?): its "
+            "state cannot be shared by blocks"
+        )
 
 
 def _takes(forward: Callable, name: str) -> bool:
@@ -170,7 +184,8 @@ class _Matcher:
             miss = "none fits" if best is None else f"the best is off by {errors[best]:.0%}"
             raise UnsupportedModelError(
                 f"layer {layer}: positions change queries and keys in a way that is no rotation by the model's "
-                f"own frequencies ({len(errors)} candidates, {miss}); only rotary embeddings can be shared"
+                f"own frequencies ({len(errors)} candidates, {miss}); only rotary embeddings can be shared, and only "
+                "where nothing else depends on the order of tokens"
             )
         return best
 
