@@ -410,7 +410,7 @@ def test_max_length():
             with pytest.raises(TypeError, match="model: expected a transformers PreTrainedModel"):
                 function(value)
     hogwild.enable(model, max_length=8)
-    with pytest.raises(ContextLengthError, match="positions for 8"):
+    with pytest.raises(ContextLengthError, match="max_length, as the model was enabled, is 8"):
         logits(model, past_key_values=CacheBlock(config=model.config))
 
 

@@ -108,8 +108,9 @@ class EngineCore:
         self.runner: Runner = make_runner(model, compile) if runner is None else runner
         self.max_forward_tokens = max_forward_tokens
         self._prefixes = PrefixCache(pool)
-        self._positions = binding_of(model).max_length
-        self._batcher = Batcher(self.runner, max_forward_tokens, self._positions)
+        binding = binding_of(model)
+        self._positions = binding.max_length
+        self._batcher = Batcher(self.runner, max_forward_tokens, self._positions, binding.limit_reason)
         self._sessions: list[Session] = []  # that were opened here
         self._opening = threading.Lock()  # held to change which these are
         self._numbers = itertools.count(1)

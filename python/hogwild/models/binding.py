@@ -26,6 +26,10 @@ __all__ = ["Binding", "text_config"]
 _ANOTHER = "another forward of this model is running: one may run at a time"
 _ORDERED = "its state depends on the order of tokens and cannot be arranged in blocks"
 _COMPRESSED = "it sees summaries of fixed groups of tokens, which blocks would cut elsewhere"
+_REACH = {  # frequencies that are held still -> how far they are right
+    "dynamic": "dynamic RoPE changes its frequencies, which keys in the cache cannot follow, past",
+    "longrope": "the short longrope frequencies (enable(model, max_length=...) chooses the long ones) reach to",
+}
 _UNSHARED = {  # type of layer -> why it cannot share a cache
     "chunked_attention": "it sees fixed chunks of absolute positions, but a block has no absolute position",
     "compressed_sparse_attention": _COMPRESSED,
@@ -46,6 +50,7 @@ class Binding:
             the end of its short range.
 
     Attributes:
+        max_length, limit_reason: most tokens that a view may hold, and why, as a `ContextLengthError` says it.
         gives_logits, keeps_logits: whether it has a language model's head, and whether it computes the logits of
             those tokens alone that `logits_to_keep` names.
 
@@ -68,8 +73,15 @@ class Binding:
                 f"max_length: expected 1 to {positions} (the model's positions), got {max_length}"
             )
         self._frozen: list[FrozenRope] = find_frozen(model, self.config, max_length)
-        limits = [positions, max_length, *(rope.limit for rope in self._frozen)]
-        self.max_length: int | None = min((n for n in limits if n is not None), default=None)
+        limits = [
+            (positions, "the model has positions for"),
+            (max_length, "max_length, as the model was enabled, is"),
+            *((rope.limit, _REACH[rope.kind]) for rope in self._frozen),
+        ]
+        known = [(most, reason) for most, reason in limits if most is not None]
+        self.max_length: int | None
+        self.limit_reason: str
+        self.max_length, self.limit_reason = min(known, key=lambda limit: limit[0], default=(None, ""))
         self._implementation = self.config._attn_implementation  # of plain calls
         self._begun: _Begun | None = None
         self._running: ForwardPlan | Ahead | None = None
@@ -203,12 +215,7 @@ class Binding:
                     f"{what} would hold {length} tokens: dynamic RoPE changes its frequencies past {rope.limit}, "
                     "and keys that are in the cache cannot follow"
                 )
-            raise ContextLengthError(
-                f"{what}, with the short longrope frequencies (enable(model, max_length=...) chooses the long ones),",
-                length,
-                rope.limit,
-            )
-        raise ContextLengthError(what, length, self.max_length or 0)
+        raise ContextLengthError(what, length, self.max_length or 0, self.limit_reason)
 
     @contextmanager
     def _switched_on(self) -> Iterator[None]:
