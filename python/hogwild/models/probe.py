@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -163,7 +164,7 @@ class _Matcher:
     def __init__(self, inv_freqs: Sequence[torch.Tensor], positions: torch.Tensor) -> None:
         self.inv_freqs = [inv_freq.detach().float().clone() for inv_freq in inv_freqs]
         self.positions = positions
-        self.made: dict[tuple[int, bool, int], Rotary] = {}
+        self.made: dict[tuple[int, bool, int, bool], Rotary] = {}
 
     def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor) -> Rotary | None:
         for x, name in ((q, "queries"), (k, "keys")):
@@ -190,18 +191,17 @@ class _Matcher:
         return best
 
     def _candidates(self, head_dim: int) -> list[Rotary]:
-        """Every frequency set, in both pairings, at the head and at the tail of the head's dims."""
+        """Every frequency set, in both pairings and directions, at the head and at the tail of the head's dims."""
         result = []
         for index, inv_freq in enumerate(self.inv_freqs):
             tail = head_dim - 2 * inv_freq.numel()
             if tail < 0:
                 continue
-            for interleaved in (False, True):
-                for start in sorted({0, tail}):
-                    key = (index, interleaved, start)
-                    if key not in self.made:
-                        self.made[key] = Rotary(inv_freq, interleaved, start)
-                    result.append(self.made[key])
+            for interleaved, start, backwards in product((False, True), sorted({0, tail}), (False, True)):
+                key = (index, interleaved, start, backwards)
+                if key not in self.made:
+                    self.made[key] = Rotary(-inv_freq if backwards else inv_freq, interleaved, start)
+                result.append(self.made[key])
         return result
 
     def _error(self, rotary: Rotary, *tensors: torch.Tensor) -> float:
