@@ -474,6 +474,12 @@ def test_longrope_is_frozen_by_the_longest_view(max_length):
             "layers of type linear_attention",
         ),
         ("gpt2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512}, "only rotary embeddings"),
+        # alibi, made of the mask
+        (
+            "mpt",
+            {"d_model": 64, "n_heads": 4, "n_layers": 2},
+            "failed in a forward of 4 tokens without a mask",
+        ),
         # recurrent beside attention, and nothing attends behind it
         (
             "falcon_h1",

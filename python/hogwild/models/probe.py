@@ -82,7 +82,7 @@ def probe(
         raise
     except Exception as error:
         raise UnsupportedModelError(
-            f"{type(model).__name__} failed in a forward of {len(positions)} tokens: {error}"
+            f"{type(model).__name__} failed in a forward of {len(positions)} tokens without a mask and a cache: {error}"
         ) from error
     expected = range(config.num_hidden_layers)
     if missing := sorted(set(expected) - set(record.seen)):
