@@ -105,6 +105,16 @@ def test_fork_copies_a_page_only_when_it_is_written(length):
         assert not torch.equal(a[length], b[length])
 
 
+def test_take_over_of_what_is_no_length():
+    pool = Pool(page_size=16)
+    block, other = Block(pool, "a"), Block(pool, "b")
+    write(other, list(range(20)))
+    for length, error in (("3", TypeError), (3.0, TypeError), (21, ValueError), (-1, ValueError)):
+        with pytest.raises(error, match="length: expected"):
+            block.take_over(other, length)
+    assert len(block) == 0 and pool.used_pages == 2
+
+
 def test_copies_are_forks():
     pool = Pool(page_size=16)
     block = Block(pool, "a")

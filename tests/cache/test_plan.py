@@ -142,6 +142,12 @@ def test_what_is_no_tokens(pool, tokens):
     assert len(a) == 1 and pool.used_pages == 1
 
 
+def test_a_row_named_twice_commits_no_other(pool):
+    first, second = block(pool, 3), block(pool, 5)
+    ForwardPlan([(View([first]), [7]), (View([second]), [8])]).commit([0, 0])
+    assert (len(first), len(second)) == (4, 5)
+
+
 @pytest.mark.parametrize("rows", [[1], [-1], [0, 1]])
 def test_rows_that_are_not_there_cannot_be_committed(pool, rows):
     a = block(pool, 1, "a")

@@ -319,6 +319,10 @@ VIEW = ViewSpec(("a",), "a")
             lambda: check_feeds([Feed("w0", [5], VIEW, entropy=-1)]),
             "feed of worker 'w0': entropy: expected True or False, got -1",
         ),
+        (
+            lambda: Feed("w0", (1,), ViewSpec(("a",), "a"), probe=None),
+            "feed of worker 'w0': probe: expected sets of token ids, got None",
+        ),
         (lambda: ViewSpec(3, "a"), "blocks: expected names of blocks, got 3"),
         (lambda: SamplingParams(temperature=10**400), "temperature: expected a finite number >= 0"),
         (

@@ -66,6 +66,18 @@ def test_other_errors_while_a_pool_grows_are_raised(monkeypatch):
     assert pool.max_pages is None and len(pool.allocate(64)) == 64
 
 
+def test_why_a_view_may_not_be_longer(model):
+    protocol = Writers(PROMPT, [(5,)], count=5)
+    with pytest.raises(ContextLengthError, match="max_length, as the model was enabled, is 20"):
+        list(make_engine(model, max_length=20).stream(protocol))
+    odd = Writers(PROMPT, [(5,)])
+    odd.max_length = "20"
+    with pytest.raises(
+        TypeError, match="max_length of protocol 'writers': expected an integer >= 1, got '20'"
+    ):
+        make_engine(model).submit(odd)
+
+
 def test_a_view_longer_than_the_models_positions():
     engine = make_engine(make_model(max_position_embeddings=len(PROMPT) + 10))
     long, short = Writers(PROMPT, [(5,), (6,)], count=30), Writers(PROMPT[:9], [(5,), (6,)], count=10)

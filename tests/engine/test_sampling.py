@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from hogwild.engine.batch_sampler import BatchSampler, Request
 from hogwild.engine.sampler import Sampler
-from hogwild.engine.sampling import SamplingParams
+from hogwild.engine.sampling import MIN_TEMPERATURE, SamplingParams
 
 VOCAB = 50
 
@@ -200,6 +200,16 @@ def test_a_vocabulary_that_is_forbidden_altogether(options):
     assert pick(sampler, torch.randn(VOCAB)) == (None, None)
     one = Sampler(SamplingParams(forbidden_tokens=[i for i in range(VOCAB) if i != 7], **options))
     assert pick(one, torch.randn(VOCAB))[0] == 7
+
+
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_log_probabilities_at_the_lowest_temperature(top_k):
+    """Of two tokens that tie at a logit of 7: divided by the temperature, fp32 knows it to 0.06 only."""
+    logits = torch.full((50,), -3.0)
+    logits[[4, 9]] = 7.0
+    params = SamplingParams(temperature=MIN_TEMPERATURE, top_k=top_k, logprobs=True)
+    _, logprob = pick(Sampler(params), logits)
+    assert logprob == pytest.approx(-math.log(2), abs=1e-6)
 
 
 def test_the_lowest_temperature_is_nearly_greedy():

@@ -410,7 +410,7 @@ def test_max_length():
             with pytest.raises(TypeError, match="model: expected a transformers PreTrainedModel"):
                 function(value)
     hogwild.enable(model, max_length=8)
-    with pytest.raises(ContextLengthError, match="positions for 8"):
+    with pytest.raises(ContextLengthError, match="max_length, as the model was enabled, is 8"):
         logits(model, past_key_values=CacheBlock(config=model.config))
 
 
@@ -474,6 +474,24 @@ def test_longrope_is_frozen_by_the_longest_view(max_length):
             "layers of type linear_attention",
         ),
         ("gpt2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512}, "only rotary embeddings"),
+        # alibi, made of the mask
+        (
+            "mpt",
+            {"d_model": 64, "n_heads": 4, "n_layers": 2},
+            "failed in a forward of 4 tokens without a mask",
+        ),
+        # recurrent beside attention, and nothing attends behind it
+        (
+            "falcon_h1",
+            {
+                "num_hidden_layers": 1,
+                "mamba_d_ssm": 64,
+                "mamba_n_heads": 4,
+                "mamba_d_head": 16,
+                "mamba_d_state": 8,
+            },
+            "depends on the order of tokens by more than attention",
+        ),
         ("bloom", {"n_layer": 2, "n_head": 4}, "mask of its own|did not call the attention interface"),
         (
             "ministral3",

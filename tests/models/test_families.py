@@ -75,6 +75,19 @@ def test_a_window_that_is_in_the_mask_alone(window):
     assert_same(torch.cat(got), plain_logits(model, tokens))
 
 
+def test_keys_that_are_rotated_backwards():
+    """nanochat's pairs turn the other way."""
+    model = hogwild.enable(tiny_model("nanochat"))
+    tokens = random_ids(60, torch.Generator().manual_seed(6))
+    pool = Pool(page_size=16)
+    first, second, third = (Block(pool) for _ in range(3))
+    got = [feed(model, [(View([first]), tokens[:25])])[1]]
+    got.append(feed(model, [(View([first, second]), tokens[25:40])])[1])
+    first.append_from(second, keep_other=False)
+    got.append(feed(model, [(View([first, third]), tokens[40:])])[1])
+    assert_same(torch.cat(got), plain_logits(model, tokens))
+
+
 def test_left_padded_rows_equal_rows_alone(model):
     generator = torch.Generator().manual_seed(4)
     prompt = random_ids(9, generator)

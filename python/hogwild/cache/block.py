@@ -104,12 +104,7 @@ class Block:
         Raises:
             ValueError: `length` is negative or more than there are.
         """
-        try:
-            length = operator.index(length)
-        except TypeError:
-            raise TypeError(f"length: expected an integer, got {length!r}") from None
-        if not 0 <= length <= len(self):
-            raise ValueError(f"length: expected 0 to {len(self)} for {self!r}, got {length}")
+        length = self._checked_length(length)
         self.check_present()
         self.changes += 1
         keep = self.pool.pages_for(length)
@@ -138,8 +133,7 @@ class Block:
             raise TypeError(f"other: expected a Block, got {other!r}")
         if other is self or other.pool is not self.pool:
             raise BlockError(f"other: expected another block of the pool of {self!r}, got {other!r}")
-        if not 0 <= length <= len(other):
-            raise ValueError(f"length: expected 0 to {len(other)} for {other!r}, got {length}")
+        length = other._checked_length(length)
         self.check_present()
         other.check_present()
         pages = other.pages[: self.pool.pages_for(length)]
@@ -151,6 +145,16 @@ class Block:
     def free(self) -> None:
         """Give all pages back now, without waiting for the collector. The block is empty and can be used again."""
         self.clear()
+
+    def _checked_length(self, length: int) -> int:
+        """As an integer, if the block has so many tokens."""
+        try:
+            length = operator.index(length)
+        except TypeError:
+            raise TypeError(f"length: expected an integer, got {length!r}") from None
+        if not 0 <= length <= len(self):
+            raise ValueError(f"length: expected 0 to {len(self)} for {self!r}, got {length}")
+        return length
 
     def check_present(self) -> None:
         """Raise BlockError where the pages of the tokens are away, in host memory (`hogwild.cache.Parking`)."""

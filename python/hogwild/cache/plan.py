@@ -143,7 +143,7 @@ class ForwardPlan:
         """
         if rows is not None and not all(0 <= row < len(self.views) for row in rows):
             raise ValueError(f"rows: expected indices from 0 to {len(self.views) - 1}, got {list(rows)}")
-        keep = range(len(self.views)) if rows is None or len(rows) == len(self.views) else set(rows)
+        keep = range(len(self.views)) if rows is None else set(rows)
         self.check(keep)
         self._close()
         for row, (reservation, ids) in enumerate(zip(self._reservations, self._ids, strict=True)):

@@ -56,14 +56,17 @@ class Batcher:
         runner: what carries planned forwards out.
         max_forward_tokens: a forward takes no further session once it has so many tokens, guests not counted.
         max_length: most tokens that a view may hold; None: any number.
+        limit_reason: why not more, as a `ContextLengthError` says it.
 
     Attributes:
         flown, wasted: forwards that were computed before sessions had asked for them, and those of them that they did
             not ask for then.
     """
 
-    def __init__(self, runner: Runner, max_forward_tokens: int, max_length: int | None) -> None:
-        self.runner = runner
+    def __init__(
+        self, runner: Runner, max_forward_tokens: int, max_length: int | None, limit_reason: str
+    ) -> None:
+        self.runner, self._limit_reason = runner, limit_reason
         self._max_tokens, self._limit = max_forward_tokens, max_length
         self._sampler = BatchSampler()
         self._expected: _Expected | None = None
@@ -226,8 +229,10 @@ class Batcher:
         for session, (length, row) in too_long.items():
             if not (row.guest and self._lighten(session, lightened)):
                 what = f"{session.name}: the view of worker {row.worker!r}"
-                own = () if session.limit == self._limit else (f"max_length of {session.protocol.name!r} is",)
-                session.fail(ContextLengthError(what, length, int(session.limit), *own))
+                reason = self._limit_reason
+                if session.limit != self._limit:
+                    reason = f"max_length of {session.protocol.name!r} is"
+                session.fail(ContextLengthError(what, length, int(session.limit), reason))
         return bool(too_long)
 
     def _run(

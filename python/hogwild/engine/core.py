@@ -27,7 +27,7 @@ from hogwild.engine.service import Service
 from hogwild.engine.session import Session
 from hogwild.engine.turns import turns_of
 from hogwild.errors import BlockError, HogwildError, UnsupportedModelError
-from hogwild.models import binding_of, enable
+from hogwild.models import binding_of, disable, enable
 from hogwild.models.compiled import COMPILE_MODES
 from hogwild_cuda.version import __version__
 
@@ -57,8 +57,9 @@ class EngineCore:
 
     Raises:
         UnsupportedModelError: the model cannot share a cache between workers; the message says why.
-        ValueError, TypeError: an argument out of range or of the wrong type, settings of a new pool next to
-            a `pool`, `compile` next to a `runner`, or a `runner` of another model.
+        ValueError, TypeError: an argument out of range or of the wrong type, such as a model without a language
+            model's head, settings of a new pool next to a `pool`, `compile` next to a `runner`, or a `runner` of
+            another model.
     """
 
     def __init__(
@@ -93,14 +94,23 @@ class EngineCore:
             check_integer("max_length", max_length, minimum=1)
         if pool is None:
             pool = Pool(PAGE_SIZE if page_size is None else page_size, max_tokens)
-        if max_length is not None or not _is_enabled(model):
+        was_enabled = _is_enabled(model)
+        if max_length is not None or not was_enabled:
             enable(model, max_length)
+        if not binding_of(model).gives_logits:
+            if not was_enabled:
+                disable(model)
+            raise TypeError(
+                f"model: expected a causal language model, got {type(model).__name__}, which gives no logits of the "
+                "vocabulary (AutoModelForCausalLM loads a model with its head)"
+            )
         self.model, self.tokenizer, self.pool = model, tokenizer, pool
         self.runner: Runner = make_runner(model, compile) if runner is None else runner
         self.max_forward_tokens = max_forward_tokens
         self._prefixes = PrefixCache(pool)
-        self._positions = binding_of(model).max_length
-        self._batcher = Batcher(self.runner, max_forward_tokens, self._positions)
+        binding = binding_of(model)
+        self._positions = binding.max_length
+        self._batcher = Batcher(self.runner, max_forward_tokens, self._positions, binding.limit_reason)
         self._sessions: list[Session] = []  # that were opened here
         self._opening = threading.Lock()  # held to change which these are
         self._numbers = itertools.count(1)

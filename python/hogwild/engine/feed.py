@@ -55,7 +55,7 @@ class Feed:
     ) -> None:
         if type(tokens) is not tuple:
             tokens = tuple(tokens) if type(tokens) is list else _in_order(worker, tokens)
-        if probe:
+        if type(probe) is not tuple or probe:
             try:
                 probe = tuple(tuple(dict.fromkeys(ids)) for ids in probe)
             except TypeError:

@@ -99,4 +99,6 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, tor
 
 def log_probability(logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """[n] natural log of the probability of candidate `index` ([n, 1]) under `logits`."""
+    # From the largest on: logits over a small temperature are so large that little of their differences is left.
+    logits = logits - logits.amax(-1, keepdim=True)
     return (logits.gather(-1, index) - logits.logsumexp(-1, keepdim=True))[:, 0]

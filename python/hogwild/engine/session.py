@@ -14,6 +14,7 @@ import torch
 
 from hogwild.cache import BlockSet
 from hogwild.engine.batch_sampler import Outcome, Request
+from hogwild.engine.checks import check_integer
 from hogwild.engine.events import Event, FinishEvent, StartEvent
 from hogwild.engine.feed import Feed, Result
 from hogwild.engine.interrupts import defer_interrupts, is_interrupt
@@ -73,6 +74,8 @@ class Session:
     ) -> None:
         self.name, self.protocol, self.blocks = name, protocol, blocks
         self.forwards, self.tokens, self.left_out = 0, 0, 0
+        if protocol.max_length is not None:
+            check_integer(f"max_length of protocol {protocol.name!r}", protocol.max_length, minimum=1)
         limits = [most for most in (positions, protocol.max_length) if most is not None]
         self.limit: float = min(limits, default=math.inf)
         self.error: BaseException | None = None

@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from hogwild.cache import Ahead, ForwardPlan, Pool, Rotary
 from hogwild.errors import BlockError, ContextLengthError, HogwildError, UnsupportedModelError
-from hogwild.models.attention import IMPLEMENTATION, LayerCall, attending, is_attending
+from hogwild.models.attention import IMPLEMENTATION, attending, is_attending
 from hogwild.models.cache_attend import CacheAttend, Inputs
 from hogwild.models.long_rows import find_long_rows
 from hogwild.models.probe import RotaryProbe, probe, trial_forward
@@ -26,6 +26,10 @@ __all__ = ["Binding", "text_config"]
 _ANOTHER = "another forward of this model is running: one may run at a time"
 _ORDERED = "its state depends on the order of tokens and cannot be arranged in blocks"
 _COMPRESSED = "it sees summaries of fixed groups of tokens, which blocks would cut elsewhere"
+_REACH = {  # frequencies that are held still -> how far they are right
+    "dynamic": "dynamic RoPE changes its frequencies, which keys in the cache cannot follow, past",
+    "longrope": "the short longrope frequencies (enable(model, max_length=...) chooses the long ones) reach to",
+}
 _UNSHARED = {  # type of layer -> why it cannot share a cache
     "chunked_attention": "it sees fixed chunks of absolute positions, but a block has no absolute position",
     "compressed_sparse_attention": _COMPRESSED,
@@ -44,6 +48,11 @@ class Binding:
         model: a causal language model of transformers, its weights loaded.
         max_length: longest view that is wanted; default: the model's own number of positions, and for longrope
             the end of its short range.
+
+    Attributes:
+        max_length, limit_reason: most tokens that a view may hold, and why, as a `ContextLengthError` says it.
+        gives_logits, keeps_logits: whether it has a language model's head, and whether it computes the logits of
+            those tokens alone that `logits_to_keep` names.
 
     Raises:
         UnsupportedModelError: the model cannot share a cache; the message says why.
@@ -64,8 +73,15 @@ class Binding:
                 f"max_length: expected 1 to {positions} (the model's positions), got {max_length}"
             )
         self._frozen: list[FrozenRope] = find_frozen(model, self.config, max_length)
-        limits = [positions, max_length, *(rope.limit for rope in self._frozen)]
-        self.max_length: int | None = min((n for n in limits if n is not None), default=None)
+        limits = [
+            (positions, "the model has positions for"),
+            (max_length, "max_length, as the model was enabled, is"),
+            *((rope.limit, _REACH[rope.kind]) for rope in self._frozen),
+        ]
+        known = [(most, reason) for most, reason in limits if most is not None]
+        self.max_length: int | None
+        self.limit_reason: str
+        self.max_length, self.limit_reason = min(known, key=lambda limit: limit[0], default=(None, ""))
         self._implementation = self.config._attn_implementation  # of plain calls
         self._begun: _Begun | None = None
         self._running: ForwardPlan | Ahead | None = None
@@ -75,9 +91,10 @@ class Binding:
         }  # a plain call may change the model's own there
         self._frequencies = Watch([place for place in places if place not in held])
         with self._switched_on():
-            self.rotary: list[Rotary | None]
-            self._calls: list[LayerCall]
-            self.rotary, self._calls = probe(model, self.config, tensors_of(places), self.max_length)
+            found = probe(model, self.config, tensors_of(places), self.max_length)
+        self.rotary: list[Rotary | None] = found.rotary
+        self._calls = found.calls
+        self.gives_logits, self.keeps_logits = found.gives_logits, found.keeps_logits
 
     @property
     def model(self) -> PreTrainedModel:
@@ -198,12 +215,7 @@ class Binding:
                     f"{what} would hold {length} tokens: dynamic RoPE changes its frequencies past {rope.limit}, "
                     "and keys that are in the cache cannot follow"
                 )
-            raise ContextLengthError(
-                f"{what}, with the short longrope frequencies (enable(model, max_length=...) chooses the long ones),",
-                length,
-                rope.limit,
-            )
-        raise ContextLengthError(what, length, self.max_length or 0)
+        raise ContextLengthError(what, length, self.max_length or 0, self.limit_reason)
 
     @contextmanager
     def _switched_on(self) -> Iterator[None]:

@@ -44,6 +44,7 @@ class ModelCall:
         if compile not in COMPILE_MODES:
             raise ValueError(f"compile: expected one of {', '.join(COMPILE_MODES)}; got {compile!r}")
         self.model, self.compile = model, compile
+        self._keeps_logits = binding_of(model).keeps_logits
         self.joined = JoinedProjections(find_siblings(model, binding_of(model).trial)) if join else None
         self._compiled: dict[torch.nn.Module, Any] = {}
         if compile != "none":
@@ -69,9 +70,10 @@ class ModelCall:
                 attention_mask=None,
                 past_key_values=None,
                 use_cache=False,
-                logits_to_keep=rows,
+                **({"logits_to_keep": rows} if self._keeps_logits else {}),
             )
-        return output.logits[0]
+        logits: torch.Tensor = output.logits[0]
+        return logits if self._keeps_logits else logits.index_select(0, rows)
 
     @contextmanager
     def _switched_on(self, compiled: bool) -> Iterator[None]:

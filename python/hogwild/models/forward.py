@@ -43,13 +43,15 @@ def packed_forward(
         )
     wanted = plan.last_rows if rows is None else list(rows)
     kept: Sequence[int] = wanted
-    keep: torch.Tensor | int
-    if _is_spread(model):
+    keep: dict[str, torch.Tensor | int] = {}
+    if not binding.keeps_logits:
+        kept = range(plan.num_tokens)
+    elif _is_spread(model):
         # Indices would be on the model's first device, and the rows to choose from are on its last.
         kept = range(min(wanted, default=plan.num_tokens - 1), plan.num_tokens)
-        keep = len(kept)
+        keep["logits_to_keep"] = len(kept)
     else:
-        keep = torch.tensor(wanted, dtype=torch.int64, device=device)
+        keep["logits_to_keep"] = torch.tensor(wanted, dtype=torch.int64, device=device)
     with torch.inference_mode(), binding.running(plan):
         output = model(
             input_ids=plan.input_ids.to(device),
@@ -57,7 +59,7 @@ def packed_forward(
             attention_mask=None,
             past_key_values=None,
             use_cache=False,
-            logits_to_keep=keep,
+            **keep,
         )
     logits: torch.Tensor = output.logits[0]
     if kept is not wanted:

@@ -6,7 +6,10 @@ at each of them. Whatever then differs between the positions' queries and keys i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -15,9 +18,10 @@ from hogwild.cache import Rotary
 from hogwild.errors import HogwildError, UnsupportedModelError
 from hogwild.models.attention import Attend, AttentionCall, LayerCall, attending
 
-__all__ = ["RotaryProbe", "probe", "trial_forward"]
+__all__ = ["Findings", "RotaryProbe", "probe", "trial_forward"]
 
 _NEAR = (0, 7, 31)  # positions compared by rotation; the last one is compared by norm only
+_ENDS = (0, -1)  # tokens of the forward whose outputs are compared
 _TOLERANCE = 0.03  # relative; bf16 rounding gives 0.004, a wrong candidate about 1
 
 
@@ -36,13 +40,29 @@ class RotaryProbe:
         return call.q.new_zeros(call.q.shape[0], call.q.shape[1], call.v.shape[2])
 
 
+class Findings(NamedTuple):
+    """What one forward tells of a model.
+
+    Attributes:
+        rotary: how each layer rotates its keys; None for a layer that does not.
+        calls: the attention layers in the order of their calls.
+        gives_logits: whether it ends in logits of every token of the vocabulary: with a language model's head.
+        keeps_logits: whether it knows `logits_to_keep`; models that do not may ignore it in silence.
+    """
+
+    rotary: list[Rotary | None]
+    calls: list[LayerCall]
+    gives_logits: bool
+    keeps_logits: bool
+
+
 def probe(
     model: PreTrainedModel,
     config: PreTrainedConfig,
     inv_freqs: Sequence[torch.Tensor],
     max_length: int | None,
-) -> tuple[list[Rotary | None], list[LayerCall]]:
-    """How each layer rotates its keys (None for a layer that does not), and the layers in the order of their calls.
+) -> Findings:
+    """Find out how a model rotates, and what it gives.
 
     Args:
         model: set to our attention implementation, its rotary embeddings frozen.
@@ -57,12 +77,12 @@ def probe(
     positions = torch.tensor([min(p, top) for p in _NEAR] + [top])
     record = RotaryProbe()
     try:
-        trial_forward(model, config, positions, record)
+        output = trial_forward(model, config, positions, record)
     except HogwildError:
         raise
     except Exception as error:
         raise UnsupportedModelError(
-            f"{type(model).__name__} failed in a forward of {len(positions)} tokens: {error}"
+            f"{type(model).__name__} failed in a forward of {len(positions)} tokens without a mask and a cache: {error}"
         ) from error
     expected = range(config.num_hidden_layers)
     if missing := sorted(set(expected) - set(record.seen)):
@@ -71,23 +91,55 @@ def probe(
             "of transformers (recurrent layers, or attention of their own): their state cannot be shared by blocks"
         )
     match = _Matcher(inv_freqs, positions)
-    return [match(layer, *record.seen[layer]) for layer in expected], record.calls
+    rotary = [match(layer, *record.seen[layer]) for layer in expected]
+    _check_order(model, output)
+    logits: Any = getattr(output, "logits", None)
+    gives_logits = (
+        isinstance(logits, torch.Tensor) and logits.ndim == 3 and logits.shape[2] >= config.vocab_size
+    )
+    keeps_logits = gives_logits and logits.shape[1] == len(_ENDS)
+    return Findings(rotary, record.calls, gives_logits, keeps_logits)
 
 
 def trial_forward(
     model: PreTrainedModel, config: PreTrainedConfig, positions: torch.Tensor, attend: Attend
-) -> None:
-    """One forward of the same token at each of `positions` ([n] int64), without any cache."""
+) -> Any:
+    """One forward of the same token at each of `positions` ([n] int64), without any cache.
+
+    Returns:
+        What the model gives, with the logits of the first and the last token if it can be asked for them alone.
+    """
     device = model.get_input_embeddings().weight.device
     device = torch.device("cpu") if device.type == "meta" else device
     with torch.no_grad(), attending(attend):
-        model(
+        return model(
             input_ids=torch.full((1, len(positions)), _token(config), device=device),
             position_ids=positions[None].to(device),
             attention_mask=None,
             past_key_values=None,
             use_cache=False,
+            **({"logits_to_keep": torch.tensor(_ENDS)} if _takes(model.forward, "logits_to_keep") else {}),
         )
+
+
+def _check_order(model: PreTrainedModel, output: Any) -> None:
+    """Without attention, and layers that are recurrent beside it, nothing depends on what else there is."""
+    found = getattr(output, "logits", None)
+    found = getattr(output, "last_hidden_state", None) if found is None else found
+    if not isinstance(found, torch.Tensor) or found.ndim != 3:
+        return
+    first, last = found[0, 0].float(), found[0, -1].float()
+    if (last - first).norm() > _TOLERANCE * first.norm():
+        raise UnsupportedModelError(
+            f"{type(model).__name__} depends on the order of tokens by more than attention (recurrent layers?): its "
+            "state cannot be shared by blocks"
+        )
+
+
+def _takes(forward: Callable, name: str) -> bool:
+    """Whether it may be given an argument of this name."""
+    parameters = inspect.signature(forward).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _token(config: PreTrainedConfig) -> int:
@@ -112,7 +164,7 @@ class _Matcher:
     def __init__(self, inv_freqs: Sequence[torch.Tensor], positions: torch.Tensor) -> None:
         self.inv_freqs = [inv_freq.detach().float().clone() for inv_freq in inv_freqs]
         self.positions = positions
-        self.made: dict[tuple[int, bool, int], Rotary] = {}
+        self.made: dict[tuple[int, bool, int, bool], Rotary] = {}
 
     def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor) -> Rotary | None:
         for x, name in ((q, "queries"), (k, "keys")):
@@ -133,23 +185,23 @@ class _Matcher:
             miss = "none fits" if best is None else f"the best is off by {errors[best]:.0%}"
             raise UnsupportedModelError(
                 f"layer {layer}: positions change queries and keys in a way that is no rotation by the model's "
-                f"own frequencies ({len(errors)} candidates, {miss}); only rotary embeddings can be shared"
+                f"own frequencies ({len(errors)} candidates, {miss}); only rotary embeddings can be shared, and only "
+                "where nothing else depends on the order of tokens"
             )
         return best
 
     def _candidates(self, head_dim: int) -> list[Rotary]:
-        """Every frequency set, in both pairings, at the head and at the tail of the head's dims."""
+        """Every frequency set, in both pairings and directions, at the head and at the tail of the head's dims."""
         result = []
         for index, inv_freq in enumerate(self.inv_freqs):
             tail = head_dim - 2 * inv_freq.numel()
             if tail < 0:
                 continue
-            for interleaved in (False, True):
-                for start in sorted({0, tail}):
-                    key = (index, interleaved, start)
-                    if key not in self.made:
-                        self.made[key] = Rotary(inv_freq, interleaved, start)
-                    result.append(self.made[key])
+            for interleaved, start, backwards in product((False, True), sorted({0, tail}), (False, True)):
+                key = (index, interleaved, start, backwards)
+                if key not in self.made:
+                    self.made[key] = Rotary(-inv_freq if backwards else inv_freq, interleaved, start)
+                result.append(self.made[key])
         return result
 
     def _error(self, rotary: Rotary, *tensors: torch.Tensor) -> float:
