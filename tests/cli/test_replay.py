@@ -105,6 +105,7 @@ def test_speed_must_be_positive(trace, capsys, speed):
             "line 5: not an event: event 'mode': time: expected a finite number, got 'x'",
         ),
         (lambda lines: lines[1:], "line 1: not a trace"),
+        (lambda lines: ["[" * 100_000], "line 1: not a trace"),
         (lambda lines: [], "line 1: not a trace"),
         (lambda lines: lines[:1], "holds no events"),
     ],

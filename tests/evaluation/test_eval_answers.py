@@ -320,12 +320,38 @@ def test_pairs_and_intervals_are_themselves():
     assert same_answers("1,000,2", ["1000", "2"]) and same_answers(r"\text{3, 2}", ["2,3"])
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (r"\pm 2", ["2", "-2"]),
+        (r"x = \pm 2, 0", ["0", "2", "-2"]),
+        ("0, 2, -2", [r"$\pm 2$", "0"]),
+        (r"1 \mp \sqrt{2}", [r"1+\sqrt{2}", r"1-\sqrt{2}"]),
+        (r"\pm 1, \pm 2", [r"\pm 2, \pm 1"]),
+    ],
+)
+def test_both_signs_are_two_answers(given, expected):
+    assert same_answers(given, expected)
+    assert not same_answers(given, [*expected, "7"]) and not same_answers("7", expected)
+    assert same_answers(r"\pm 2.01", ["2", "-2"], 0.05) and not same_answers(r"\pm 2.01", ["2", "-2"])
+
+
 def test_each_answer_of_a_list_has_its_tolerance():
     assert same_answers("2.4, 1.05", ["1", "2"], [0.1, 0.5])
     assert not same_answers("2.05, 1.4", ["1", "2"], [0.1, 0.5])
     assert not same_answers("1.05, 2", ["1", "2"], [None, 0.5])
     with pytest.raises(ValueError, match="tolerance: expected one for each of 2 answers, got 1"):
         same_answers("1, 2", ["1", "2"], [0.1])
+
+
+def test_truths_may_begin_with_capitals():
+    assert same_answer(r"\text{True}", "true") and same_answer("false", "False")
+    assert not same_answer("True", "false")
+
+
+def test_repeating_decimals_are_fractions():
+    assert same_answer(r"0.1\overline{6}", r"\frac{1}{6}") and same_answer("-10/3", r"-3.\bar{3}")
+    assert not same_answer(r"0.\overline{3}", "0.3") and not same_answer(r"5\overline{3}", "53")
 
 
 @pytest.mark.parametrize(
@@ -341,6 +367,17 @@ def test_each_answer_of_a_list_has_its_tolerance():
         ("That is 1/2.", "1/2"),
         ("No idea.", None),
         ("H2O", None),
+        ("The answer is 3 1/2.", "3 1/2"),
+        (r"So it takes 3\frac{1}{2} hours.", r"3\frac{1}{2}"),
+        (r"The answer is $6 \times 10^5$.", r"$6 \times 10^5"),
+        ("The answer is 10^{5}.", "10^{5}"),
+        ("The result is 1.5e3.", "1.5e3"),
+        ("So the total is 10 + 7 = 17.", "17"),
+        ("The total cost is $17 + $3 = $20, for 4 people.", "$20"),
+        (r"The total is (3 + 4) \times 2 = 7 \cdot 2 = 14.", "14"),
+        ("The total is 3 boxes * 4 pens = 12 pens.", "12"),
+        ("The answer is 5 - not 6.", "5"),
+        ("The answer is 18 = 2 * 9.", "18"),
     ],
 )
 def test_the_number_that_prose_comes_to(text, number):

@@ -98,6 +98,8 @@ def test_the_judge_sees_rubric_conversation_and_reminder():
     [
         ("Not 2 but \\boxed{3}", 3),
         ("\\boxed{1} at first, \\boxed{Level 4}", 4),
+        ("\\boxed{\\text{4}} and \\boxed{\\textbf{Level: 5}}", 5),
+        ("\\boxed{**4.**}", 4),
         ("\\boxed{7}", None),
         ("\\boxed{0}", None),
         ("\\boxed{3.5}", None),
@@ -187,8 +189,10 @@ def test_verdicts_are_kept_per_judge_and_incomplete_ones_are_asked_again(tmp_pat
     with VerdictFile(path, "one", 5) as file:
         assert file.find("a") is None
     (tmp_path / "other").write_text("hello\n")
-    with pytest.raises(RecordsError, match="line 1: not a verdict"):
-        VerdictFile(tmp_path / "other", "one", 3)
+    (tmp_path / "deep").write_text(f"{'[' * 100_000}\n")
+    for name in ("other", "deep"):
+        with pytest.raises(RecordsError, match="line 1: not a verdict"):
+            VerdictFile(tmp_path / name, "one", 3)
 
 
 class Model:

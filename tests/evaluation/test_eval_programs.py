@@ -15,6 +15,17 @@ if sys.platform != "linux":
 INCREMENT = "class Solution:\n    def f(self, x: int) -> int:\n        return x + 1\n"
 
 
+# writes to where the result goes, whichever number that file has
+DEEP = """import os
+def f(a):
+    for out in range(3, 9):
+        try:
+            os.write(out, b"[" * 9999)
+        except OSError:
+            pass
+"""
+
+
 def test_output_is_compared_by_lines_and_numbers():
     code = "print(sum(map(int, input().split())))"
     assert passes(code, [Case("1 2", "3"), Case("1 2", "3.0\n")])
@@ -26,6 +37,7 @@ def test_output_is_compared_by_lines_and_numbers():
 def test_results_are_compared_as_json():
     assert passes("def f(a): return {'a': (a, 1.0)}", [Case("2", '{"a": [2, 1]}', "f")])
     assert not passes("def f(a): return object()", [Case("2", "2", "f")])
+    assert not passes(DEEP, [Case("2", "2", "f")])
 
 
 @pytest.mark.parametrize(

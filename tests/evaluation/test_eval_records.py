@@ -81,6 +81,11 @@ def test_other_settings_are_refused_by_name_and_change_nothing(tmp_path):
             '{"format": "hogwild-samples", "version": 1, "settings": {}}\n{"problem": 1}\n',
             "line 2: not a record",
         ),
+        ("[" * 100_000 + "\n", "not a file of records"),
+        (
+            '{"format": "hogwild-samples", "version": 1, "settings": {}}\n' + "[" * 100_000 + "\n",
+            "line 2: not a record",
+        ),
     ],
 )
 def test_files_that_are_something_else(tmp_path, content, message):

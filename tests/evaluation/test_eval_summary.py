@@ -9,6 +9,7 @@ import pytest
 from test_eval_records import make_record
 
 from hogwild.engine.events import StartEvent, TokenEvent
+from hogwild.evaluation import plots
 from hogwild.evaluation.clock import Clock
 from hogwild.evaluation.summary import point_of, speedup, summarize
 from hogwild.evaluation.table import markdown
@@ -91,3 +92,16 @@ def test_the_clock_counts_forwards_that_sample():
     assert [clock.seconds(n) for n in (0, 1, 2, 3, 9)] == [0.0, 1.5, 2.0, 3.0, 3.0]
     assert clock.tokens == 4
     assert Clock([]).seconds(5) == 0.0
+
+
+def test_a_plot_of_many_methods_tells_them_apart_and_covers_none():
+    summaries = [
+        summarize(f"hogwild:{count}", [make_record("a", 0, (0, 1))], BUDGETS) for count in range(1, 17)
+    ]
+    figure = plots.accuracy_against_forwards(summaries, "title")
+    figure.draw_without_rendering()
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == len(summaries)
+    assert [text.get_text() for text in legend.get_texts()] == [summary.method for summary in summaries]
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+    assert plots.accuracy_against_forwards(summaries[:2], "title").axes[0].get_legend() is not None

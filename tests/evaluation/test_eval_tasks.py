@@ -336,6 +336,7 @@ def test_any_file_of_problems_and_answers(tmp_path):
     [
         ('{"problem": "a", "answer": 1}\n{"problem": "b"}\n', "row 2: no field 'answer'; it has problem"),
         ("{broken\n", "line 1: not JSON"),
+        ("[" * 100_000 + "\n", "line 1: not JSON"),
         ("[1]\n", "line 1: expected a JSON object"),
         ("\n", "there are no rows"),
         (

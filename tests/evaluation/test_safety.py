@@ -49,6 +49,7 @@ def test_prompts_from_a_file(tmp_path):
         ("{}", "line 1: expected an object with a text 'prompt'"),
         ('{"prompt": " "}', "line 1: expected an object with a text 'prompt'"),
         ("nonsense", "line 1: not JSON"),
+        ("[" * 100_000, "line 1: not JSON"),
         ('{"prompt": "A", "harmful": "no"}', "harmful: expected true or false"),
         ('{"prompt": "A", "id": 2}\n{"prompt": "B"}', "line 2: id: '2' is that of an earlier line"),
         ("", "expected at least one prompt"),

@@ -103,6 +103,8 @@ def test_a_box_that_only_speaks_of_the_task_is_no_answer():
         r"\text{answer}_1, \ldots, \text{answer}_5",
         r"\text{answer 1, answer 2, ...}",
         "ans1, ans2",
+        "?",
+        r"\text{???}",
     ],
 )
 def test_placeholders_do_not_end_a_run(content):

@@ -95,7 +95,7 @@ def is_trace(path: str | os.PathLike[str]) -> bool:
 def _format(line: bytes) -> object:
     try:
         header = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return header.get("format") if isinstance(header, dict) else None
 
@@ -103,7 +103,7 @@ def _format(line: bytes) -> object:
 def _check_header(path: str, line: bytes) -> None:
     try:
         header = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise TraceError(f"{path}, line 1: not a trace of this program (expected a header of {FORMAT!r})")

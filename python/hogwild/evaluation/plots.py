@@ -13,7 +13,8 @@ from hogwild.evaluation.summary import BudgetSummary, MethodSummary
 
 # Told apart also by people who see few colours (after Okabe and Ito), and in print by the markers.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-_MARKERS = "osD^vPX*"
+_MARKERS = "osD^vPX*<"  # one more, so that 72 methods differ in one of the two
+_MOST_INSIDE = 4  # methods that a legend among the lines names; one of more would cover them
 
 
 def accuracy_against_forwards(summaries: Sequence[MethodSummary], title: str) -> Any:
@@ -69,7 +70,10 @@ def _accuracy(
         highest = max(highest, *high)
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, min(102, max(5.0, highest * 1.15)))
-    axes.legend(frameon=False, fontsize=9)
+    if len(summaries) > _MOST_INSIDE:
+        _legend_below(figure, [summary.method for summary in summaries])
+    else:
+        axes.legend(frameon=False, fontsize=9)
     return figure, axes
 
 
@@ -99,10 +103,15 @@ def accuracy_against_delay(points: Mapping[str, tuple[float | None, float]], tit
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(0, min(102, max(5.0, 115 * max(accuracy for _, accuracy in points.values()))))
     # names of policies are long, and beside points that are close to each other they would overlap
-    figure.legend(
-        loc="outside lower center", ncols=1 if max(map(len, points)) > 30 else 2, frameon=False, fontsize=9
-    )
+    _legend_below(figure, list(points))
     return figure
+
+
+def _legend_below(figure: Any, methods: Sequence[str]) -> None:
+    columns = 1 if max(map(len, methods)) > 30 else 2
+    rows = math.ceil(len(methods) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(0, rows - 2))  # the axes keep their size
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 
 def _empty(title: str) -> tuple[Any, Any]:

@@ -195,7 +195,7 @@ class LineFile(ABC, Generic[_L]):
         for number, line in enumerate(lines[1:], start=2):
             try:
                 record = cls.from_dict(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise RecordsError(f"{path}, line {number}: not a record: {error}") from error
             records[record.key] = record
         return header["settings"], list(records.values())
@@ -219,7 +219,7 @@ def read_records(path: Path) -> tuple[dict[str, Any], list[Record]]:
 def _json(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

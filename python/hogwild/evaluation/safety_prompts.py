@@ -47,7 +47,7 @@ def read_prompts(path: str | os.PathLike[str]) -> list[SafetyPrompt]:
             continue
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PromptFileError(f"{path}, line {number}: not JSON: {error}") from error
         text = values.get("prompt") if isinstance(values, dict) else None
         if not isinstance(text, str) or not text.strip():

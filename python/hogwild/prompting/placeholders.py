@@ -6,7 +6,7 @@ import re
 
 from hogwild.prompting.latex import plain_spaces, plain_words, unwrap
 
-_DOTS = r"(?:\.\.\.+|…|\\[lcv]?dots[cbmio]?|_+)"
+_DOTS = r"(?:\.\.\.+|…|\\[lcv]?dots[cbmio]?|_+|\?+)"
 _NAME = r"(?:(?:the|your|my|our|final|correct)\s+)*answer(?:\s?_?\s?\{?\d+\}?|s)?(?:\s+(?:here|goes\s+here))?"
 _ITEM = re.compile(rf"(?:<\s*)?(?:{_NAME}|ans[_\s]?\{{?\d+\}}?|{_DOTS})?(?:\s*>)?", re.IGNORECASE)
 # letters for five answers; a single one, or a few, may be the answer to a problem of algebra

@@ -19,6 +19,7 @@ _NUMBER = re.compile(
         (?P<whole>\d+)(?:\s+(?P<top>\d+)\s*/\s*(?P<low>\d+)|\s*{_FRAC.replace("TOP", "mt").replace("LOW", "ml")})
       | (?P<top2>\d+)\s*/\s*(?P<low2>\d+)
       | {_FRAC.replace("TOP", "ft").replace("LOW", "fl")}
+      | (?P<start>\d*\.\d*)\s*\\(?:overline|bar)\s*\{{\s*(?P<repeated>\d{{1,99}})\s*\}}
       | (?P<decimal>{_INTEGER}(?:\.\d*)?|\.\d+)
         (?:[eE](?P<e>[-+]?\d{{1,3}})(?!\d)
           |\s*(?:\\times|\\cdot|[×·⋅*])\s*10\s*\^\s*(?:(?P<p>-?\d{{1,3}})(?!\d)|\{{\s*(?P<q>-?\d{{1,3}})\s*\}}))?
@@ -119,6 +120,11 @@ def _quantity(match: re.Match[str], unit: str) -> Quantity | None:
         value = sign * Fraction(digits) * Fraction(10) ** power
         number = digits if power == 0 else _decimal(Fraction(digits), power)
         return Quantity(value, number if sign > 0 else f"-{number}", unit)
+    if "repeated" in parts:  # 0.1\overline{6} is 0.1 and 6/90
+        places = len(parts["start"].partition(".")[2])
+        period = Fraction(int(parts["repeated"]), 10 ** len(parts["repeated"]) - 1)
+        value = sign * (Fraction(f"0{parts['start']}0") + period / 10**places)
+        return Quantity(value, str(value), unit)
     top, low = (
         int(next(parts[name] for name in names if name in parts))
         for names in (("top", "mt", "mt1", "top2", "ft", "ft1"), ("low", "ml", "ml1", "low2", "fl", "fl1"))

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from hogwild.evaluation.extras import need
-from hogwild.evaluation.grading.lists import bare, kind_of_list, parts_of_references, readings
+from hogwild.evaluation.grading.lists import bare, both_signs, kind_of_list, parts_of_references, readings
 from hogwild.prompting.latex import plain_spaces, unwrap
 from hogwild.prompting.quantities import EQUALS, find_quantity, stated_quantity
 
@@ -19,6 +19,7 @@ _SLACK = Fraction(101, 100)  # of a tolerance, for a reference that is rounded i
 _HUGE = re.compile(
     r"!|\\(?:sum|prod|int|lim|binom|Gamma|zeta)(?![a-zA-Z])|\^\s*(?!\{\s*-?\d{1,2}\s*\}(?!\s*\^)|-?\d(?![\d^]))"
 )
+_TRUTHS = ("true", "false")
 _SECONDS = 2  # for the value of one formula
 
 
@@ -41,6 +42,10 @@ def same_answer(given: str, expected: str, tolerance: float | None = None) -> bo
         return False
     if given == expected or unwrap(given) == unwrap(expected):
         return True
+    if (
+        truth := unwrap(expected).lower()
+    ) in _TRUTHS:  # the library takes it for a name, in capitals for another
+        return unwrap(given).lower() == truth
     wanted, stated = find_quantity(expected), stated_quantity(given)
     if wanted and stated and (not wanted.unit or not stated.unit or wanted.unit == stated.unit):
         if abs(wanted.value - stated.value) <= Fraction(tolerance or 0) * _SLACK:
@@ -73,7 +78,7 @@ def same_answers(
 ) -> bool:
     r"""Whether `given` lists all of `expected` and nothing else, in whatever order.
 
-    `\{2, 3\}` is such a list, but (2, 3) is a pair and [2, 3] an interval.
+    `\{2, 3\}` is such a list, but (2, 3) is a pair and [2, 3] an interval. `\pm 2` lists 2 and -2.
 
     Args:
         given: the model's answer.
@@ -84,15 +89,32 @@ def same_answers(
     each = list(tolerance) if isinstance(tolerance, Sequence) else [tolerance] * len(wanted)
     if len(each) != len(wanted):
         raise ValueError(f"tolerance: expected one for each of {len(wanted)} answers, got {len(each)}")
+    if _is_list_of(given, wanted, each):
+        return True
+    pairs = [(sign, own) for part, own in zip(wanted, each, strict=True) for sign in both_signs(part)]
+    return len(pairs) > len(wanted) and _is_list_of(given, *zip(*pairs, strict=True))
+
+
+def _is_list_of(given: str, wanted: Sequence[str], each: Sequence[float | None]) -> bool:
     if len(wanted) == 1:
         return same_answer(given, wanted[0], each[0])
     brackets = "{" if len(wanted) == 2 else "{["  # no interval has three ends
-    return any(_is_permutation(answers, wanted, each) for answers in readings(given, len(wanted), brackets))
+    return any(
+        _is_permutation(answers, wanted, each) or _is_permutation(_all_signs(answers), wanted, each)
+        for answers in readings(given, len(wanted), brackets)
+    )
 
 
-def _is_permutation(answers: list[str], wanted: Sequence[str], tolerances: Sequence[float | None]) -> bool:
+def _all_signs(answers: Sequence[str]) -> list[str]:
+    return [sign for answer in answers for sign in both_signs(answer)]
+
+
+def _is_permutation(
+    answers: Sequence[str], wanted: Sequence[str], tolerances: Sequence[float | None]
+) -> bool:
     if len(answers) != len(wanted):
         return False
+    answers = list(answers)
     for reference, tolerance in zip(wanted, tolerances, strict=True):
         match = next((answer for answer in answers if same_answer(answer, reference, tolerance)), None)
         if match is None:

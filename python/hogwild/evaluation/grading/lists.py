@@ -19,6 +19,7 @@ _LINES = re.compile(r"\\begin\{(aligned|align\*?|gathered|gather\*?|split)\}(.*)
 _PAIRS = {"(": ")", "[": "]", "{": "}", r"\{": r"\}"}
 _SIZE = re.compile(r"\\(?:left|right|[bB]igg?[lr]?)\s*(?=\\?[()\[\]{}])")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_PLUS_MINUS, _MINUS_PLUS = re.compile(r"\\pm(?![a-zA-Z])|±"), re.compile(r"\\mp(?![a-zA-Z])|∓")
 _MOST_READINGS = 16
 
 
@@ -129,6 +130,13 @@ def bare(text: str) -> str:
         if inner == text:
             return text
         text = inner
+
+
+def both_signs(part: str) -> list[str]:
+    """The two answers that one with a ± stands for; any other as it is."""
+    if not (_PLUS_MINUS.search(part) or _MINUS_PLUS.search(part)):
+        return [part]
+    return [_MINUS_PLUS.sub(low, _PLUS_MINUS.sub(high, part)) for high, low in ("+-", "-+")]
 
 
 def parts_of_references(expected: Sequence[str]) -> list[str]:

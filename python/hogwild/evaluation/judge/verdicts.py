@@ -72,7 +72,7 @@ def _read(path: Path, judge: str) -> list[Verdict]:
             verdict = Verdict(
                 **{**values, "votes": tuple(values["votes"]), "replies": tuple(values["replies"])}
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise RecordsError(f"{path}, line {number}: not a verdict: {error}") from error
         if said_by == judge:
             verdicts.append(verdict)

@@ -13,6 +13,7 @@ from hogwild.evaluation.judge.models import JudgeError, JudgeModel
 from hogwild.evaluation.judge.rubric import HIGHEST, LOWEST, messages
 from hogwild.evaluation.summary import Mean
 from hogwild.prompting import find_boxed
+from hogwild.prompting.latex import unwrap
 
 VOTES = 3
 _ATTEMPTS = 3  # of a vote whose reply has no level in it
@@ -94,7 +95,7 @@ def _vote(model: JudgeModel, asked: Sequence[dict[str, str]], vote: int) -> tupl
 
 def find_level(reply: str) -> int | None:
     """The level in the last box of a reply."""
-    match = re.fullmatch(r"(?:level\s*)?([0-9])", (find_boxed(reply) or "").strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(?:level:?\s*)?([0-9])\.?", unwrap(find_boxed(reply) or ""), re.IGNORECASE)
     level = int(match[1]) if match else 0
     return level if LOWEST <= level <= HIGHEST else None
 

@@ -101,7 +101,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise TaskError(f"{path}, line {number}: not JSON: {error}") from error
             if not isinstance(row, dict):
                 raise TaskError(f"{path}, line {number}: expected a JSON object a line, got {line[:40]!r}")
