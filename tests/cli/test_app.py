@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from hogwild.cli.app import app, run
 from hogwild.engine.trace import TraceWriter
 
-COMMAND = [sys.executable, "-c", "from hogwild.cli.app import main; main()"]
+COMMAND = [sys.executable, "-m", "hogwild"]
 
 
 def test_help_imports_neither_torch_nor_transformers():

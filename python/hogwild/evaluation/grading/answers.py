@@ -42,9 +42,8 @@ def same_answer(given: str, expected: str, tolerance: float | None = None) -> bo
         return False
     if given == expected or unwrap(given) == unwrap(expected):
         return True
-    if (
-        truth := unwrap(expected).lower()
-    ) in _TRUTHS:  # the library takes it for a name, in capitals for another
+    truth = unwrap(expected).lower()
+    if truth in _TRUTHS:  # the library takes it for a name, in capitals for another
         return unwrap(given).lower() == truth
     wanted, stated = find_quantity(expected), stated_quantity(given)
     if wanted and stated and (not wanted.unit or not stated.unit or wanted.unit == stated.unit):
