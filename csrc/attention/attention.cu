@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "csrc/attention/config.h"
 #include "csrc/attention/layout.cuh"
@@ -81,18 +82,29 @@ struct Device {
 
 // How long the line of work may be for keys and values to leave L2 first. They are read once, and what they
 // displace otherwise may have to be written back. But of much more than L2 has room for, some would leave
-// before their use.
+// before their use; only where rows are not whole lines it is still faster (measured, docs/kernel.md).
 int streamed_length(const AttentionParams& params, const AttentionLaunch& launch, const Device& device) {
     if (launch.max_units > params.num_groups) return 0;  // row tiles of a group read the same keys
+    if (!rows_are_lines(params.cache.head_dim)) return std::numeric_limits<int>::max();
     constexpr std::int64_t kTimesL2 = 4;
     return static_cast<int>(kTimesL2 * device.l2_bytes / (2 * kRun * 2 * params.cache.head_dim));
 }
 
+// As many CTAs as multiprocessors; or the multiple of the kv heads below, if at least such a part of the
+// device is busy then: each CTA has keys of one head there.
+int ctas_of(const AttentionParams& params, const AttentionTuning& tuning, const Device& device,
+            double least_part) {
+    if (tuning.num_ctas > 0) return std::min(tuning.num_ctas, device.num_sms);
+    const int by_heads = device.num_sms / params.cache.num_kv_heads * params.cache.num_kv_heads;
+    return by_heads >= least_part * device.num_sms ? by_heads : device.num_sms;
+}
+
 // Takes the kernel for calls of one session, if this is one. It needs less shared memory for queries, and
-// some for the first rotation.
-void choose_session(const AttentionParams& params, const Device& device, AttentionLaunch* launch) {
+// some for the first rotation. It is worth more than some idle multiprocessors.
+void choose_session(const AttentionParams& params, const AttentionTuning& tuning, const Device& device,
+                    AttentionLaunch* launch) {
     const int head_dim = params.cache.head_dim;
-    const int num_ctas = launch->num_ctas.divisor();
+    const int num_ctas = ctas_of(params, tuning, device, 0.7);
     constexpr int kLanes = 32;  // one a block
     if (params.softcap > 0 || params.num_groups != 1 || launch->max_units != 1 || launch->staged_ints == 0 ||
         params.num_blocks > kLanes || num_ctas % params.cache.num_kv_heads != 0) {
@@ -100,6 +112,7 @@ void choose_session(const AttentionParams& params, const Device& device, Attenti
     }
     AttentionLaunch changed = *launch;
     changed.calls = Calls::kOneSession;
+    changed.num_ctas = Divisor(num_ctas);
     changed.query_buffers = 1;
     changed.sum_passes = least_sum_passes(head_dim);
     changed.slab_stride = sums_bytes(head_dim, changed.sum_passes);
@@ -195,7 +208,7 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
     const int max_slices = launch->max_slices;
     int ring_slots = launch->ring_slots;
     const int most_slots =
-        tuning.ring_slots > 0 ? std::clamp(tuning.ring_slots, kMinSlots, kMaxSlots) : kBestSlots;
+        tuning.ring_slots > 0 ? std::clamp(tuning.ring_slots, kMinSlots, kMaxSlots) : best_slots(head_dim);
     while (ring_slots + kCopyWarps <= most_slots && fits(max_rows, max_slices, ring_slots + kCopyWarps, 1)) {
         ring_slots += kCopyWarps;
     }
@@ -209,21 +222,17 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
         fits(max_rows, max_slices, ring_slots, query_buffers);
     }
 
-    // One CTA on each multiprocessor. Where kv heads divide most of them up, each CTA has one head's keys.
-    const int num_kv_heads = params.cache.num_kv_heads;
-    const int by_heads = device.num_sms / num_kv_heads * num_kv_heads;
-    int num_ctas = by_heads * 16 >= device.num_sms * 15 ? by_heads : device.num_sms;
-    if (tuning.num_ctas > 0) num_ctas = std::min(tuning.num_ctas, device.num_sms);
-    launch->num_ctas = Divisor(num_ctas);
+    launch->num_ctas = Divisor(ctas_of(params, tuning, device, 15. / 16));
     launch->block_cost = tuning.block_cost >= 0 ? tuning.block_cost : block_cost(head_dim);
     launch->streamed_length = streamed_length(params, *launch, device);
-    launch->ratio = Divisor(params.num_heads / num_kv_heads);
+    launch->ratio = Divisor(params.num_heads / params.cache.num_kv_heads);
     launch->num_heads = Divisor(params.num_heads);
-    if (tuning.calls != Calls::kAll) choose_session(params, device, launch);
+    if (tuning.calls != Calls::kAll) choose_session(params, tuning, device, launch);
     if (tuning.calls == Calls::kFewKeys && launch->calls == Calls::kOneSession) {
         choose_few_keys(params, device, launch);
     }
-    launch->workspace_bytes = 2 * sizeof(float) * num_ctas * launch->max_rows * (head_dim + 2);
+    launch->workspace_bytes =
+        2 * sizeof(float) * launch->num_ctas.divisor() * launch->max_rows * (head_dim + 2);
     return line_fits(params, *launch);
 }
 

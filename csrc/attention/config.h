@@ -34,7 +34,8 @@ constexpr int most_rows(int head_dim) { return kSlab * (head_dim > 128 ? kMaxSla
 
 // Bytes of a row of keys, values or queries in shared memory. Rows of whole 128-byte lines are swizzled;
 // others get 16 bytes of padding, so that ldmatrix finds eight rows in different banks either way.
-constexpr int row_chunks(int head_dim) { return head_dim % 64 == 0 ? head_dim / 8 : head_dim / 8 | 1; }
+constexpr bool rows_are_lines(int head_dim) { return head_dim % 64 == 0; }
+constexpr int row_chunks(int head_dim) { return rows_are_lines(head_dim) ? head_dim / 8 : head_dim / 8 | 1; }
 constexpr int row_bytes(int head_dim) { return 16 * row_chunks(head_dim); }
 constexpr int tile_bytes(int head_dim) { return 2 * kTileKeys * row_bytes(head_dim); }  // keys and values
 // 256 dims take all registers for the sums.
@@ -53,10 +54,10 @@ constexpr int sums_bytes(int head_dim, int passes) { return slab_bytes(head_dim)
 constexpr int kMinSlots = 2;
 constexpr int kFewSlots = 4;
 constexpr int kMaxSlots = 16;
-constexpr int kBestSlots = 6;  // more requests on their way only wait for each other
+// More requests on their way only wait for each other.
+constexpr int best_slots(int head_dim) { return head_dim > 64 ? 6 : 8; }
 constexpr int kMaxQueryBuffers = 2;
-static_assert(kMinSlots % kCopyWarps == 0 && kFewSlots % kCopyWarps == 0 && kBestSlots % kCopyWarps == 0 &&
-              kMaxSlots % kCopyWarps == 0);
+static_assert(kMinSlots % kCopyWarps == 0 && kFewSlots % kCopyWarps == 0 && kMaxSlots % kCopyWarps == 0);
 
 // Bytes of a token's cosines and sines in the ring: padded, so that the rows of several tokens are in
 // different banks.

@@ -25,7 +25,7 @@ struct Traits {
     static constexpr int kSlabBytes = slab_bytes(kDim);
     static constexpr int kFewestSumPasses = least_sum_passes(kDim);
     static constexpr int kSumsBytes = sums_bytes(kDim, kFewestSumPasses);  // of one pass
-    static constexpr bool kSwizzled = kDim % 64 == 0;
+    static constexpr bool kSwizzled = rows_are_lines(kDim);
     static constexpr bool kOneSession = kCalls != Calls::kAll;  // of few keys or not
     // Whether queries are rotated where mma wants them, in registers.
     static constexpr bool kRotatesRegisters = rotates_registers(kCalls, kDim);

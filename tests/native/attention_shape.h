@@ -206,6 +206,18 @@ inline AttentionShape long_session_among_others() {
     return s;
 }
 
+// One session, of as many kv heads as leave some multiprocessors without one, but no more than three tenths.
+inline AttentionShape session_of_uneven_heads(int multiprocessors) {
+    AttentionShape s;
+    s.max_new_tokens = 1;
+    s.long_block_tokens = 300;
+    s.seed = 3;
+    for (s.kv_heads = 1;; ++s.kv_heads) {
+        const int busy = multiprocessors / s.kv_heads * s.kv_heads;
+        if (busy * 16 < multiprocessors * 15 && busy * 10 >= multiprocessors * 7) return s;
+    }
+}
+
 // More groups, blocks or keys than a warp or a CTA takes at a time.
 inline std::vector<AttentionShape> crowds() {
     AttentionShape groups;

@@ -102,6 +102,15 @@ void test_sessions(std::uint64_t seed, bool quick) {
     }
 }
 
+// A kernel of one session serves kv heads that do not divide the device up, each by as many CTAs.
+void test_uneven_heads() {
+    const AttentionShape shape = session_of_uneven_heads(device_attribute(cudaDevAttrMultiProcessorCount));
+    const AttentionLaunch launch = DeviceCase(attention_case(shape)).plan();
+    EXPECT(launch.calls != Calls::kAll && launch.num_ctas.divisor() % shape.kv_heads == 0,
+           "%d kv heads are served by the kernel for all calls", shape.kv_heads);
+    test_case(shape, {{}}, {0xff, 0x5a});
+}
+
 void test_random_cases(std::uint64_t seed, int count) {
     for (int i = 0; i < count; ++i) {
         Random random(~(seed + i));
@@ -469,6 +478,7 @@ int run(const Options& options) {
     test_why_no_kernel();
     test_every_kind(options.step);
     test_sessions(options.seed, options.quick);
+    test_uneven_heads();
     if (options.step == 1) test_nan_stays();
     if (options.quick) {
         test_graph(40, 20);

@@ -84,6 +84,14 @@ void test_long_session() {
     }
 }
 
+void test_uneven_heads() {
+    const AttentionShape shape = session_of_uneven_heads(device_attribute(cudaDevAttrMultiProcessorCount));
+    const cuda::AttentionLaunch launch = DeviceCase(attention_case(shape)).plan();
+    EXPECT(launch.calls != cuda::Calls::kAll && launch.num_ctas.divisor() % shape.kv_heads == 0,
+           "%d kv heads are served by the kernel for all calls", shape.kv_heads);
+    test_case(shape, {}, "uneven heads: ");
+}
+
 void test_random_cases(std::uint64_t seed, int count) {
     for (int tested = 0; tested < count; ++seed) {
         AttentionShape shape = random_shape(seed);
@@ -125,6 +133,7 @@ int main(int argc, char** argv) {
     if (count != 1) {
         hogwild::test_every_kind(step);
         hogwild::test_long_session();
+        hogwild::test_uneven_heads();
         hogwild::test_sessions(seed, count, hogwild::cuda::Calls::kOneSession);
         hogwild::test_sessions(seed, count, hogwild::cuda::Calls::kFewKeys);
     }
