@@ -28,6 +28,7 @@ namespace {
 struct Shape {
     int heads, kv_heads, head_dim;
     int sessions, shared_tokens, workers;
+    LaunchedBy by = LaunchedBy::kGraph;
 };
 
 // What all rows of a run have in common.
@@ -260,8 +261,8 @@ Row measure(const Shape& shape, const Options& options, const Timer& timer, cons
 
     const std::size_t bytes = shape.sessions * call.seen_entries(options.window) * shape.kv_heads *
                               shape.head_dim * 2 * element_size(options.dtype);
-    const std::vector<double> us = timer.medians_us({op, read_launch(bytes), empty_launch()});
-    return {"decode",
+    const std::vector<double> us = timer.medians_us({op, read_launch(bytes), empty_launch()}, shape.by);
+    return {shape.by == LaunchedBy::kGraph ? "decode" : "decode-on-stream",
             {{"L", shape.shared_tokens},
              {"W", shape.workers},
              {"q_heads", shape.heads},
@@ -302,7 +303,17 @@ std::vector<Shape> claims() {
         shapes.insert(shapes.end(), more.begin(), more.end());
     }
     shapes.push_back({40, 8, 128, 16, 4096, 2});
+    const auto on_stream =
+        product({40, 8, 128, 1, 0, 0, LaunchedBy::kStream}, {300, 4096, 16384, 65536}, {1, 2, 4, 8});
+    shapes.insert(shapes.end(), on_stream.begin(), on_stream.end());
     return shapes;
+}
+
+LaunchedBy chosen_way(Flags& flags) {
+    const std::string& name = flags.text("launch");
+    if (name == "stream") return LaunchedBy::kStream;
+    if (name != "graph") flags.fail("--launch is " + name + "; expected graph or stream");
+    return LaunchedBy::kGraph;
 }
 
 std::vector<Shape> chosen_shapes(Flags& flags) {
@@ -314,7 +325,8 @@ std::vector<Shape> chosen_shapes(Flags& flags) {
                       flags.number("head-dim"),
                       flags.number("sessions"),
                       0,
-                      0};
+                      0,
+                      chosen_way(flags)};
     if (shape.heads % shape.kv_heads != 0) {
         flags.fail("--heads is " + flags.text("heads") + "; expected a multiple of --kv-heads (" +
                    flags.text("kv-heads") + ")");
@@ -360,9 +372,10 @@ Options chosen_options(Flags& flags) {
 }
 
 std::string method(const Options& options) {
-    return std::string(Timer::method()) + "; combined layout, L shared tokens, two headers of " +
-           std::to_string(options.header_tokens) + " and " + std::to_string(options.own_tokens) +
-           " tokens of each of W workers" + (options.interleaved ? "; interleaved pairs" : "");
+    return Timer::method("CUDA-graph replays, or where the case says so of launches on a stream,") +
+           "; combined layout, L shared tokens, two headers of " + std::to_string(options.header_tokens) +
+           " and " + std::to_string(options.own_tokens) + " tokens of each of W workers" +
+           (options.interleaved ? "; interleaved pairs" : "");
 }
 
 int run(int argc, char** argv) {
@@ -391,7 +404,8 @@ int run(int argc, char** argv) {
                  {"block-cost", "-1", "runs of 16 keys that entering a block costs; -1: as the op chooses"},
                  {"kernel", "few-keys",
                   "all-calls, one-session or few-keys: no kernel that serves fewer calls than this one does"},
-                 {"repetitions", "200", "replays per median"},
+                 {"launch", "graph", "graph: replayed from a CUDA graph; stream: launched on a stream"},
+                 {"repetitions", "200", "launches per median"},
                  {"json", "", "file for the results"},
                  {"commit", "unknown", "recorded in the file"}});
     const std::vector<Shape> shapes = chosen_shapes(flags);

@@ -6,7 +6,7 @@
 namespace hogwild::bench {
 namespace {
 
-constexpr int kWarmups = 10;  // replays of each launch that do not count
+constexpr int kWarmups = 10;  // of each launch, which do not count
 
 std::size_t flush_bytes() {
     return std::max<std::size_t>(std::size_t{256} << 20,
@@ -38,19 +38,21 @@ Timer::Timer(int repetitions) : repetitions_(repetitions), flush_(flush_bytes())
 
 Timer::~Timer() { cudaStreamDestroy(stream_); }
 
-const char* Timer::method() {
-    return "median of CUDA-graph replays that take turns with those of the baselines, L2 flushed before each";
+std::string Timer::method(const std::string& launches) {
+    return "median of " + launches + " that take turns with those of the baselines, L2 flushed before each";
 }
 
-std::vector<double> Timer::medians_us(const std::vector<Launch>& launches) const {
+std::vector<double> Timer::medians_us(const std::vector<Launch>& launches, LaunchedBy by) const {
     struct Contestant {
-        cudaGraphExec_t graph;
+        Launch launch;
+        cudaGraphExec_t graph;  // null: launched on the stream
         std::vector<cudaEvent_t> begin, end;
     };
     std::vector<Contestant> contestants;
     for (const Launch& launch : launches) {
         Contestant& contestant = contestants.emplace_back();
-        contestant.graph = captured(launch, stream_);
+        contestant.launch = launch;
+        contestant.graph = by == LaunchedBy::kGraph ? captured(launch, stream_) : nullptr;
         contestant.begin.resize(kWarmups + repetitions_);
         contestant.end.resize(kWarmups + repetitions_);
         for (cudaEvent_t& event : contestant.begin) HOGWILD_CHECK(cudaEventCreate(&event));
@@ -58,10 +60,11 @@ std::vector<double> Timer::medians_us(const std::vector<Launch>& launches) const
     }
     for (int i = 0; i < kWarmups + repetitions_; ++i) {
         for (const Contestant& contestant : contestants) {
-            // The flush also keeps the device busy until the host has queued the replay.
+            // The flush also keeps the device busy until the host has queued the launch.
             HOGWILD_CHECK(cudaMemsetAsync(flush_.data(), 0, flush_.bytes(), stream_));
             HOGWILD_CHECK(cudaEventRecord(contestant.begin[i], stream_));
-            HOGWILD_CHECK(cudaGraphLaunch(contestant.graph, stream_));
+            HOGWILD_CHECK(contestant.graph ? cudaGraphLaunch(contestant.graph, stream_)
+                                           : contestant.launch(stream_));
             HOGWILD_CHECK(cudaEventRecord(contestant.end[i], stream_));
         }
     }
@@ -77,7 +80,7 @@ std::vector<double> Timer::medians_us(const std::vector<Launch>& launches) const
         medians.push_back(median(std::move(ms)) * 1e3);
         for (cudaEvent_t event : contestant.begin) HOGWILD_CHECK(cudaEventDestroy(event));
         for (cudaEvent_t event : contestant.end) HOGWILD_CHECK(cudaEventDestroy(event));
-        HOGWILD_CHECK(cudaGraphExecDestroy(contestant.graph));
+        if (contestant.graph) HOGWILD_CHECK(cudaGraphExecDestroy(contestant.graph));
     }
     return medians;
 }

@@ -137,12 +137,12 @@ def test_64_sessions_for_2000_forwards(model):
 
 
 @pytest.mark.slow
-def test_ten_minutes_leave_nothing_behind(model):
+def test_a_time_of_traffic_leaves_nothing_behind(model):
     """Clients that read, cancel and vanish; afterwards pages and memory, device's and host's, are as before.
 
-    HOGWILD_SOAK_SECONDS: another time than 600.
+    HOGWILD_SOAK_SECONDS: another time than 30; ten minutes find what leaks slowly.
     """
-    seconds = float(os.environ.get("HOGWILD_SOAK_SECONDS", 600))
+    seconds = float(os.environ.get("HOGWILD_SOAK_SECONDS", 30))
     rng = random.Random(0)
     options = {"page_size": 16, "max_tokens": 16 * 40, "max_forward_tokens": 48}
     with make_engine(model, **options, compile="none") as engine:
