@@ -64,6 +64,12 @@ int staged_ints(const AttentionParams& params) {
     return size <= kMaxStagedInts ? static_cast<int>(size) : 0;
 }
 
+// Of all kv heads, if all pages of the block tables are used.
+std::int64_t most_tiles(const AttentionParams& params) {
+    return std::int64_t{params.num_blocks} * params.max_pages * params.cache.page_size / kTileKeys *
+           params.cache.num_kv_heads;
+}
+
 // The line of work is counted in 32 bits. It is as long as it can be if all units see all blocks.
 bool line_fits(const AttentionParams& params, const AttentionLaunch& launch) {
     const double runs_of_block = double(params.max_pages) * params.cache.page_size / kRun + launch.block_cost;
@@ -207,8 +213,9 @@ bool choose(const AttentionParams& params, const AttentionTuning& tuning, const 
     const int max_rows = launch->max_rows;
     const int max_slices = launch->max_slices;
     int ring_slots = launch->ring_slots;
-    const int most_slots =
-        tuning.ring_slots > 0 ? std::clamp(tuning.ring_slots, kMinSlots, kMaxSlots) : best_slots(head_dim);
+    const bool many_tiles = most_tiles(params) > std::int64_t{kManyTiles} * device.num_sms;
+    const int most_slots = tuning.ring_slots > 0 ? std::clamp(tuning.ring_slots, kMinSlots, kMaxSlots)
+                                                 : best_slots(head_dim, many_tiles);
     while (ring_slots + kCopyWarps <= most_slots && fits(max_rows, max_slices, ring_slots + kCopyWarps, 1)) {
         ring_slots += kCopyWarps;
     }

@@ -54,8 +54,10 @@ constexpr int sums_bytes(int head_dim, int passes) { return slab_bytes(head_dim)
 constexpr int kMinSlots = 2;
 constexpr int kFewSlots = 4;
 constexpr int kMaxSlots = 16;
-// More requests on their way only wait for each other.
-constexpr int best_slots(int head_dim) { return head_dim > 64 ? 6 : 8; }
+// More requests on their way only wait for each other. Tiles of 64 dims are half as large; where a CTA has
+// few of them, more of them do not help either.
+constexpr int kManyTiles = 128;
+constexpr int best_slots(int head_dim, bool many_tiles) { return head_dim > 64 || !many_tiles ? 6 : 8; }
 constexpr int kMaxQueryBuffers = 2;
 static_assert(kMinSlots % kCopyWarps == 0 && kFewSlots % kCopyWarps == 0 && kMaxSlots % kCopyWarps == 0);
 
