@@ -59,7 +59,8 @@ constexpr int kMaxSlots = 16;
 constexpr int kManyTiles = 128;
 constexpr int best_slots(int head_dim, bool many_tiles) { return head_dim > 64 || !many_tiles ? 6 : 8; }
 constexpr int kMaxQueryBuffers = 2;
-static_assert(kMinSlots % kCopyWarps == 0 && kFewSlots % kCopyWarps == 0 && kMaxSlots % kCopyWarps == 0);
+static_assert(kMinSlots % kCopyWarps == 0 && kFewSlots % kCopyWarps == 0 && kMaxSlots % kCopyWarps == 0 &&
+              best_slots(64, true) % kCopyWarps == 0 && best_slots(64, false) % kCopyWarps == 0);
 
 // Bytes of a token's cosines and sines in the ring: padded, so that the rows of several tokens are in
 // different banks.
